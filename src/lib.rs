@@ -1,0 +1,10 @@
+//! skyclaw lets one machine run work on many: pushed to them over SSH, or pulled by them from a queue.
+//!
+//! `ARCHITECTURE.md` shows the rooms below, which of them may use which, and the road of one job.
+
+pub mod cli;
+pub mod fleet;
+pub mod protocol;
+pub mod queue;
+pub mod ssh;
+pub mod support;

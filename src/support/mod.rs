@@ -1,0 +1,10 @@
+//! What every room may use and what itself uses no room: time, ids, paths, secrets, signals, logs.
+
+pub mod clock;
+pub mod ids;
+pub mod mask;
+pub mod paths;
+pub mod secret;
+pub mod shutdown;
+pub mod span;
+pub mod telemetry;

@@ -1,0 +1,36 @@
+//! Starts logging: lines on stderr, never on stdout.
+
+use std::io;
+
+use tracing::level_filters::LevelFilter;
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Verbosity {
+    /// How often `-v` was given.
+    pub more: u8,
+    /// `-q` was given.
+    pub quiet: bool,
+}
+
+impl Verbosity {
+    fn filter(self) -> LevelFilter {
+        match (self.quiet, self.more) {
+            (true, _) => LevelFilter::ERROR,
+            (false, 0) => LevelFilter::WARN,
+            (false, 1) => LevelFilter::INFO,
+            (false, 2) => LevelFilter::DEBUG,
+            (false, _) => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// Starts logging for this process. A second call changes nothing.
+pub fn start(verbosity: Verbosity, colour: bool) {
+    let _ = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(colour)
+        .with_max_level(verbosity.filter())
+        .with_target(verbosity.more > 1)
+        .try_init();
+}
