@@ -1,1 +1,22 @@
-//! (room)
+//! One SSH connection and what can be done with it. The only room that names russh.
+//!
+//! It knows nothing of fleets, jobs or agents: a [`Target`] goes in, a [`Connection`] comes out, and
+//! commands run on it with their bytes unchanged. An OpenSSH-config resolver would produce
+//! [`Target`]s, a jump host would be another way to [`dial`](connect::dial) one, certificates and
+//! keyboard-interactive are further [`auth`] methods.
+
+pub mod auth;
+pub mod config;
+pub mod connect;
+mod error;
+pub mod exec;
+pub mod framing;
+pub mod known_hosts;
+pub mod shell;
+pub mod throttle;
+pub mod upload;
+
+pub use config::{HostKeyPolicy, Settings, Target};
+pub use connect::{Connection, dial};
+pub use error::{Error, Kind, Phase};
+pub use exec::{Event, Exec, Exit};

@@ -1,0 +1,383 @@
+//! From a [`Target`] to a [`Connection`]: TCP and banner first, then keys and login.
+//!
+//! The two halves are apart because the first only waits and the second costs CPU: a run lets many
+//! hosts wait for the network at once, and few compute.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use russh::client::{Config, DisconnectReason, Handle, Handler, Msg};
+use russh::keys::PublicKeyOrCertificate;
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+use russh::{Channel, Preferred, cipher, compression};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::ssh::auth;
+use crate::ssh::config::{Settings, Target};
+use crate::ssh::error::{Error, Phase};
+use crate::support::clock::{Clock, SystemClock};
+use crate::support::ids;
+
+/// Tries before giving up on a server that is busy or booting, and the first pause between them.
+const TRIES: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+/// A server that is silent this long is dead: three keepalives, 15 s apart.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_MISSES: usize = 3;
+/// Channels open at once on one connection, under the `MaxSessions 10` of a stock sshd.
+const MOST_CHANNELS: usize = 8;
+/// Unread packets a channel may hold before its connection stops reading: 16 of at most 32 KiB.
+const CHANNEL_BACKLOG: usize = 16;
+
+/// A TCP connection on which an SSH server has spoken.
+#[derive(Debug)]
+pub struct Dialed {
+    stream: TcpStream,
+    deadline: Option<Instant>,
+}
+
+/// Opens a TCP connection and waits until the server says something.
+///
+/// # Errors
+/// [`Error::Resolve`], [`Error::Tcp`], [`Error::Timeout`], [`Error::ClosedEarly`], [`Error::NotSsh`].
+pub async fn dial(target: &Target, settings: &Settings) -> Result<Dialed, Error> {
+    let deadline = settings.connect_timeout.map(|limit| Instant::now() + limit);
+    let limited = Limited {
+        deadline,
+        limit: settings.connect_timeout.unwrap_or_default(),
+    };
+    let addresses = limited.run(Phase::Resolve, resolve(target)).await?;
+    let stream = limited.run(Phase::Tcp, open_tcp(&addresses)).await?;
+    // Without this the small packets of a handshake wait for each other's acknowledgement.
+    let _ = stream.set_nodelay(true);
+    limited.run(Phase::Banner, wait_for_banner(&stream)).await?;
+    Ok(Dialed { stream, deadline })
+}
+
+struct Limited {
+    deadline: Option<Instant>,
+    limit: Duration,
+}
+
+impl Limited {
+    async fn run<T>(
+        &self,
+        phase: Phase,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match self.deadline {
+            None => work.await,
+            Some(deadline) => timeout_at(deadline, work)
+                .await
+                .unwrap_or(Err(Error::Timeout {
+                    phase,
+                    limit: self.limit,
+                })),
+        }
+    }
+}
+
+async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Error> {
+    if let Ok(ip) = target.host.parse() {
+        return Ok(vec![SocketAddr::new(ip, target.port)]);
+    }
+    let fail = |source| Error::Resolve {
+        host: target.host.clone(),
+        source,
+    };
+    let found = tokio::net::lookup_host((target.host.as_str(), target.port))
+        .await
+        .map_err(fail)?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    if addresses.is_empty() {
+        return Err(fail(io::Error::new(io::ErrorKind::NotFound, "no address")));
+    }
+    Ok(addresses)
+}
+
+async fn open_tcp(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(source) => {
+                last = Some(Error::Tcp {
+                    address: address.to_string(),
+                    source,
+                })
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::Tcp {
+        address: String::new(),
+        source: io::Error::new(io::ErrorKind::NotFound, "no address"),
+    }))
+}
+
+/// Servers speak first. What they say is only looked at here; the SSH layer reads it again.
+async fn wait_for_banner(stream: &TcpStream) -> Result<(), Error> {
+    let mut start = [0; 64];
+    let closed = |said: &str| Error::ClosedEarly {
+        phase: Phase::Banner,
+        said: said.to_owned(),
+    };
+    match stream.peek(&mut start).await {
+        Ok(0) => Err(closed("")),
+        Err(error) => Err(closed(&error.to_string())),
+        Ok(length) => {
+            let said = String::from_utf8_lossy(start.get(..length).unwrap_or_default());
+            let said = said.trim_end();
+            // What OpenSSH answers past MaxStartups and under PerSourcePenalties.
+            if said.starts_with("Exceeded MaxStartups")
+                || said.starts_with("Not allowed at this time")
+            {
+                return Err(closed(said));
+            }
+            // RFC 4253, 4.2 lets a server send other lines before its version, but text only.
+            let texty = said
+                .bytes()
+                .all(|b| b == b'\r' || b == b'\n' || b == b'\t' || b >= b' ');
+            if said.starts_with("HTTP/") || !texty {
+                return Err(Error::NotSsh {
+                    said: said.escape_debug().take(60).collect(),
+                });
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Dialed {
+    /// Checks the host key, agrees on keys and logs in.
+    ///
+    /// # Errors
+    /// As the phases name them; see [`Error`].
+    pub async fn log_in(self, target: &Target, settings: &Settings) -> Result<Connection, Error> {
+        let limited = Limited {
+            deadline: self.deadline,
+            limit: settings.connect_timeout.unwrap_or_default(),
+        };
+        let fate = Arc::new(Fate::default());
+        let guard = Guard {
+            host: target.host.clone(),
+            port: target.port,
+            known_hosts: Arc::clone(&settings.known_hosts),
+            fate: Arc::clone(&fate),
+        };
+        let config = Arc::new(config_for(target, settings));
+        let exchange = russh::client::connect_stream(config, self.stream, guard);
+        let mut handle = limited.run(Phase::KeyExchange, exchange).await?;
+        limited
+            .run(
+                Phase::Login,
+                auth::log_in(&mut handle, target, &settings.identities),
+            )
+            .await?;
+        fate.logged_in.store(true, Ordering::Relaxed);
+        Ok(Connection {
+            handle,
+            channels: Semaphore::new(MOST_CHANNELS),
+            fate,
+        })
+    }
+}
+
+/// Connects, waiting for a place among the handshakes and trying again while that can help.
+///
+/// `progress` is called when the server has answered, before anything costly starts.
+///
+/// # Errors
+/// The last try's.
+pub async fn connect<F: Future<Output = ()>>(
+    target: &Target,
+    settings: &Settings,
+    mut progress: impl FnMut() -> F,
+) -> Result<Connection, Error> {
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1.. {
+        let result = match dial(target, settings).await {
+            Err(error) => Err(error),
+            Ok(dialed) => {
+                progress().await;
+                let permit = settings.throttle.enter(&target.host).await;
+                let result = dialed.log_in(target, settings).await;
+                permit.finish(!matches!(result, Err(Error::ClosedEarly { .. })));
+                result
+            }
+        };
+        match result {
+            Err(error) if error.is_transient() && attempt < TRIES => {
+                tracing::debug!(host = %target.host, attempt, error = %error.chain(), "connect failed, trying again");
+                // Full jitter: a hundred refused clients must not come back together.
+                sleep(pause.mul_f64(ids::fraction())).await;
+                pause *= 2;
+            }
+            other => return other,
+        }
+    }
+    unreachable!("the loop ends at the last try")
+}
+
+/// What became of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    logged_in: AtomicBool,
+    why: Mutex<Option<String>>,
+}
+
+impl Fate {
+    pub(super) fn why(&self) -> String {
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        why.clone()
+            .unwrap_or_else(|| "the server closed the connection".into())
+    }
+}
+
+/// The callbacks of one connection.
+struct Guard {
+    host: String,
+    port: u16,
+    known_hosts: Arc<crate::ssh::known_hosts::KnownHosts>,
+    fate: Arc<Fate>,
+}
+
+impl Handler for Guard {
+    type Error = Error;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Error> {
+        let now = u64::try_from(SystemClock.now().as_millis() / 1000).unwrap_or(0);
+        self.known_hosts.check(&self.host, self.port, shown, now)?;
+        Ok(true)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
+        let why = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                format!("the server said `{}`", info.message)
+            }
+            DisconnectReason::Error(Error::Protocol { why, .. }) => why,
+            DisconnectReason::Error(error) => error.chain(),
+        };
+        *self.fate.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        Ok(())
+    }
+}
+
+fn config_for(target: &Target, settings: &Settings) -> Config {
+    let (listed, authority) = settings.known_hosts.expectations(&target.host, target.port);
+    Config {
+        keepalive_interval: Some(KEEPALIVE),
+        keepalive_max: KEEPALIVE_MISSES,
+        nodelay: true,
+        channel_buffer_size: CHANNEL_BACKLOG,
+        preferred: Preferred {
+            key: host_key_order(&listed),
+            host_key_certificates: if authority {
+                host_key_order(&[])
+            } else {
+                Cow::Borrowed(&[])
+            },
+            // AES in hardware is twice as fast as ChaCha20 where it exists, which is nearly everywhere.
+            cipher: Cow::Borrowed(&[
+                cipher::AES_256_GCM,
+                cipher::CHACHA20_POLY1305,
+                cipher::AES_256_CTR,
+                cipher::AES_192_CTR,
+                cipher::AES_128_CTR,
+            ]),
+            compression: Cow::Borrowed(&[compression::NONE]),
+            ..Preferred::DEFAULT
+        },
+        ..Config::default()
+    }
+}
+
+/// Returns the host key types in our order, with those on file for this host first: a server with
+/// several keys must show the one we can check.
+fn host_key_order(listed: &[String]) -> Cow<'static, [Algorithm]> {
+    let all = [
+        Algorithm::Ed25519,
+        Algorithm::Ecdsa {
+            curve: EcdsaCurve::NistP256,
+        },
+        Algorithm::Ecdsa {
+            curve: EcdsaCurve::NistP384,
+        },
+        Algorithm::Ecdsa {
+            curve: EcdsaCurve::NistP521,
+        },
+        Algorithm::Rsa {
+            hash: Some(HashAlg::Sha512),
+        },
+        Algorithm::Rsa {
+            hash: Some(HashAlg::Sha256),
+        },
+    ];
+    let on_file = |algorithm: &Algorithm| {
+        // In known_hosts an RSA key is `ssh-rsa` whatever hash it signs with.
+        let name = if algorithm.clone().is_rsa() {
+            "ssh-rsa"
+        } else {
+            algorithm.as_str()
+        };
+        listed.iter().any(|key_type| key_type == name)
+    };
+    let (mut first, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(on_file);
+    first.extend(rest);
+    Cow::Owned(first)
+}
+
+/// A live, authenticated connection. Dropping it closes it.
+pub struct Connection {
+    handle: Handle<Guard>,
+    channels: Semaphore,
+    pub(super) fate: Arc<Fate>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Tells whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.handle.is_closed()
+    }
+
+    /// Says goodbye. The server ends everything that still runs on this connection.
+    pub async fn close(&self) {
+        let _ = self
+            .handle
+            .disconnect(russh::Disconnect::ByApplication, "", "")
+            .await;
+    }
+
+    pub(super) async fn open_channel(&self) -> Result<(Channel<Msg>, SemaphorePermit<'_>), Error> {
+        // The semaphore is never closed.
+        let permit = self.channels.acquire().await.map_err(|_| self.lost())?;
+        match self.handle.channel_open_session().await {
+            Ok(channel) => Ok((channel, permit)),
+            Err(russh::Error::ChannelOpenFailure(why)) => Err(Error::ChannelRefused {
+                act: "open a channel",
+                why: format!("{why:?}"),
+            }),
+            Err(_) => Err(self.lost()),
+        }
+    }
+
+    pub(super) fn lost(&self) -> Error {
+        Error::Lost {
+            why: self.fate.why(),
+        }
+    }
+}

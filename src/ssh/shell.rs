@@ -1,0 +1,203 @@
+//! Commands for a far POSIX `sh`, which is all we trust about the other side.
+//!
+//! The command line is constant: `exec /bin/sh -c '<script>'`, where the script is one of our
+//! templates on one line. Everything that varies travels on stdin, where no process list shows it:
+//! first the marker that frames our replies, then one line of shell code made by [`Code`].
+
+/// Returns the constant command line that runs `template` under the host's `/bin/sh`, whatever the
+/// login shell is.
+///
+/// A template has one statement a line and `#` comments on lines of their own. It must hold no
+/// single quote, backslash or `!`: these are what bash, zsh, fish and csh disagree on within single
+/// quotes. A test holds all templates against that.
+pub fn command_line(template: &str) -> String {
+    let script: Vec<&str> = template
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    format!("exec /bin/sh -c '{}'", script.join(" "))
+}
+
+/// One line of shell code that a template reads from stdin and evaluates.
+///
+/// Values are quoted here and nowhere else. A newline in a value becomes `"$n"`, which every
+/// template sets to a newline first, so that the code stays one line.
+#[derive(Debug, Clone, Default)]
+pub struct Code(Vec<u8>);
+
+impl Code {
+    /// Returns empty code.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends shell text as it is. Only for constants of our own.
+    #[must_use]
+    pub fn raw(mut self, text: &'static str) -> Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// Appends `value` so that the shell takes it as one word, byte for byte.
+    ///
+    /// A NUL cannot be part of a word and is left out; callers refuse it earlier.
+    #[must_use]
+    pub fn word(mut self, value: &[u8]) -> Self {
+        quote_into(&mut self.0, value);
+        self
+    }
+
+    /// Appends `NAME=value; export NAME;`. The name must be a valid variable name.
+    #[must_use]
+    pub fn export(mut self, name: &str, value: &[u8]) -> Self {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b'=');
+        quote_into(&mut self.0, value);
+        self.0.extend_from_slice(b"; export ");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b';');
+        self
+    }
+
+    /// Appends a number.
+    #[must_use]
+    pub fn number(mut self, value: u64) -> Self {
+        self.0.extend_from_slice(value.to_string().as_bytes());
+        self
+    }
+
+    /// Returns what a template reads first: the marker line, then this code.
+    pub fn header(&self, marker: &Marker) -> Vec<u8> {
+        let mut header = Vec::with_capacity(self.0.len() + 64);
+        header.extend_from_slice(marker.as_str().as_bytes());
+        header.push(b'\n');
+        header.extend_from_slice(&self.0);
+        header.push(b'\n');
+        header
+    }
+}
+
+fn quote_into(out: &mut Vec<u8>, value: &[u8]) {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(b);
+    if !value.is_empty() && value.iter().all(plain) {
+        out.extend_from_slice(value);
+        return;
+    }
+    out.push(b'\'');
+    for byte in value {
+        match byte {
+            b'\'' => out.extend_from_slice(b"'\"'\"'"),
+            b'\n' => out.extend_from_slice(b"'\"$n\"'"),
+            0 => {}
+            other => out.push(*other),
+        }
+    }
+    out.push(b'\'');
+}
+
+/// Tells whether `name` can be a shell variable.
+pub fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// A random word that frames our own replies, so that what login scripts print is not taken for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marker(String);
+
+impl Marker {
+    /// Returns a fresh marker.
+    pub fn fresh() -> Self {
+        Self(format!(
+            "skyclaw-{}",
+            crate::support::ids::random_hex::<16>()
+        ))
+    }
+
+    /// Returns it as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A template that prints its arguments, each ended by a NUL.
+    const ECHO: &str = "n=${IFS#??};\nIFS= read -r m; IFS= read -r c; eval \"$c\";\n# each\nfor a in \"$@\"; do printf \"%s.\" \"$a\" ; done";
+
+    fn echo(values: &[&[u8]]) -> Vec<u8> {
+        let mut code = Code::new().raw("set --");
+        for value in values {
+            code = code.raw(" ").word(value);
+        }
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(command_line(ECHO))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(&code.header(&Marker::fresh()))
+            .unwrap();
+        child.wait_with_output().unwrap().stdout
+    }
+
+    #[test]
+    fn words_arrive_byte_for_byte() {
+        let all: Vec<u8> = (1..=255).collect();
+        for value in [
+            &all[..],
+            b"",
+            b"-n",
+            b"a'b\"c",
+            b"$(id) `id` \\ !",
+            b"two\nlines\n\n",
+            "né 🦞".as_bytes(),
+        ] {
+            let mut expected = value.to_vec();
+            expected.extend_from_slice(b".x.");
+            assert_eq!(echo(&[value, b"x"]), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_hundred_kilobytes_fit_in_one_word() {
+        let long = vec![b'\''; 100 << 10];
+        assert_eq!(echo(&[&long]).len(), long.len() + 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn any_bytes_but_nul_survive(value in proptest::collection::vec(1u8..=255, 0..200)) {
+            let mut expected = value.clone();
+            expected.push(b'.');
+            prop_assert_eq!(echo(&[&value]), expected);
+        }
+    }
+
+    #[test]
+    fn variable_names() {
+        assert!(
+            is_variable_name("_A1")
+                && !is_variable_name("1A")
+                && !is_variable_name("")
+                && !is_variable_name("A-B;id")
+        );
+    }
+}

@@ -1,0 +1,27 @@
+# Takes a file on stdin and puts it in place whole or not at all. Read by ssh/upload.rs.
+#
+# stdin: the marker, one line of code that sets p (path), o (mode), b (bytes), h (SHA-256), then the file.
+# Answers one framed line: `ok`, or a word and the reason. A cut transfer leaves the old file untouched.
+n=${IFS#??};
+IFS= read -r m && IFS= read -r c || exit 1;
+eval "$c";
+say() { echo "$m $*"; };
+d=${p%/*};
+umask 077;
+mkdir -p "$d" || { say mkdir "$d"; exit 1; };
+t=$d/.skyclaw-upload.$$;
+trap "rm -f \"$t\"" EXIT;
+trap "exit 1" HUP INT TERM;
+cat >"$t" || { say write "$t"; exit 1; };
+s=$(wc -c <"$t");
+[ "$((s))" = "$b" ] || { say short "$((s)) of $b bytes"; exit 1; };
+if command -v sha256sum >/dev/null; then x=$(sha256sum "$t");
+elif command -v shasum >/dev/null; then x=$(shasum -a 256 "$t");
+elif command -v openssl >/dev/null; then x=$(openssl dgst -sha256 -r "$t");
+else say nodigest "no sha256sum, shasum or openssl"; exit 1; fi;
+[ "${x%% *}" = "$h" ] || { say digest "${x%% *}"; exit 1; };
+chmod "$o" "$t" || { say chmod "$o"; exit 1; };
+sync "$t" 2>/dev/null || sync;
+if [ -n "$k" ] && [ -f "$p" ]; then ln -f "$p" "$k" || cp -p "$p" "$k" || { say keep "$k"; exit 1; }; fi;
+mv -f "$t" "$p" || { say rename "$p"; exit 1; };
+say ok;
