@@ -1,1 +1,56 @@
-//! (room)
+//! The command line: arguments, one file per verb, output and exit codes. Prints; nobody else does.
+//!
+//! A verb is a file with an `Args` struct and `async fn run(&Args, &Output) -> Result<Exit>`. To add
+//! one to `skyclaw fleet`, add the file, a variant in `fleet.rs` and its three match arms.
+
+pub mod args;
+pub mod error;
+pub mod exit;
+pub mod fleet;
+pub mod hosts;
+pub mod init;
+pub mod output;
+pub mod sanitize;
+pub mod table;
+pub mod validate;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use self::args::{Cli, Command};
+use self::exit::Exit;
+use self::output::Output;
+
+/// Runs the command and returns the exit code of the process.
+pub async fn run(cli: Cli) -> ExitCode {
+    let output = Output::new(cli.command.format(), &cli.global);
+    let result = match &cli.command {
+        Command::Fleet(group) => fleet::run(group, &output).await,
+    };
+    let exit = match result {
+        Ok(exit) => exit,
+        Err(error) => output.failure(&error),
+    };
+    let exit = match output.finish() {
+        Ok(()) => exit,
+        Err(error) => output.failure(&error),
+    };
+    exit.into()
+}
+
+/// Shows help, version or a usage error and returns the exit code for it.
+pub fn show_usage(error: &clap::Error) -> ExitCode {
+    // A reader that went away is no reason for another code.
+    let _ = error.print();
+    if error.use_stderr() {
+        Exit::Usage.into()
+    } else {
+        Exit::Success.into()
+    }
+}
+
+/// Says that the process could not even start its work.
+pub fn show_start_failure(error: &std::io::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "skyclaw: start: {error}");
+    Exit::Failed.into()
+}

@@ -1,1 +1,6 @@
-//! (room)
+//! The set of hosts: where it is written down, which of them are meant, and what is done with them.
+//!
+//! Knows no command line and prints nothing: verbs in `cli` call it and show what it returns.
+
+pub mod file;
+pub mod select;

@@ -1,0 +1,274 @@
+//! The arguments shared by many verbs, and the root of the command tree.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::error::Failure;
+use super::output::Format;
+use super::{fleet, output};
+use crate::fleet::file::{self, Fleet, Overrides};
+use crate::fleet::select::{Selection, Selector};
+use crate::support::telemetry::Verbosity;
+
+/// Let one machine run work on many.
+#[derive(Debug, Parser)]
+#[command(
+    name = "skyclaw",
+    version,
+    about = "Let one machine run work on many: pushed over SSH, or pulled from a durable queue",
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Example: skyclaw fleet hosts\n\nExit codes: 0 done, 1 something failed, 2 usage or configuration error; each command's help lists its own."
+)]
+pub struct Cli {
+    /// Flags every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What skyclaw can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Work with the fleet of SSH hosts
+    Fleet(fleet::Group),
+}
+
+impl Command {
+    /// Returns how the result is to be written.
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Fleet(group) => group.format(),
+        }
+    }
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set; elsewhere only with CLICOLOR_FORCE
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Flags every command takes.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Say more on stderr; repeat for more still
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// When to use colour [default: auto]
+    #[arg(
+        long = "color",
+        value_name = "WHEN",
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true,
+        help = "Use colour: auto, always or never [default: auto]"
+    )]
+    pub colour: Colour,
+}
+
+impl Global {
+    /// Returns how much is logged.
+    pub fn verbosity(&self) -> Verbosity {
+        Verbosity {
+            more: self.verbose,
+            quiet: self.quiet,
+        }
+    }
+
+    /// Tells whether stderr gets colour.
+    pub fn colour_on_stderr(&self) -> bool {
+        output::wants_colour(self.colour, std::io::stderr().is_terminal(), |name| {
+            std::env::var_os(name)
+        })
+    }
+}
+
+/// For verbs that can print one JSON document.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct JsonArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl JsonArgs {
+    /// Returns the format asked for.
+    pub fn format(self) -> Format {
+        if self.json {
+            Format::Json
+        } else {
+            Format::Human
+        }
+    }
+}
+
+/// For verbs that can print one JSON document, or one event per line.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct FormatArgs {
+    /// Print one JSON document
+    #[arg(long, conflicts_with = "ndjson")]
+    pub json: bool,
+    /// Print one JSON event per line
+    #[arg(long)]
+    pub ndjson: bool,
+}
+
+impl FormatArgs {
+    /// Returns the format asked for.
+    pub fn format(self) -> Format {
+        match (self.json, self.ndjson) {
+            (true, _) => Format::Json,
+            (false, true) => Format::Ndjson,
+            (false, false) => Format::Human,
+        }
+    }
+}
+
+/// Which fleet file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FleetArgs {
+    /// Fleet file [default: $SKYCLAW_FLEET_CONFIG, else ~/.openclaw/workspace/config/picoclaw-fleet.json]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl FleetArgs {
+    /// Returns where the fleet file is.
+    ///
+    /// # Errors
+    /// When there is no place for it.
+    pub fn path(&self) -> Result<PathBuf, file::Error> {
+        file::locate(self.config.as_deref())
+    }
+}
+
+/// Which hosts, for verbs whose positional arguments are something else.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OnArgs {
+    /// Hosts: NAME, 'web*', 'node[1-5,9]', label=value, @group or '!exclude'; repeat for more [default: all]
+    #[arg(long = "on", value_name = "HOSTS")]
+    pub on: Vec<String>,
+    /// Take hosts from a file, one per line; - is stdin
+    #[arg(long, value_name = "FILE")]
+    pub hosts_from: Option<PathBuf>,
+    /// Take at most N hosts, the first in file order
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+}
+
+/// Which hosts, named by position or by flag.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SelectArgs {
+    /// Hosts: NAME, 'web*', 'node[1-5,9]', label=value, @group or '!exclude' [default: all]
+    #[arg(value_name = "HOSTS")]
+    pub hosts: Vec<String>,
+    /// The same as flags.
+    #[command(flatten)]
+    pub flags: OnArgs,
+}
+
+impl SelectArgs {
+    /// Returns the selection asked for, reading `--hosts-from`.
+    ///
+    /// # Errors
+    /// When a selector is malformed or the list of hosts cannot be read.
+    pub fn selection(&self) -> anyhow::Result<Selection> {
+        self.flags.selection_with(&self.hosts)
+    }
+}
+
+impl OnArgs {
+    /// Returns the selection asked for, reading `--hosts-from`.
+    ///
+    /// # Errors
+    /// When a selector is malformed or the list of hosts cannot be read.
+    pub fn selection(&self) -> anyhow::Result<Selection> {
+        self.selection_with(&[])
+    }
+
+    fn selection_with(&self, positional: &[String]) -> anyhow::Result<Selection> {
+        let mut selectors = Vec::new();
+        for text in positional.iter().chain(&self.on) {
+            selectors.push(Selector::parse(text)?);
+        }
+        if let Some(path) = &self.hosts_from {
+            let listed = Selector::parse_list(&read_list(path)?)?;
+            if listed.is_empty() {
+                // Without this, an empty list would mean every host.
+                return Err(Failure::usage(format!("no host in {}", path.display()))
+                    .hint("--hosts-from wants one host per line; leave it out for all hosts")
+                    .into());
+            }
+            selectors.extend(listed);
+        }
+        Ok(Selection {
+            selectors,
+            limit: self
+                .limit
+                .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+        })
+    }
+}
+
+fn read_list(path: &std::path::Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().lock().read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    match read {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            Err(Failure::usage(format!("read list of hosts {}", path.display())).because(error))
+        }
+    }
+}
+
+/// Loads the fleet file for a verb: a missing one becomes the template, warnings become notes.
+///
+/// # Errors
+/// When the file was missing (the template is there now) or cannot be used.
+pub fn load_fleet(args: &FleetArgs, output: &output::Output) -> anyhow::Result<Fleet> {
+    let path = args.path()?;
+    match Fleet::load(&path, &Overrides::from_process()?) {
+        Ok(fleet) => {
+            for warning in &fleet.warnings {
+                output.note(&output::problem_line(&path, warning));
+            }
+            Ok(fleet)
+        }
+        Err(file::Error::Missing { path }) => {
+            file::write_template(&path)?;
+            Err(Failure::usage(format!(
+                "no fleet file at {}: a template was written there",
+                path.display()
+            ))
+            .hint(format!(
+                "put your hosts into {}, then run this again",
+                path.display()
+            ))
+            .into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
