@@ -2,5 +2,8 @@
 //!
 //! Knows no command line and prints nothing: verbs in `cli` call it and show what it returns.
 
+pub mod capture;
 pub mod file;
+pub mod remote;
 pub mod select;
+pub mod supervise;

@@ -67,15 +67,20 @@ impl Code {
         self
     }
 
-    /// Returns what a template reads first: the marker line, then this code.
-    pub fn header(&self, marker: &Marker) -> Vec<u8> {
-        let mut header = Vec::with_capacity(self.0.len() + 64);
-        header.extend_from_slice(marker.as_str().as_bytes());
-        header.push(b'\n');
-        header.extend_from_slice(&self.0);
-        header.push(b'\n');
-        header
+    fn into_line(mut self) -> Vec<u8> {
+        self.0.push(b'\n');
+        self.0
     }
+}
+
+/// Returns what a template reads first: the marker line, then its lines of code.
+pub fn header(marker: &Marker, lines: impl IntoIterator<Item = Code>) -> Vec<u8> {
+    let mut header = marker.as_str().as_bytes().to_vec();
+    header.push(b'\n');
+    for line in lines {
+        header.extend_from_slice(&line.into_line());
+    }
+    header
 }
 
 fn quote_into(out: &mut Vec<u8>, value: &[u8]) {
@@ -152,7 +157,7 @@ mod tests {
             .stdin
             .take()
             .unwrap()
-            .write_all(&code.header(&Marker::fresh()))
+            .write_all(&header(&Marker::fresh(), [code]))
             .unwrap();
         child.wait_with_output().unwrap().stdout
     }

@@ -13,7 +13,7 @@ use crate::ssh::connect::Connection;
 use crate::ssh::error::Error;
 use crate::ssh::exec::{Event, Exec, Stdin};
 use crate::ssh::framing::{Step, Unframer};
-use crate::ssh::shell::{Code, Marker, command_line};
+use crate::ssh::shell::{Code, Marker, command_line, header};
 
 const TEMPLATE: &str = include_str!("../../templates/upload.sh");
 /// One read of the source; a few SSH packets.
@@ -85,7 +85,7 @@ impl Connection {
         let Exec { mut events, stdin } = self.exec(&command_line(TEMPLATE)).await?;
         let mut reply = Reply::new(&marker);
         // The host may give up halfway (disk full) and read no more: listen while sending.
-        let sending = send(&stdin, code.header(&marker).into(), source);
+        let sending = send(&stdin, header(&marker, [code]).into(), source);
         tokio::pin!(sending);
         let mut sent = false;
         while !reply.closed {
