@@ -34,6 +34,7 @@ impl Bed {
             port: self.server.port(),
             user: common::world::user_name(),
             keys: vec![self.world.key()],
+            pinned: None,
         };
         let settings = Settings {
             connect_timeout: Some(Duration::from_secs(20)),

@@ -4,6 +4,7 @@
 
 pub mod capture;
 pub mod file;
+pub mod link;
 pub mod remote;
 pub mod select;
 pub mod supervise;

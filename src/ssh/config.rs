@@ -19,6 +19,8 @@ pub struct Target {
     pub user: String,
     /// Key files to use instead of the agent and the default keys.
     pub keys: Vec<PathBuf>,
+    /// The only host key to accept, as `SHA256:…`; it outweighs known_hosts.
+    pub pinned: Option<String>,
 }
 
 impl Target {

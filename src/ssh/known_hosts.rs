@@ -256,6 +256,27 @@ impl KnownHosts {
     }
 }
 
+/// Compares a server with the fingerprint the fleet file pins it to.
+///
+/// # Errors
+/// When it is another key.
+pub(super) fn check_pinned(
+    host: &str,
+    pinned: &str,
+    shown: &PublicKeyOrCertificate,
+) -> Result<(), Refusal> {
+    let key = shown.public_key();
+    if key.fingerprint(HashAlg::Sha256).to_string() == pinned.trim_end_matches('=') {
+        return Ok(());
+    }
+    Err(Refusal::Changed {
+        host: host.to_owned(),
+        shown: describe(&key),
+        known: pinned.to_owned(),
+        place: "`host_key` of the fleet file".into(),
+    })
+}
+
 /// Returns the name under which OpenSSH files a host: bare at port 22, else `[host]:port`.
 fn lookup_name(host: &str, port: u16) -> String {
     let host = host.to_ascii_lowercase();

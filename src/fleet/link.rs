@@ -1,0 +1,168 @@
+//! From a host of the fleet to a connection, with a place in the fan-out.
+//!
+//! A host that does not answer must not hold up the others: until its server has said something it
+//! keeps its place for a moment only, then waits on its own and takes a place again when it speaks.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::fleet::file::Host;
+use crate::ssh::{Connection, Error, Settings, Target, connect};
+
+/// How long a host may be silent before it gives its place to another.
+const STEP_ASIDE: Duration = Duration::from_millis(400);
+
+type Place = Mutex<Option<OwnedSemaphorePermit>>;
+
+/// A host that cannot be connected to as the fleet file asks.
+#[derive(Debug, thiserror::Error)]
+#[error("host {host}: `{field}` is not supported yet")]
+pub struct Unsupported {
+    host: String,
+    field: &'static str,
+}
+
+/// The connections of one run.
+#[derive(Debug, Clone)]
+pub struct Links {
+    settings: Settings,
+    places: Arc<Semaphore>,
+}
+
+/// A connection and the place it takes among those that work at the same time.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection.
+    pub connection: Connection,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Links {
+    /// Returns links of which at most `fanout` are in use at once.
+    pub fn new(settings: Settings, fanout: usize) -> Self {
+        Self {
+            settings,
+            places: Arc::new(Semaphore::new(fanout.max(1))),
+        }
+    }
+
+    /// Connects to `host` and takes a place.
+    ///
+    /// # Errors
+    /// The last try's; see [`connect::connect`].
+    pub async fn open(&self, host: &Host) -> Result<Link, Error> {
+        let target = target_of(host);
+        let place = Mutex::new(self.take_place().await);
+        let connection = self.connect_aside(&target, &place).await?;
+        let _place = place.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Link { connection, _place })
+    }
+
+    /// Connects while `place` is given away and taken again as the server is silent or speaks.
+    async fn connect_aside(&self, target: &Target, place: &Place) -> Result<Connection, Error> {
+        let set = |permit| *place.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+        let has = || {
+            place
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some()
+        };
+        let answered = AtomicBool::new(false);
+        let progress = || async {
+            answered.store(true, Ordering::Relaxed);
+            if !has() {
+                set(self.take_place().await);
+            }
+        };
+        let connecting = connect::connect(target, &self.settings, progress);
+        tokio::pin!(connecting);
+        tokio::select! {
+            result = &mut connecting => return result,
+            () = tokio::time::sleep(STEP_ASIDE) => {}
+        }
+        if !answered.load(Ordering::Relaxed) {
+            set(None);
+        }
+        connecting.await
+    }
+
+    async fn take_place(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed, so this is always a place.
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// Does `work` for every host, as many at once as the fan-out allows. Results come back in any
+    /// order, each with the position of its host.
+    pub async fn each<T, F>(
+        &self,
+        hosts: &[Arc<Host>],
+        work: impl Fn(usize, Arc<Host>, Self) -> F,
+        mut done: impl FnMut(usize, T),
+    ) where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut set = JoinSet::new();
+        for (position, host) in hosts.iter().enumerate() {
+            let job = work(position, Arc::clone(host), self.clone());
+            set.spawn(async move { (position, job.await) });
+        }
+        while let Some(joined) = set.join_next().await {
+            match joined {
+                Ok((position, result)) => done(position, result),
+                // Only a panic ends a task without a result; let it be seen.
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Checks that every host can be reached the way the fleet file asks.
+///
+/// # Errors
+/// The first that cannot. Connecting it another way would not be what its owner asked for.
+pub fn check(hosts: &[Arc<Host>]) -> Result<(), Unsupported> {
+    for host in hosts {
+        let field = match (host.jump.as_deref(), &host.via) {
+            (Some(hops), _) if hops != "none" => "jump",
+            (_, Some(_)) => "via",
+            (_, None) => continue,
+        };
+        return Err(Unsupported {
+            host: host.name.to_string(),
+            field,
+        });
+    }
+    Ok(())
+}
+
+/// Returns where and as whom to log in.
+pub fn target_of(host: &Host) -> Target {
+    let address = host.host.as_str();
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(address);
+    Target {
+        host: bare
+            .parse::<IpAddr>()
+            .map_or_else(|_| bare.to_owned(), |ip| ip.to_string()),
+        port: host.port.unwrap_or(Host::DEFAULT_PORT),
+        user: host.user.clone().unwrap_or_else(local_user),
+        keys: host.ssh_keys.clone(),
+        pinned: host.host_key.clone(),
+    }
+}
+
+fn local_user() -> String {
+    ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+        .unwrap_or_else(|| "root".into())
+}
