@@ -68,7 +68,7 @@ pub(super) enum Layer {
     Defaults,
 }
 
-const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 24] = [
     "name",
     "host",
     "user",
