@@ -92,12 +92,12 @@ fn every_problem_is_reported_with_its_place() {
   "grops": {}
 }"#;
     let expected = [
-        "line 3, column 27: /hosts/0/host: `host`: is empty",
+        "line 3, column 27: /hosts/0/host: `host`: must not be empty",
         "line 4, column 14: /hosts/1/name: the name `a` is already taken by /hosts/0",
         "line 4, column 40: /hosts/1/port: 70000 is not a whole number from 1 to 65535",
         "line 4, column 54: /hosts/1/usr: unknown key `usr` (did you mean `user`?)",
-        "line 5, column 14: /hosts/2/name: `name`: only letters, digits, `.`, `_` and `-` may be used",
-        "line 5, column 29: /hosts/2/host: `host`: begins with `-`",
+        "line 5, column 14: /hosts/2/name: `name`: must be letters, digits, `.`, `_` and `-` only",
+        "line 5, column 29: /hosts/2/host: `host`: must not begin with `-`",
         "line 5, column 57: /hosts/2/arch: unknown architecture `aarch64`: use amd64, arm64, riscv64 (did you mean `arm64`?)",
         "line 6, column 5: /hosts/3: `name` is missing",
         "line 6, column 14: /hosts/3/host: expected a string, found a number",
@@ -149,14 +149,14 @@ fn wrong_values_are_errors() {
         (r#""labels": {"a": "c,d"}"#, "value of label `a`"),
         (r#""labels": {"a": true}"#, "expected a string"),
         (r#""groups": "web""#, "expected a list of strings"),
-        (r#""groups": ["@web"]"#, "only letters"),
+        (r#""groups": ["@web"]"#, "must be letters"),
         (r#""env": {"A-B": "x"}"#, "no name of a variable"),
         (r#""timeout": "soon""#, "not a span of time"),
         (r#""host_key": "MD5:aa""#, "fingerprint"),
         (r#""api_base": "ftp://x""#, "https://"),
         (r#""weight": -1"#, "-1 is not"),
         (r#""disabled": "no""#, "expected true or false"),
-        (r#""jump": "-x""#, "begins with `-`"),
+        (r#""jump": "-x""#, "must not begin with `-`"),
         (r#""host": "c""#, "this key is here twice"),
         (
             r#""api_key_env": "K", "api_key_cmd": "x""#,

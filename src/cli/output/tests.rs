@@ -1,10 +1,13 @@
 //! Tests of printing.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cli::args::Colour;
+use crate::cli::error::Failure;
 
 const PLAIN: Streams = Streams {
     out_width: None,
@@ -153,7 +156,8 @@ async fn consent_is_never_asked_for_off_a_terminal() {
 
 #[test]
 fn colour_follows_flag_then_variables_then_terminal() {
-    let cases: &[(Colour, bool, &[(&str, &str)], bool)] = &[
+    type Variables = &'static [(&'static str, &'static str)];
+    let cases: &[(Colour, bool, Variables, bool)] = &[
         (Colour::Auto, true, &[], true),
         (Colour::Auto, false, &[], false),
         (Colour::Auto, true, &[("NO_COLOR", "1")], false),
