@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::error::Failure;
 use super::output::Format;
 use super::{fleet, output};
-use crate::fleet::file::{self, Fleet, Overrides};
+use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::Verbosity;
 
@@ -249,8 +249,24 @@ fn read_list(path: &std::path::Path) -> Result<String, Failure> {
 /// # Errors
 /// When the file was missing (the template is there now) or cannot be used.
 pub fn load_fleet(args: &FleetArgs, output: &output::Output) -> anyhow::Result<Fleet> {
+    load_fleet_with(args, Fields::default(), output)
+}
+
+/// Loads the fleet file as [`load_fleet`] does; what `flags` say outranks it and the environment.
+///
+/// # Errors
+/// As [`load_fleet`].
+pub fn load_fleet_with(
+    args: &FleetArgs,
+    flags: Fields,
+    output: &output::Output,
+) -> anyhow::Result<Fleet> {
     let path = args.path()?;
-    match Fleet::load(&path, &Overrides::from_process()?) {
+    let overrides = Overrides {
+        flags,
+        ..Overrides::from_process()?
+    };
+    match Fleet::load(&path, &overrides) {
         Ok(fleet) => {
             for warning in &fleet.warnings {
                 output.note(&output::problem_line(&path, warning));

@@ -3,25 +3,28 @@
 //! A reader that went away (`head`) is no error: output stops, the work and the exit code do not.
 //! Any other failure to write, such as a full disk, is kept and reported by [`Output::finish`].
 
-use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Write};
+mod captured;
+mod prompt;
+mod streams;
+
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use super::args::{Colour, Global};
-use super::error::{Failure, classify};
+use super::args::Global;
+use super::error::classify;
 use super::exit::Exit;
 use super::sanitize;
 use super::table::Table;
 use crate::fleet::file::{Level, Problem};
 
+pub use captured::Captured;
+pub use streams::{Streams, wants_colour};
+
 /// The version of everything printed as JSON.
 pub const SCHEMA: u32 = 1;
-/// Tables on a terminal that does not tell its width.
-const USUAL_WIDTH: u16 = 80;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,21 +35,6 @@ pub enum Format {
     Json,
     /// One JSON event per line.
     Ndjson,
-}
-
-/// What the two streams are like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Streams {
-    /// Width of the terminal behind stdout; none if it is no terminal.
-    pub out_width: Option<u16>,
-    /// Whether stderr is a terminal.
-    pub err_terminal: bool,
-    /// Whether stdout gets colour.
-    pub out_colour: bool,
-    /// Whether stderr gets colour.
-    pub err_colour: bool,
-    /// Whether notes are held back.
-    pub quiet: bool,
 }
 
 /// Prints. Shared by reference or in an `Arc`; every call writes whole lines or nothing.
@@ -90,16 +78,7 @@ struct ErrorText<'e> {
 impl Output {
     /// Prints to the streams of this process.
     pub fn new(format: Format, global: &Global) -> Self {
-        let out_terminal = io::stdout().is_terminal();
-        let variable = |name: &str| std::env::var_os(name);
-        let streams = Streams {
-            out_width: out_terminal.then(terminal_width),
-            err_terminal: io::stderr().is_terminal(),
-            out_colour: format == Format::Human
-                && wants_colour(global.colour, out_terminal, variable),
-            err_colour: global.colour_on_stderr(),
-            quiet: global.quiet,
-        };
+        let streams = Streams::of_process(format, global);
         Self::to(
             format,
             streams,
@@ -267,41 +246,6 @@ impl Output {
         exit
     }
 
-    /// Asks for consent before something is changed or destroyed. `yes` is the `-y` flag.
-    ///
-    /// # Errors
-    /// Without a terminal (code 2, naming `-y`), and on Ctrl-C (code 130).
-    pub async fn confirm(&self, question: &str, yes: bool) -> Result<bool, Failure> {
-        if yes {
-            return Ok(true);
-        }
-        if !(io::stdin().is_terminal() && self.streams.err_terminal) {
-            return Err(
-                Failure::usage(format!("{question} There is no terminal to ask on"))
-                    .hint("give -y to go on without being asked"),
-            );
-        }
-        let text = sanitize::text(question);
-        self.state().write_err(format!("{text} [y/N] ").as_bytes());
-        // A thread of its own, not the runtime's: nothing can interrupt a read from a terminal.
-        let (sender, answer) = tokio::sync::oneshot::channel();
-        thread::spawn(move || {
-            let mut line = String::new();
-            let read = io::stdin().lock().read_line(&mut line).map(|_| line);
-            let _ = sender.send(read);
-        });
-        tokio::select! {
-            answer = answer => match answer {
-                Ok(Ok(line)) => Ok(matches!(line.trim(), "y" | "Y" | "yes" | "Yes")),
-                Ok(Err(_)) | Err(_) => Ok(false),
-            },
-            _ = tokio::signal::ctrl_c() => {
-                self.state().write_err(b"\n");
-                Err(Failure::new(Exit::Interrupted, "stopped at the question; nothing was done"))
-            }
-        }
-    }
-
     /// Flushes, and returns what kept the result from being written in full.
     ///
     /// # Errors
@@ -385,55 +329,5 @@ pub fn problem_line(path: &Path, problem: &Problem) -> String {
     )
 }
 
-/// Tells whether a stream gets colour: the flag, then NO_COLOR, CLICOLOR_FORCE, then the terminal.
-pub fn wants_colour(
-    flag: Colour,
-    terminal: bool,
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> bool {
-    let given = |name: &str| variable(name).filter(|value| !value.is_empty());
-    match flag {
-        Colour::Always => true,
-        Colour::Never => false,
-        Colour::Auto if given("NO_COLOR").is_some() => false,
-        Colour::Auto if given("CLICOLOR_FORCE").is_some_and(|force| force != "0") => true,
-        Colour::Auto => terminal && given("TERM").is_none_or(|term| term != "dumb"),
-    }
-}
-
-fn terminal_width() -> u16 {
-    let mut probe = comfy_table::Table::new();
-    probe.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-    probe
-        .width()
-        .filter(|width| *width > 0)
-        .unwrap_or(USUAL_WIDTH)
-}
-
-/// What was printed, for tests of verbs.
-#[derive(Debug, Clone, Default)]
-pub struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Captured {
-    /// Returns what was printed so far.
-    pub fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-#[path = "output_tests.rs"]
 mod tests;

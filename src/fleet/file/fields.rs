@@ -68,7 +68,7 @@ pub(super) enum Layer {
     Defaults,
 }
 
-const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 24] = [
     "name",
     "host",
     "user",
@@ -287,10 +287,10 @@ fn read_env(reader: &mut Reader<'_>, value: &Value<'_>, at: &str) -> BTreeMap<St
 
 fn text(text: &str) -> Result<(), &'static str> {
     if text.trim().is_empty() {
-        return Err("is empty");
+        return Err("must not be empty");
     }
     if text.contains(char::is_control) {
-        return Err("contains a control character");
+        return Err("must not have a control character");
     }
     Ok(())
 }
@@ -298,10 +298,10 @@ fn text(text: &str) -> Result<(), &'static str> {
 fn plain(word: &str) -> Result<(), &'static str> {
     text(word)?;
     if word.starts_with('-') {
-        return Err("begins with `-`");
+        return Err("must not begin with `-`");
     }
     if word.contains(char::is_whitespace) {
-        return Err("contains white space");
+        return Err("must not have white space");
     }
     Ok(())
 }

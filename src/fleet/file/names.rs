@@ -139,18 +139,16 @@ pub struct Invalid(pub(super) &'static str);
 /// Takes `text` if it is one plain word: letters, digits, `.`, `_`, `-`, not starting with `-`.
 pub(super) fn word(text: &str) -> Result<String, Invalid> {
     if text.is_empty() {
-        return Err(Invalid("is empty"));
+        return Err(Invalid("must not be empty"));
     }
     if text.starts_with('-') {
-        return Err(Invalid("begins with `-`"));
+        return Err(Invalid("must not begin with `-`"));
     }
     if !text
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     {
-        return Err(Invalid(
-            "only letters, digits, `.`, `_` and `-` may be used",
-        ));
+        return Err(Invalid("must be letters, digits, `.`, `_` and `-` only"));
     }
     Ok(text.to_owned())
 }
@@ -230,8 +228,8 @@ mod tests {
             assert_eq!(Address::new(text).unwrap().as_str(), kept);
         }
         let bad = [
-            ("", "is empty"),
-            ("-oProxyCommand=x", "begins with `-`"),
+            ("", "must not be empty"),
+            ("-oProxyCommand=x", "must not begin with `-`"),
             (
                 "eric@10.0.0.1",
                 "the user goes in `user`, not in the address",
@@ -240,7 +238,7 @@ mod tests {
             ("[db1]", "only an IPv6 address goes in brackets"),
             (
                 "fe80::1%-x",
-                "only letters, digits, `.`, `_` and `-` may be used",
+                "must be letters, digits, `.`, `_` and `-` only",
             ),
         ];
         for (text, why) in bad {

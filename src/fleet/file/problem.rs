@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn places_are_counted_in_characters_from_one() {
         let mut problems = Problems::new("{\n \"é\": 1\n}");
-        problems.warning(10, "/b", "later", None);
-        problems.error(8, "/a", "one");
+        problems.warning(11, "/b", "later", None);
+        problems.error(9, "/a", "one");
         let found = problems.into_sorted();
         assert_eq!(found[0].to_string(), "line 2, column 7: /a: one");
-        assert_eq!(found[1].line, 2);
+        assert_eq!(found[1].line, 3);
         assert_eq!(join("/env", "a/b~c"), "/env/a~1b~0c");
     }
 }

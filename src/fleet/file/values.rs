@@ -180,9 +180,9 @@ impl<'t> Reader<'t> {
     pub(super) fn path(&mut self, value: &Value<'_>, at: &str) -> Option<PathBuf> {
         self.parsed(value, at, |text| {
             if text.is_empty() {
-                Err("is empty")
+                Err("must not be empty")
             } else if text.contains(char::is_control) {
-                Err("contains a control character")
+                Err("must not have a control character")
             } else {
                 Ok(expand_home(text))
             }
