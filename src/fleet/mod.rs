@@ -1,5 +1,5 @@
 //! (room)
 
 pub mod agent;
-// pub mod release;
+pub mod release;
 pub mod target;
