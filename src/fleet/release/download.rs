@@ -1,6 +1,8 @@
 //! Streams an asset to disk and lets it into the cache only when it is whole and its digest is right.
 
 use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
 
 use reqwest::{Response, Url};
 use sha2::{Digest as _, Sha256};
@@ -35,12 +37,16 @@ pub(super) async fn to_slot(
     expected: &[(String, Digest)],
 ) -> Result<(), Error> {
     let dir = slot.make_dir()?;
-    let (temporary, digest) = http
-        .get(url, BINARY, async |response| {
-            let temporary = NamedTempFile::new_in(dir).map_err(io_error("write in", dir))?;
-            receive(response, url, temporary, limits).await
-        })
-        .await?;
+    let mut tries = http.tries();
+    let (temporary, digest) = loop {
+        let received = match http.ask(url, BINARY).await {
+            Ok(response) => receive(response, url, new_file(dir)?, limits).await,
+            Err(error) => Err(error),
+        };
+        if let ControlFlow::Break(done) = tries.after(received).await {
+            break done?;
+        }
+    };
     unpack::compare(&http::shown(url), digest, expected)?;
     temporary
         .as_file()
@@ -50,6 +56,10 @@ pub(super) async fn to_slot(
         .persist(&slot.path)
         .map_err(|failed| io_error("replace", &slot.path)(failed.error))?;
     slot.remember((!expected.is_empty()).then_some(digest))
+}
+
+fn new_file(dir: &Path) -> Result<NamedTempFile, Error> {
+    NamedTempFile::new_in(dir).map_err(io_error("write in", dir))
 }
 
 async fn receive(
@@ -96,10 +106,6 @@ async fn receive(
 
 /// Downloads a checksum file.
 pub(super) async fn checksum_file(http: &Http, url: &Url) -> Result<String, Error> {
-    let bytes = http
-        .get(url, BINARY, async |response| {
-            http::read_all(response, url, MAX_CHECKSUMS).await
-        })
-        .await?;
+    let bytes = http.read(url, BINARY, MAX_CHECKSUMS).await?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -1,5 +1,6 @@
 //! The HTTP client for releases: what it sends to whom, how long it waits, how it tells failures apart.
 
+use std::ops::ControlFlow;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -53,32 +54,35 @@ impl Http {
         })
     }
 
-    /// Asks for `url` until it answers with success, a final failure, or the tries are used up.
-    /// `read` takes the answer in, so that a transfer that breaks off counts as a failed try.
-    pub(super) async fn get<T>(
+    /// Starts to count tries.
+    pub(super) fn tries(&self) -> Tries {
+        Tries {
+            made: 0,
+            pause: self.retry_pause,
+        }
+    }
+
+    /// Asks for `url` and reads the answer into memory, up to `limit` bytes.
+    pub(super) async fn read(
         &self,
         url: &Url,
         accept: &'static str,
-        read: impl AsyncFn(Response) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let mut attempt = 1;
+        limit: u64,
+    ) -> Result<Vec<u8>, Error> {
+        let mut tries = self.tries();
         loop {
-            let result = match self.ask(url, accept).await {
-                Ok(response) => read(response).await,
+            let read = match self.ask(url, accept).await {
+                Ok(response) => read_all(response, url, limit).await,
                 Err(error) => Err(error),
             };
-            match result {
-                Err(error) if error.retry_helps() && attempt < TRIES => {
-                    tracing::debug!(url = %shown(url), attempt, %error, "release server failed, trying again");
-                    tokio::time::sleep(self.retry_pause * attempt).await;
-                    attempt += 1;
-                }
-                done => return done,
+            if let ControlFlow::Break(done) = tries.after(read).await {
+                return done;
             }
         }
     }
 
-    async fn ask(&self, url: &Url, accept: &'static str) -> Result<Response, Error> {
+    /// Asks for `url` once. An answer that is no success is an error.
+    pub(super) async fn ask(&self, url: &Url, accept: &'static str) -> Result<Response, Error> {
         let mut request = self.client.get(url.clone()).header(ACCEPT, accept);
         if let Some(value) = self
             .authorization
@@ -94,6 +98,30 @@ impl Http {
         match response.status() {
             status if status.is_success() => Ok(response),
             status => Err(failure(url, status, response).await),
+        }
+    }
+}
+
+/// Counts the tries of one request.
+pub(super) struct Tries {
+    made: u32,
+    pause: Duration,
+}
+
+impl Tries {
+    /// Decides what follows on a try: its result is final, or there is a pause before the next one.
+    pub(super) async fn after<T>(
+        &mut self,
+        result: Result<T, Error>,
+    ) -> ControlFlow<Result<T, Error>> {
+        self.made += 1;
+        match result {
+            Err(error) if error.retry_helps() && self.made < TRIES => {
+                tracing::debug!(%error, attempt = self.made, "release server failed, trying again");
+                tokio::time::sleep(self.pause * self.made).await;
+                ControlFlow::Continue(())
+            }
+            done => ControlFlow::Break(done),
         }
     }
 }
@@ -188,12 +216,7 @@ pub(super) fn base(text: &str) -> Result<Url, Error> {
     http.then_some(url).ok_or_else(fail)
 }
 
-/// Reads an answer into memory, up to `limit` bytes.
-pub(super) async fn read_all(
-    mut response: Response,
-    url: &Url,
-    limit: u64,
-) -> Result<Vec<u8>, Error> {
+async fn read_all(mut response: Response, url: &Url, limit: u64) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     loop {
         let received = body.len() as u64;

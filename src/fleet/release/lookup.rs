@@ -67,9 +67,7 @@ pub(super) async fn lookup(
         .extend(["repos", owner, name, "releases"])
         .extend(tag.map_or_else(|| vec!["latest"], |tag| vec!["tags", tag]));
     let body = http
-        .get(&url, "application/vnd.github+json", async |response| {
-            http::read_all(response, &url, MAX_DESCRIPTION).await
-        })
+        .read(&url, "application/vnd.github+json", MAX_DESCRIPTION)
         .await?;
     let wrong = |reason: &str| Error::NotARelease {
         url: http::shown(&url),

@@ -164,7 +164,7 @@ impl Releases {
 
     async fn http(&self) -> Result<&Http, Error> {
         self.http
-            .get_or_try_init(async || {
+            .get_or_try_init(|| async {
                 let api = http::base(&self.source.api_base)?;
                 Http::new(api, self.source.token.as_ref(), self.source.retry_pause)
             })
