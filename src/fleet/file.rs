@@ -17,10 +17,11 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use crate::fleet::target::Arch;
 pub use fields::Fields;
 pub use host::Host;
 pub use key::{Error as KeyError, KeySource};
-pub use names::{Address, Arch, HostName, Invalid, nearest, nearest_few};
+pub use names::{Address, HostName, Invalid, nearest, nearest_few};
 pub use problem::{Level, Problem};
 
 use crate::support::paths;

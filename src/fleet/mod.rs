@@ -2,9 +2,12 @@
 //!
 //! Knows no command line and prints nothing: verbs in `cli` call it and show what it returns.
 
+pub mod agent;
 pub mod capture;
 pub mod file;
 pub mod link;
+pub mod release;
 pub mod remote;
 pub mod select;
 pub mod supervise;
+pub mod target;

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use jsonc_parser::ast::{Object, Value};
 
 use super::key::KeySource;
-use super::names::{Address, Arch, HostName, is_variable, nearest, word};
+use super::names::{Address, HostName, is_variable, nearest, word};
 use super::values::Reader;
+use crate::fleet::target::Arch;
 use crate::support::mask;
 use crate::support::span::Limit;
 

@@ -7,7 +7,8 @@ use super::Overrides;
 use super::fields::Fields;
 use super::key::{self, KeySource};
 use super::layout::Layout;
-use super::names::{Address, Arch, HostName};
+use super::names::{Address, HostName};
+use crate::fleet::target::Arch;
 use crate::support::secret::Secret;
 use crate::support::span::Limit;
 

@@ -84,53 +84,6 @@ impl fmt::Display for Address {
     }
 }
 
-/// The processor family of a host, in the words of the release assets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Arch {
-    /// 64-bit x86.
-    Amd64,
-    /// 64-bit ARM.
-    Arm64,
-    /// 64-bit RISC-V.
-    Riscv64,
-}
-
-impl Arch {
-    /// Every architecture there is a binary for.
-    pub const ALL: [Self; 3] = [Self::Amd64, Self::Arm64, Self::Riscv64];
-
-    /// Returns the architecture that is written exactly like `text`.
-    pub fn from_name(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|arch| arch.as_str() == text)
-    }
-
-    /// Returns the architecture that a kernel (`uname -m`) or a packager calls `text`.
-    pub fn from_machine(text: &str) -> Option<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "x86_64" | "x86-64" | "x64" | "amd64" => Some(Self::Amd64),
-            "aarch64" | "aarch64_be" | "armv8" | "armv8l" | "arm64" => Some(Self::Arm64),
-            "riscv" | "riscv64" => Some(Self::Riscv64),
-            _ => None,
-        }
-    }
-
-    /// Returns the word used in the fleet file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-            Self::Riscv64 => "riscv64",
-        }
-    }
-}
-
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 /// Why a word was refused; reads on after "…: ".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -243,17 +196,6 @@ mod tests {
         ];
         for (text, why) in bad {
             assert_eq!(Address::new(text).unwrap_err().to_string(), why, "{text}");
-        }
-    }
-
-    #[test]
-    fn machines_are_known_by_many_names() {
-        assert_eq!(Arch::from_name("aarch64"), None);
-        assert_eq!(Arch::from_machine("aarch64"), Some(Arch::Arm64));
-        assert_eq!(Arch::from_machine("x86_64"), Some(Arch::Amd64));
-        assert_eq!(Arch::from_machine("mips"), None);
-        for arch in Arch::ALL {
-            assert_eq!(Arch::from_name(arch.as_str()), Some(arch));
         }
     }
 
