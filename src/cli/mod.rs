@@ -4,6 +4,7 @@
 //! one to `skyclaw fleet`, add the file, a variant in `fleet.rs` and its three match arms.
 
 pub mod args;
+pub mod connect;
 pub mod error;
 pub mod exit;
 pub mod fleet;

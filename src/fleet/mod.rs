@@ -3,6 +3,7 @@
 //! Knows no command line and prints nothing: verbs in `cli` call it and show what it returns.
 
 pub mod agent;
+pub mod ask;
 pub mod capture;
 pub mod file;
 pub mod link;
