@@ -15,7 +15,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// Returns every family, in the order people list them.
+    /// Every family, in the order people list them.
     pub const ALL: [Self; 3] = [Self::Amd64, Self::Arm64, Self::Riscv64];
 
     /// Returns the name that release archives use: amd64 is `x86_64` there.
