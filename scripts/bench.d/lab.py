@@ -118,7 +118,8 @@ class Server:
         (self.dir / "config").write_text(
             f"Port {self.port}\nListenAddress {listen}\nHostKey {self.dir}/host_key\n"
             f"AuthorizedKeysFile {lab.key}.pub\nSetEnv HOME={self.home}\nStrictModes no\nPidFile none\n"
-            "UsePAM no\nUseDNS no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
+            f"UsePAM {'yes' if locked(lab.user) else 'no'}\nUseDNS no\n"
+            "PermitRootLogin prohibit-password\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\nLogLevel ERROR\n"
             "MaxStartups 2000:30:4000\nMaxSessions 100\nLoginGraceTime 600\n"
         )
@@ -199,6 +200,14 @@ def loopback(count):
 
 def keygen(path):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", str(path)], check=True)
+
+
+def locked(user):
+    """Without PAM, sshd refuses an account whose password field starts with "!", even with a key."""
+    try:
+        return any(line.startswith(f"{user}:!") for line in open("/etc/shadow"))
+    except OSError:
+        return False
 
 
 def free_port(listen):

@@ -61,7 +61,7 @@ def clush(fleet, fanout, command, timeout):
 def bssh(fleet, fanout, command, timeout):
     options = ["--parallel", fanout, "--strict-host-key-checking", "yes", "--connect-timeout", timeout]
     key = pathlib.Path(fleet.known_hosts).parents[2] / "controller/.ssh/id_ed25519"
-    return ["bssh", "-H", fleet.ports, "-i", key, *options, "--timeout", 0, " ".join(command)]
+    return ["bssh", "-H", fleet.ports, "-i", key, *options, "--timeout", 0, "--require-all-success", " ".join(command)]
 
 
 def skyclaw_exec(fleet, fanout, command, timeout):

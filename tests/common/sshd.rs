@@ -215,10 +215,11 @@ impl SshdBuilder {
             .map(|_| format!("Banner {dir}/banner"))
             .unwrap_or_default();
         let (listen, port) = (self.listen, server.port);
+        let pam = if account_is_locked() { "yes" } else { "no" };
         format!(
             "Port {port}\nListenAddress {listen}\nLogLevel VERBOSE\nSetEnv {env}\n{extra}\n{banner}\n\
              HostKey {dir}/host_key\nAuthorizedKeysFile {dir}/authorized_keys\nForceCommand exec {dir}/login\n\
-             StrictModes no\nPidFile none\nUsePAM no\nUseDNS no\nPermitRootLogin prohibit-password\n\
+             StrictModes no\nPidFile none\nUsePAM {pam}\nUseDNS no\nPermitRootLogin prohibit-password\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\n\
              Subsystem sftp internal-sftp\n"
         )
@@ -444,6 +445,15 @@ impl Drop for Sshd {
             eprintln!("--- sshd on port {}\n{}---", self.port, self.log());
         }
     }
+}
+
+/// Returns whether passwd locks the account ("!"), as images without a root password do: without PAM sshd would
+/// refuse it even with a key. Only root can see that, and only root's sshd looks.
+fn account_is_locked() -> bool {
+    let shadow = std::fs::read_to_string("/etc/shadow").unwrap_or_default();
+    shadow
+        .lines()
+        .any(|line| line.starts_with(&format!("{}:!", super::world::user_name())))
 }
 
 fn free_port(addr: IpAddr) -> u16 {
