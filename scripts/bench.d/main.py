@@ -31,8 +31,8 @@ INTRO = """# Benchmarks
 Written by `scripts/bench --write`. Every client ran in the same run on the same machine, against OpenSSH's own
 `sshd` on loopback, in turn within each round, with the same key, strict host-key checking of the same known hosts
 and the same fan-out. The best of the rounds counts. "Client CPU" is user and system time of the client with all
-its children; "peak RSS" is the sum over that tree, shared pages counted for each process, seen four times a
-second; "server CPU" is what sshd and its sessions used meanwhile. Loopback has no latency, and the servers share
+its children; "peak RSS" is the sum over that tree, shared pages counted for each process, as seen by
+sampling; "server CPU" is what sshd and its sessions used meanwhile. Loopback has no latency, and the servers share
 the cores with the client: on real networks waiting weighs more and CPU less.
 Where a row says curve25519, the key exchange is the one skyclaw uses; OpenSSH's own first choice adds a
 post-quantum exchange, which costs more and protects against more.

@@ -7,8 +7,9 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 
-# Often enough to see the plateau of a run, seldom enough not to be one of its costs.
-SAMPLE_EVERY = 0.25
+# Memory is looked at this often, and at most for a twentieth of the time, so that looking is no cost of the run.
+SAMPLE_EVERY = 0.02
+SAMPLE_SHARE = 20
 
 
 @dataclass
@@ -41,15 +42,19 @@ def run(argv, env, cwd, limit, scratch):
         peak, over, late = [0], threading.Event(), threading.Event()
 
         def watch():
-            while not over.wait(SAMPLE_EVERY):
+            pause = SAMPLE_EVERY
+            while not over.wait(pause):
+                looked = time.monotonic()
                 peak[0] = max(peak[0], tree_rss(child.pid))
+                pause = max(SAMPLE_EVERY, SAMPLE_SHARE * (time.monotonic() - looked))
                 if time.monotonic() - start > limit and not late.is_set():
                     late.set()
                     os.killpg(child.pid, signal.SIGKILL)
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        # wait4 instead of RUSAGE_CHILDREN: the latter's peak is that of all runs so far.
+        # wait4 instead of RUSAGE_CHILDREN: these are the figures of this run alone. Its ru_maxrss is of no use:
+        # it still holds the size of this interpreter from before the exec.
         _, status, used = os.wait4(child.pid, 0)
         wall = time.monotonic() - start
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -59,8 +64,7 @@ def run(argv, env, cwd, limit, scratch):
             code=child.returncode,
             wall=wall,
             cpu=used.ru_utime + used.ru_stime,
-            # A run shorter than the sampling is known by its largest process alone.
-            rss_mib=max(peak[0], used.ru_maxrss * 1024) / 2**20,
+            rss_mib=peak[0] / 2**20,
             began=began,
             timed_out=late.is_set(),
             out=tail(out),

@@ -7,7 +7,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -408,6 +407,7 @@ impl Sshd {
             .create(true)
             .append(true)
             .open(self.dir.path().join("log"));
+        // It stays in the test's process group, so that whoever kills a hanging test's group gets the server too.
         let mut command = Command::new(require::sshd_path().expect("require_sshd() was asked"));
         command
             .args(["-D", "-e", "-f"])
@@ -415,8 +415,7 @@ impl Sshd {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log.expect("open the log"))
-            .process_group(0);
+            .stderr(log.expect("open the log"));
         let mut child = command.spawn().expect("start sshd");
         let fresh = |server: &Self| server.log().get(before..).unwrap_or_default().to_owned();
         let mut ended = false;
