@@ -1,9 +1,9 @@
 """Real OpenSSH servers on loopback with keys and homes of their own, and addresses that fail."""
 
-import getpass
 import json
 import os
 import pathlib
+import pwd
 import shutil
 import signal
 import socket
@@ -19,7 +19,7 @@ class Lab:
 
     def __init__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="skyclaw-bench-"))
-        self.user = getpass.getuser()
+        self.user = pwd.getpwuid(os.getuid()).pw_name
         self.home = self.dir / "controller"
         (self.home / ".ssh").mkdir(parents=True)
         (self.dir / "scratch").mkdir()
