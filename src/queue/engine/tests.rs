@@ -216,3 +216,108 @@ async fn priority_then_order_decides() {
     }
     assert!(queue.claim(asks("a")).await.unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_openers_share_one_file_and_no_job_is_given_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let queues = [open(dir.path()).0, open(dir.path()).0];
+    let runs: Vec<_> = queues
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(number, queue)| {
+            tokio::spawn(async move {
+                let mut given = Vec::new();
+                for _ in 0..100 {
+                    queue.submit(only(vec![job()]), None).await.unwrap();
+                    given.push(claim_one(&queue, &format!("h{number}")).await.job);
+                }
+                given
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for run in runs {
+        all.extend(run.await.unwrap());
+    }
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 200);
+}
+
+/// Not a test: what the next test runs as another process and kills.
+#[tokio::test]
+#[ignore = "run by the test that kills it"]
+async fn child_that_submits_for_ever() {
+    let Some(dir) = std::env::var_os("SKYCLAW_TEST_DIR") else {
+        return;
+    };
+    let (queue, _) = open(Path::new(&dir));
+    loop {
+        let done = queue.submit(only(vec![job()]), None).await.unwrap();
+        println!("\naccepted {}", done.jobs[0]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_accepted_survives_a_kill() {
+    use std::io::BufRead;
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--nocapture", "child_that_submits_for_ever"])
+        .env("SKYCLAW_TEST_DIR", dir.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut accepted: Vec<JobId> = Vec::new();
+    for line in std::io::BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        accepted.extend(
+            line.strip_prefix("accepted ")
+                .and_then(|id| id.parse::<JobId>().ok()),
+        );
+        if accepted.len() == 200 {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(accepted.len() >= 200);
+    let (queue, _) = open(dir.path());
+    for id in accepted {
+        assert!(queue.job(id).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn old_groups_go_and_live_ones_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, clock) = open(dir.path());
+    let mut groups = Vec::new();
+    for number in 0..4 {
+        let group = NewGroup {
+            id: GroupId::fresh(),
+            kind: "dispatch".into(),
+            title: number.to_string(),
+            parent: None,
+            meta: Payload::parse("{}").unwrap(),
+        };
+        groups.push(group.id);
+        let submit = Submit {
+            group: Some(IntoGroup::New(group)),
+            jobs: vec![job()],
+        };
+        queue.submit(submit, None).await.unwrap();
+    }
+    for id in [groups[1], groups[2], groups[3]] {
+        queue.cancel(Cancel::Group(id), None).await.unwrap();
+    }
+    let kept = crate::queue::sweeper::Retention {
+        keep_groups: Some(2),
+        ..Default::default()
+    };
+    let pruned = crate::queue::sweeper::prune_all(&queue, &kept, clock.now())
+        .await
+        .unwrap();
+    assert_eq!((pruned.groups, pruned.jobs), (vec![groups[1]], 1));
+    assert_eq!(queue.groups(10).await.unwrap().len(), 3);
+}
