@@ -8,8 +8,8 @@ import pathlib
 import platform
 import re
 import resource
-import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -375,6 +375,9 @@ def main():
     # Hundreds of connections need hundreds of descriptors; every client inherits the raised limit.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # As an exception, so that a bench that is told to stop still ends its servers.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
     bench = Bench(args)
     if not args.no_build and "BENCH_SKYCLAW" not in os.environ:
         bench.note("building the release binary")

@@ -55,11 +55,18 @@ def run(argv, env, cwd, limit, scratch):
         watcher.start()
         # wait4 instead of RUSAGE_CHILDREN: these are the figures of this run alone. Its ru_maxrss is of no use:
         # it still holds the size of this interpreter from before the exec.
-        _, status, used = os.wait4(child.pid, 0)
-        wall = time.monotonic() - start
+        try:
+            _, status, used = os.wait4(child.pid, 0)
+        except BaseException:
+            # The bench itself is told to stop: its client is in another session and would live on.
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise
+        finally:
+            wall = time.monotonic() - start
+            over.set()
+            watcher.join()
         child.returncode = os.waitstatus_to_exitcode(status)
-        over.set()
-        watcher.join()
         return Cost(
             code=child.returncode,
             wall=wall,
