@@ -71,6 +71,7 @@ async fn a_job_is_submitted_claimed_completed_and_remembered() {
     let mut request = asks("web2");
     request.group = Some(id);
     request.claimants[0].max = 5;
+    request.claimants[0].names = vec![HostId::new("web2").unwrap()];
     let given = queue.claim(request).await.unwrap();
     assert_eq!(given.len(), 1, "the pinned job is not for web2");
     let done = report(Verdict::Succeeded);
