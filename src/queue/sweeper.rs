@@ -21,7 +21,7 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Self {
-            ended_for: Duration::from_hours(7 * 24),
+            ended_for: Duration::from_secs(7 * 24 * 3600),
             keep_ended: 100_000,
             keep_groups: Some(200),
         }

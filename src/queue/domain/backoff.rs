@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const FIRST: Duration = Duration::from_secs(5);
 
 /// The longest wait.
-pub const LONGEST: Duration = Duration::from_mins(10);
+pub const LONGEST: Duration = Duration::from_secs(600);
 
 /// A share of a million, drawn when the command was made so that applying it needs no chance.
 pub const WHOLE: u32 = 1_000_000;

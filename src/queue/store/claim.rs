@@ -107,6 +107,8 @@ fn candidates(
     }
     // Stable and total: `seq` is unique, so every replica takes the same jobs.
     found.sort_by_key(|one| (-i16::from(one.priority), one.stored.seq));
+    // A host may go by the same name twice, but gets a job once.
+    found.dedup_by_key(|one| one.stored.seq);
     found.truncate(usize::from(claimant.max));
     Ok(found)
 }
