@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{hosts, init, validate};
+use super::{dispatch, exec, hosts, init, runs, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -29,6 +29,14 @@ pub enum Verb {
     Validate(validate::Args),
     /// Show which hosts a selection means
     Hosts(hosts::Args),
+    /// Hand a task to the agents of the fleet
+    Dispatch(Box<dispatch::Args>),
+    /// Run a command on the fleet
+    Exec(Box<exec::Args>),
+    /// List the runs this machine remembers
+    Runs(runs::ListArgs),
+    /// Show what came of a run
+    Show(runs::ShowArgs),
 }
 
 impl Group {
@@ -38,6 +46,10 @@ impl Group {
             Verb::Init(_) => Format::Human,
             Verb::Validate(args) => args.format.format(),
             Verb::Hosts(args) => args.format.format(),
+            Verb::Dispatch(args) => args.format.format(),
+            Verb::Exec(args) => args.format.format(),
+            Verb::Runs(args) => args.format.format(),
+            Verb::Show(args) => args.format.format(),
         }
     }
 }
@@ -51,5 +63,9 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Init(args) => init::run(args, output),
         Verb::Validate(args) => validate::run(args, output),
         Verb::Hosts(args) => hosts::run(args, output),
+        Verb::Dispatch(args) => dispatch::run(args, output).await,
+        Verb::Exec(args) => exec::run(args, output).await,
+        Verb::Runs(args) => runs::list(args, output).await,
+        Verb::Show(args) => runs::show(args, output).await,
     }
 }

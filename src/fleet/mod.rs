@@ -5,10 +5,15 @@
 pub mod agent;
 pub mod ask;
 pub mod capture;
+pub mod dispatch;
 pub mod file;
 pub mod link;
+mod push;
 pub mod release;
 pub mod remote;
+pub mod report;
+pub mod run;
+pub mod runs;
 pub mod select;
 pub mod supervise;
 pub mod target;
