@@ -8,6 +8,7 @@ mod artifacts;
 pub mod error;
 pub mod observe;
 pub mod plan;
+mod restore;
 mod settings;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use settings::Providers;
 
 pub use artifacts::Origin;
 pub use error::{DeployError, PrepareError};
+pub use restore::restore;
 
 /// How long onboard may take.
 pub const ONBOARD_LIMIT: Duration = Duration::from_secs(60);
@@ -199,6 +201,68 @@ impl Planned {
     pub fn changes(&self) -> bool {
         self.steps.iter().any(Step::changes)
     }
+
+    /// Returns what stands on the host now, for [`restore`].
+    pub fn before(&self) -> Before {
+        let programs = self.desired.programs.iter();
+        let components = programs.map(|(component, _)| *component);
+        Before {
+            programs: components.zip(self.observed.programs.clone()).collect(),
+            had_home: self.observed.has_home,
+            files: File::ALL
+                .into_iter()
+                .zip(self.observed.files.clone())
+                .collect(),
+        }
+    }
+
+    fn into_deployed(self, applied: Applied) -> Deployed {
+        let before = self.before();
+        let Self {
+            steps,
+            mut warnings,
+            observed,
+            ..
+        } = self;
+        warnings.extend(applied.warnings);
+        let (mut created, mut replaced) = (Vec::new(), Vec::new());
+        let mut change = Change::Unchanged;
+        for step in &steps {
+            let Step::Install {
+                component, former, ..
+            } = step
+            else {
+                continue;
+            };
+            let path = format!("~/{}", component.path());
+            match former {
+                Former::None => {
+                    created.push(path);
+                    change = Change::Installed;
+                }
+                Former::Kept | Former::Same => replaced.push(path),
+            }
+        }
+        for file in &applied.written {
+            match observed.file(*file) {
+                Found::Nothing => created.push(file.path()),
+                Found::Text { .. } | Found::Unusable(_) => replaced.push(file.path()),
+            }
+        }
+        if change == Change::Unchanged && !(created.is_empty() && replaced.is_empty()) {
+            change = Change::Updated;
+        }
+        Deployed {
+            change,
+            versions: applied.versions,
+            had_binary_before: observed.programs.first() != Some(&AtPath::Nothing),
+            had_config_before: *observed.file(File::Config) != Found::Nothing,
+            created,
+            replaced,
+            before,
+            warnings,
+        }
+    }
 }
 
 /// Deploys to any number of hosts; what they share is fetched once.
@@ -266,6 +330,20 @@ impl Deployer {
         report: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Deployed, DeployError> {
         let planned = self.plan_on(connection, host, report).await?;
+        self.execute(connection, planned, report).await
+    }
+
+    /// Does what was planned. Whoever wants to put the host back whatever happens takes
+    /// [`Planned::before`] first.
+    ///
+    /// # Errors
+    /// As [`Deployer::run_on`].
+    pub async fn execute(
+        &self,
+        connection: &Connection,
+        planned: Planned,
+        report: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Deployed, DeployError> {
         let work = Work {
             connection,
             provider: planned.desired.provider.as_ref(),
@@ -273,7 +351,7 @@ impl Deployer {
             report,
         };
         let applied = work.apply(&planned.steps).await?;
-        Ok(self.deployed(planned, applied))
+        Ok(planned.into_deployed(applied))
     }
 
     /// Looks at the host and returns what a deploy would do. Writes nothing there.
@@ -362,61 +440,5 @@ impl Deployer {
             artifacts.push((*component, artifact));
         }
         Ok(artifacts)
-    }
-
-    fn deployed(&self, planned: Planned, applied: Applied) -> Deployed {
-        let Planned {
-            steps,
-            mut warnings,
-            observed,
-            ..
-        } = planned;
-        warnings.extend(applied.warnings);
-        let (mut created, mut replaced) = (Vec::new(), Vec::new());
-        let mut change = Change::Unchanged;
-        for step in &steps {
-            let Step::Install {
-                component, former, ..
-            } = step
-            else {
-                continue;
-            };
-            let path = format!("~/{}", component.path());
-            match former {
-                Former::None => {
-                    created.push(path);
-                    change = Change::Installed;
-                }
-                Former::Kept | Former::Same => replaced.push(path),
-            }
-        }
-        for file in &applied.written {
-            match observed.file(*file) {
-                Found::Nothing => created.push(file.path()),
-                Found::Text { .. } | Found::Unusable(_) => replaced.push(file.path()),
-            }
-        }
-        if change == Change::Unchanged && !(created.is_empty() && replaced.is_empty()) {
-            change = Change::Updated;
-        }
-        Deployed {
-            change,
-            versions: applied.versions,
-            had_binary_before: observed.programs.first() != Some(&AtPath::Nothing),
-            had_config_before: *observed.file(File::Config) != Found::Nothing,
-            created,
-            replaced,
-            before: self.before(observed),
-            warnings,
-        }
-    }
-
-    fn before(&self, observed: Observed) -> Before {
-        let components = self.programs.iter().map(|(component, _)| *component);
-        Before {
-            programs: components.zip(observed.programs).collect(),
-            had_home: observed.has_home,
-            files: File::ALL.into_iter().zip(observed.files).collect(),
-        }
     }
 }

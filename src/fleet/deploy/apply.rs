@@ -149,14 +149,11 @@ impl Work<'_> {
             Some(Former::Kept) => Undone::Restored,
             Some(Former::Same) | None => return Undone::Left,
         };
-        let mut code = path_word(Code::new().raw("p="), &path).raw(";k=");
-        if former == Undone::Restored {
-            code = path_word(code, &format!("{path}.prev"));
-        }
-        match ask(self.connection, UNDO, code, UNDO_LIMIT).await {
-            Ok(answer) if answer.words == "ok" => former,
-            Ok(answer) => Undone::Failed(answer.words),
-            Err(error) => Undone::Failed(error.chain()),
+        let prev = (former == Undone::Restored).then(|| format!("{path}.prev"));
+        match put_back(self.connection, &path, prev.as_deref()).await {
+            Ok(()) => former,
+            Err(DeployError::PutBack { why, .. }) => Undone::Failed(why),
+            Err(error) => Undone::Failed(error.to_string()),
         }
     }
 
@@ -229,6 +226,26 @@ impl Work<'_> {
             None => Ok(run),
         }
     }
+}
+
+/// Moves `former` to `path`, or removes `path` if there is none.
+pub(super) async fn put_back(
+    connection: &Connection,
+    path: &str,
+    former: Option<&str>,
+) -> Result<(), DeployError> {
+    let mut code = path_word(Code::new().raw("p="), path).raw(";k=");
+    if let Some(former) = former {
+        code = path_word(code, former);
+    }
+    let answer = ask(connection, UNDO, code, UNDO_LIMIT).await?;
+    if answer.words == "ok" {
+        return Ok(());
+    }
+    Err(DeployError::PutBack {
+        path: path.to_owned(),
+        why: answer.words,
+    })
 }
 
 /// A program that was run to its end.

@@ -51,14 +51,20 @@ impl Artifacts {
         }
     }
 
-    /// Looks the release up, so that a wrong name is known before any host is contacted.
+    /// Looks the release up, or checks the file's digest, so that a slip is known before any host is
+    /// contacted.
     ///
     /// # Errors
-    /// When there is no such release. With a tag, a server that does not answer is no error yet: what is
+    /// When there is no such release, or the file is another one. With a tag, a server that does not answer is no error yet: what is
     /// needed may be in the cache.
     pub(super) async fn look_up(&self) -> Result<(), release::Error> {
-        let Fetch::Releases(releases, tag) = &self.origin else {
-            return Ok(());
+        let (releases, tag) = match &self.origin {
+            Fetch::Releases(releases, tag) => (releases, tag),
+            Fetch::File(_, None) => return Ok(()),
+            Fetch::File(path, Some(pinned)) => {
+                let (path, pinned) = (path.clone(), *pinned);
+                return tokio::task::spawn_blocking(move || compare(&path, pinned)).await?;
+            }
         };
         match releases.release().await {
             Ok(_) => Ok(()),
@@ -90,4 +96,23 @@ impl Artifacts {
             }
         }
     }
+}
+
+fn compare(path: &Path, pinned: Digest) -> Result<(), release::Error> {
+    let io = |source| release::Error::Io {
+        act: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(io)?;
+    let (found, _) = Digest::of_reader(file).map_err(io)?;
+    if found == pinned {
+        return Ok(());
+    }
+    Err(release::Error::Mismatch {
+        what: path.display().to_string(),
+        said_by: "--sha256".to_owned(),
+        expected: pinned.to_string(),
+        found: found.to_string(),
+    })
 }

@@ -26,8 +26,8 @@ pub enum PrepareError {
         /// What is wrong.
         source: picoclaw::Error,
     },
-    /// The release cannot be had.
-    #[error("look up the release")]
+    /// The release cannot be had, or the file to install is another one.
+    #[error("nothing to install")]
     Release(#[source] release::Error),
     /// A helper thread ended early; a defect of skyclaw.
     #[error("reading an API key ended unexpectedly")]
@@ -94,6 +94,14 @@ pub enum DeployError {
         /// What stands there now.
         after: Undone,
     },
+    /// What stood on the host before could not be put back.
+    #[error("put back {path}: {why}")]
+    PutBack {
+        /// What.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// Settings that were not checked before the host was contacted.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
@@ -145,6 +153,7 @@ impl DeployError {
             | Self::Env(_)
             | Self::Config(_)
             | Self::Security(_)
+            | Self::PutBack { .. }
             | Self::Prepare(_) => return None,
         };
         Some(text.to_owned())

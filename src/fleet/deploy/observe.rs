@@ -73,8 +73,8 @@ pub enum Found {
     Text {
         /// What it says.
         text: Secret,
-        /// Whether others than its owner may read or write it.
-        open_to_others: bool,
+        /// Its permission bits.
+        mode: u32,
     },
     /// Something that cannot be merged into, and why.
     Unusable(&'static str),
@@ -176,6 +176,12 @@ fn read(answer: &[u8]) -> Option<Observed> {
     })
 }
 
+/// Reads the first column of `ls -l`; what is not understood counts as no permission.
+fn permissions(listed: &str) -> u32 {
+    let letters = listed.chars().skip(1).take(9);
+    letters.fold(0, |mode, letter| mode << 1 | u32::from(letter != '-'))
+}
+
 struct Lines<'a>(&'a [u8]);
 
 impl<'a> Lines<'a> {
@@ -216,7 +222,7 @@ impl<'a> Lines<'a> {
         };
         Some(Found::Text {
             text: Secret::new(text),
-            open_to_others: mode.get(4..10).is_some_and(|others| others != "------"),
+            mode: permissions(mode),
         })
     }
 }
@@ -236,13 +242,13 @@ mod tests {
         assert_eq!(seen.target.unwrap().to_string(), "linux/amd64");
         assert_eq!(seen.programs, [AtPath::File(Some(digest)), AtPath::Nothing]);
         assert_eq!((seen.free, seen.has_home), (Some(7168), true));
-        let text = |text: &str, open_to_others| Found::Text {
+        let text = |text: &str, mode| Found::Text {
             text: Secret::new(text.into()),
-            open_to_others,
+            mode,
         };
         assert_eq!(
             seen.files,
-            [text("A=1\n\nB", true), Found::Nothing, text("", false)]
+            [text("A=1\n\nB", 0o644), Found::Nothing, text("", 0o600)]
         );
         for cut in 0..answer.len() - 1 {
             assert_eq!(read(&answer.as_bytes()[..cut]), None, "cut at {cut}");
@@ -265,7 +271,7 @@ mod tests {
     fn what_was_seen_is_never_shown() {
         let found = Found::Text {
             text: Secret::new("sk-hidden".into()),
-            open_to_others: false,
+            mode: 0o600,
         };
         assert!(!format!("{found:?}").contains("hidden"));
     }

@@ -202,10 +202,8 @@ pub fn files_to_write(
         }
         let merged = merged(file, found.text(), provider)?;
         let fits = match found {
-            Found::Text {
-                text,
-                open_to_others,
-            } => *text == merged && !open_to_others,
+            // These files hold keys: nobody else may read them.
+            Found::Text { text, mode } => *text == merged && mode & 0o077 == 0,
             Found::Nothing | Found::Unusable(_) => false,
         };
         if !fits {
