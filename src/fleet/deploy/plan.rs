@@ -203,7 +203,7 @@ pub fn files_to_write(
         let merged = merged(file, found.text(), provider)?;
         let fits = match found {
             // These files hold keys: nobody else may read them.
-            Found::Text { text, mode } => *text == merged && mode & 0o077 == 0,
+            Found::Text { text, mode } => says_the_same(file, text, &merged) && mode & 0o077 == 0,
             Found::Nothing | Found::Unusable(_) => false,
         };
         if !fits {
@@ -211,6 +211,15 @@ pub fn files_to_write(
         }
     }
     Ok(changed)
+}
+
+/// JSON that differs in white space only is not written anew.
+fn says_the_same(file: File, old: &Secret, new: &Secret) -> bool {
+    let value = |text: &Secret| serde_json::from_str::<serde_json::Value>(text.expose()).ok();
+    match file {
+        File::Config => value(old) == value(new),
+        File::Env | File::Security => old == new,
+    }
 }
 
 fn merged(file: File, existing: Option<&str>, provider: &Provider) -> Result<Secret, DeployError> {

@@ -1,14 +1,22 @@
 //! `skyclaw fleet deploy` against real sshd: what is on the hosts afterwards, and what is not.
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "common/release_server.rs"]
+#[path = "../common/release_server.rs"]
 mod release_server;
+
+mod faults;
+mod library;
+mod releases;
+mod secrets;
+mod settings;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use common::{Output, Sshd, SshdBuilder, World, require_sshd};
+use common::world::DEADLINE;
+use common::{Output, Running, Shell, Sshd, SshdBuilder, World, require_program, require_sshd};
 use serde_json::Value;
 
 /// The key that must show up in three files and nowhere else.
@@ -203,4 +211,157 @@ fn an_impostor_is_taken_back() {
     assert_eq!(fs::read(bed.program()).unwrap(), fs::read(AGENT).unwrap());
     assert!(!bed.home(".local/bin/picoclaw.prev").exists());
     assert_eq!(bed.row(0, &["--from", AGENT])["result"], "unchanged");
+}
+
+#[test]
+fn a_dry_run_tells_the_steps_and_writes_nothing() {
+    let Some(bed) = Bed::new() else { return };
+    let before = state(bed.server.home());
+    let row = bed.row(0, &["--dry-run", "--from", AGENT]);
+    assert_eq!(row["result"], "planned", "{row}");
+    let steps = row["steps"].to_string();
+    for word in [
+        "install",
+        "test ~/.local/bin/picoclaw version",
+        "onboard",
+        ".env",
+        ".security.yml",
+    ] {
+        assert!(steps.contains(word), "{word} in {steps}");
+    }
+    assert_eq!(state(bed.server.home()), before);
+
+    bed.deploy(&["--from", AGENT]).expect_code(0);
+    let before = state(bed.server.home());
+    let row = bed.row(0, &["--dry-run", "--from", AGENT]);
+    assert_eq!(row["result"], "unchanged", "{row}");
+    let row = bed.row(0, &["--dry-run", "--model", "other", "--from", AGENT]);
+    assert_eq!(row["result"], "planned", "{row}");
+    let steps = row["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 2, "a test and one file: {row}");
+    assert_eq!(state(bed.server.home()), before);
+}
+
+#[test]
+fn people_get_a_table_and_machines_get_events() {
+    let Some(bed) = Bed::new() else { return };
+    let table = bed.deploy(&["--from", AGENT]).expect_code(0).out();
+    let mut lines = table.lines();
+    assert_eq!(
+        lines.next(),
+        Some("NAME\tRESULT\tVERSION\tSECONDS\tDETAILS")
+    );
+    let cells: Vec<&str> = lines.next().unwrap().split('\t').collect();
+    assert_eq!(cells[..3], ["alpha", "installed", "0.2.9"]);
+    assert!(
+        cells[4].starts_with("wrote ~/.local/bin/picoclaw"),
+        "{table}"
+    );
+
+    let events = bed
+        .deploy(&["--ndjson", "--from", AGENT])
+        .expect_code(0)
+        .out();
+    let events: Vec<Value> = events
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!(events[0]["event"], "host");
+    assert_eq!(events[0]["name"], "alpha");
+    assert_eq!(events[1]["event"], "summary");
+    assert_eq!(events[1]["summary"]["unchanged"], 1);
+    assert!(events.iter().all(|event| event["schema"] == 1));
+}
+
+#[test]
+fn any_login_shell_and_any_noise_will_do() {
+    for shell in [Shell::Fish, Shell::Busybox, Shell::Tcsh, Shell::Zsh] {
+        if !require_program(shell.program()) {
+            continue;
+        }
+        let noisy =
+            |server: SshdBuilder| server.shell(shell).rc_noise("Welcome!\nfile 3 skyclaw-\n");
+        let Some(bed) = Bed::with(noisy) else { return };
+        assert_eq!(
+            bed.row(0, &["--from", AGENT])["result"],
+            "installed",
+            "{shell:?}"
+        );
+        assert_eq!(
+            bed.row(0, &["--from", AGENT])["result"],
+            "unchanged",
+            "{shell:?}"
+        );
+        assert!(bed.read(".picoclaw/.security.yml").contains(KEY));
+    }
+}
+
+#[test]
+fn skyclaw_itself_can_be_deployed_without_any_key() {
+    let Some(bed) = Bed::new() else { return };
+    let program = bed.world.dir().join("fake-skyclaw");
+    fs::write(
+        &program,
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo skyclaw 9.8.7\n",
+    )
+    .unwrap();
+    let args = ["fleet", "deploy", "--json", "--component", "host", "--from"];
+    let mut command = bed
+        .world
+        .command(&[&args[..], &[program.to_str().unwrap()]].concat());
+    command.env_remove("ANTHROPIC_API_KEY");
+    let row = only(&Running::start(command, None).wait(DEADLINE).expect_code(0));
+    assert_eq!(
+        (&row["result"], &row["version"]),
+        (&"installed".into(), &"9.8.7".into())
+    );
+    assert_eq!(mode(&bed.home(".local/bin/skyclaw")), 0o755);
+    assert!(!bed.program().exists() && !bed.home(".picoclaw").exists());
+
+    let row = bed.row(1, &["--component", "host", "--from", AGENT]);
+    assert!(
+        row["error"].as_str().unwrap().contains("back in place"),
+        "{row}"
+    );
+}
+
+#[test]
+fn this_program_deploys_itself() {
+    let Some(bed) = Bed::new() else { return };
+    let row = bed.row(0, &["--component", "host"]);
+    assert_eq!(row["result"], "installed", "{row}");
+    assert_eq!(row["version"], env!("CARGO_PKG_VERSION"));
+    let sent = fs::metadata(bed.home(".local/bin/skyclaw")).unwrap().len();
+    let own = fs::metadata(env!("CARGO_BIN_EXE_skyclaw")).unwrap().len();
+    assert_eq!(sent, own);
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_before_any_host() {
+    let Some(bed) = Bed::new() else { return };
+    for (args, word) in [
+        (&["--fetch", "host"][..], "not supported yet"),
+        (&["--component", "all", "--from", AGENT], "--component all"),
+        (&["--from", "/no/such/file"], "/no/such/file"),
+        (&["--from", AGENT, "--sha256", "abc"], "--sha256"),
+        (&["--from", AGENT, "--version", "v1"], "--version"),
+        (&["--from", AGENT, "--provider", "groq"], "groq"),
+        (&["--from", AGENT, "--provider", "openai"], "model"),
+        (&["--repo", "nonsense"], "nonsense"),
+        (&["nobody", "--from", AGENT], "nobody"),
+    ] {
+        let output = bed.deploy(args).expect_code(2);
+        assert!(output.err().contains(word), "{word}: {output}");
+    }
+    let zeros = "0".repeat(64);
+    let output = bed
+        .deploy(&["--from", AGENT, "--sha256", &zeros])
+        .expect_code(1);
+    assert!(output.err().contains("SHA-256"), "{output}");
+    assert!(
+        !bed.server.log().contains("Connection from"),
+        "{}",
+        bed.server.log()
+    );
 }
