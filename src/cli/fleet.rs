@@ -30,7 +30,7 @@ pub enum Verb {
     /// Show which hosts a selection means
     Hosts(hosts::Args),
     /// Put PicoClaw and its settings on hosts
-    Deploy(deploy::Args),
+    Deploy(Box<deploy::Args>),
 }
 
 impl Group {

@@ -33,7 +33,7 @@ pub(super) struct Artifacts {
 }
 
 enum Fetch {
-    Releases(Releases, Option<String>),
+    Releases(Box<Releases>, Option<String>),
     File(PathBuf, Option<Digest>),
 }
 
@@ -42,7 +42,8 @@ impl Artifacts {
         Self {
             origin: match origin {
                 Origin::Release(source) => {
-                    Fetch::Releases(Releases::new((**source).clone()), source.tag.clone())
+                    let releases = Releases::new((**source).clone());
+                    Fetch::Releases(Box::new(releases), source.tag.clone())
                 }
                 Origin::File { path, sha256 } => Fetch::File(path.clone(), *sha256),
             },
