@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{deploy, hosts, init, validate};
+use super::{deploy, dispatch, exec, hosts, init, runs, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -31,6 +31,14 @@ pub enum Verb {
     Hosts(hosts::Args),
     /// Put PicoClaw and its settings on hosts
     Deploy(Box<deploy::Args>),
+    /// Hand a task to the agents of the fleet
+    Dispatch(Box<dispatch::Args>),
+    /// Run a command on the fleet
+    Exec(Box<exec::Args>),
+    /// List the runs this machine remembers
+    Runs(runs::ListArgs),
+    /// Show what came of a run
+    Show(runs::ShowArgs),
 }
 
 impl Group {
@@ -41,6 +49,10 @@ impl Group {
             Verb::Validate(args) => args.format.format(),
             Verb::Hosts(args) => args.format.format(),
             Verb::Deploy(args) => args.format.format(),
+            Verb::Dispatch(args) => args.format.format(),
+            Verb::Exec(args) => args.format.format(),
+            Verb::Runs(args) => args.format.format(),
+            Verb::Show(args) => args.format.format(),
         }
     }
 }
@@ -55,5 +67,9 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Validate(args) => validate::run(args, output),
         Verb::Hosts(args) => hosts::run(args, output),
         Verb::Deploy(args) => deploy::run(args, output).await,
+        Verb::Dispatch(args) => dispatch::run(args, output).await,
+        Verb::Exec(args) => exec::run(args, output).await,
+        Verb::Runs(args) => runs::list(args, output).await,
+        Verb::Show(args) => runs::show(args, output).await,
     }
 }
