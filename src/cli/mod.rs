@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod connect;
+pub mod deploy;
 pub mod dispatch;
 pub mod error;
 pub mod exec;

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod ask;
 pub mod capture;
+pub mod deploy;
 pub mod dispatch;
 pub mod file;
 pub mod link;
