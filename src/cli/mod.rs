@@ -11,7 +11,9 @@ pub mod fleet;
 pub mod hosts;
 pub mod init;
 pub mod output;
+pub mod progress;
 pub mod sanitize;
+pub mod status;
 pub mod table;
 pub mod validate;
 

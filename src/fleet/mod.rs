@@ -5,10 +5,12 @@
 pub mod agent;
 pub mod ask;
 pub mod capture;
+pub mod choose;
 pub mod file;
 pub mod link;
 pub mod release;
 pub mod remote;
 pub mod select;
+pub mod status;
 pub mod supervise;
 pub mod target;
