@@ -1,6 +1,7 @@
 # Tells what a host is like, in one answer. Read by fleet/status.rs. Changes nothing there.
 #
-# stdin: the marker, then one line of code that sets k (seconds that a program may take to tell its version).
+# stdin: the marker, then one line of code that sets k (seconds that a program may take to tell its version)
+# and defines last, which sets l to the process started last: its name in shell must not stand in a template.
 # Answers the marker with the time, lines of key=value, what the programs said, and the marker with `end`.
 n=${IFS#??};
 while IFS= read -r m; do case $m in skyclaw-*) break;; esac; done;
@@ -30,8 +31,8 @@ f=$HOME/.local/state/skyclaw/last-task;
 if [ -f "$f" ]; then IFS= read -r a <"$f"; echo "last=$a"; fi;
 # Runs a program that may hang or ask; the pipe behind it bounds what it says.
 r() {
-"$@" </dev/null & p=$!;
-(sleep "$k" & trap "kill $!; exit 0" TERM; wait $!; kill -KILL $p) >/dev/null & q=$!;
+"$@" </dev/null & last; p=$l;
+(sleep "$k" & last; trap "kill $l; exit 0" TERM; wait $l; kill -KILL $p) >/dev/null & last; q=$l;
 wait $p;
 kill $q;
 };

@@ -96,7 +96,9 @@ pub async fn probe(connection: &Connection) -> Result<Observed, Error> {
     let marker = Marker::fresh();
     let Exec { mut events, stdin } = connection.exec(&PROBE).await?;
     let mut answer = Answer::new(&marker);
-    let code = Code::new().raw("k=").number(VERSION_SECONDS);
+    let code = Code::new()
+        .raw("last() { l=$!; }; k=")
+        .number(VERSION_SECONDS);
     let question = async {
         stdin.write(header(&marker, [code]).into()).await?;
         stdin.eof().await?;
