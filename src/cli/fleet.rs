@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{deploy, dispatch, exec, hosts, init, runs, validate};
+use super::{deploy, dispatch, exec, hosts, init, runs, status, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -39,6 +39,8 @@ pub enum Verb {
     Runs(runs::ListArgs),
     /// Show what came of a run
     Show(runs::ShowArgs),
+    /// Show which hosts can be reached and are ready for work
+    Status(status::Args),
 }
 
 impl Group {
@@ -53,6 +55,7 @@ impl Group {
             Verb::Exec(args) => args.format.format(),
             Verb::Runs(args) => args.format.format(),
             Verb::Show(args) => args.format.format(),
+            Verb::Status(args) => args.format.format(),
         }
     }
 }
@@ -71,5 +74,6 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Exec(args) => exec::run(args, output).await,
         Verb::Runs(args) => runs::list(args, output).await,
         Verb::Show(args) => runs::show(args, output).await,
+        Verb::Status(args) => status::run(args, output).await,
     }
 }

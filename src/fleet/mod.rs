@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod ask;
 pub mod capture;
+pub mod choose;
 pub mod deploy;
 pub mod dispatch;
 pub mod file;
@@ -16,5 +17,6 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod select;
+pub mod status;
 pub mod supervise;
 pub mod target;
