@@ -230,7 +230,7 @@ async fn deploy(deployer: &Deployer, host: &Host, links: &Links, dry_run: bool) 
 }
 
 /// Classes what is wrong before any host was contacted.
-fn as_failure(error: PrepareError) -> anyhow::Error {
+pub(super) fn as_failure(error: PrepareError) -> anyhow::Error {
     let wrong_input = match &error {
         PrepareError::Key { .. } | PrepareError::Provider { .. } => true,
         PrepareError::Release(source) => matches!(
@@ -297,7 +297,11 @@ impl Args {
 }
 
 impl SourceArgs {
-    fn picoclaw(&self, cache_dir: &std::path::Path) -> anyhow::Result<Origin> {
+    /// Returns where PicoClaw comes from.
+    ///
+    /// # Errors
+    /// When a flag is malformed.
+    pub(super) fn picoclaw(&self, cache_dir: &std::path::Path) -> anyhow::Result<Origin> {
         let sha256 = self.digest()?;
         if let Some(path) = &self.from {
             return file(path.clone(), sha256);

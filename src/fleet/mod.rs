@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod ask;
+pub mod attend;
 pub mod capture;
 pub mod choose;
 pub mod deploy;
