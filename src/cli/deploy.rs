@@ -32,7 +32,7 @@ use report::{Outcome, Report};
 /// that is as it should be is left alone. One host that fails stops no other.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw fleet deploy 'web*' --version v0.2.9\n\nExit codes: 0 every host is as asked, 1 a host or the release failed, 2 wrong flag, fleet file, provider or a missing API key (nothing was contacted), 4 some hosts could not be reached and all others are done, 130 or 143 stopped."
+    after_help = "The program is fetched once on this machine, its digest is checked, it is sent over SSH and tested there; one that fails its test is taken back. Then provider, model and API key are merged into the files below ~/.picoclaw; whatever else is in them stays. A host that is as asked is left alone, and one that fails stops no other.\n\nExample: skyclaw fleet deploy 'web*' --version v0.2.9\n\nExit codes: 0 every host is as asked, 1 a host or the release failed, 2 wrong flag, fleet file, provider or a missing API key (nothing was contacted), 4 some hosts could not be reached and all others are done, 130 or 143 stopped."
 )]
 pub struct Args {
     /// Which hosts.
@@ -41,12 +41,6 @@ pub struct Args {
     /// Which fleet file.
     #[command(flatten)]
     pub fleet: FleetArgs,
-    /// What to install.
-    #[command(flatten)]
-    pub source: SourceArgs,
-    /// Which settings.
-    #[command(flatten)]
-    pub model: ModelArgs,
     /// Install again what is there already
     #[arg(long)]
     pub force: bool,
@@ -56,12 +50,18 @@ pub struct Args {
     /// Connect and look, print what would be done, write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// How to connect.
-    #[command(flatten)]
-    pub connect: ConnectArgs,
     /// How to print.
     #[command(flatten)]
     pub format: FormatArgs,
+    /// What to install.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Which settings.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// How to connect.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 /// What is installed and where it comes from.
@@ -102,7 +102,7 @@ pub struct SourceArgs {
     /// Install even if nobody says what the digest should be
     #[arg(long)]
     pub insecure_no_checksum: bool,
-    /// Where to download: only controller (this machine) for now
+    /// Where to download; only controller, this machine, for now
     #[arg(
         long,
         value_name = "WHERE",
