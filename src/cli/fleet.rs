@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{hosts, init, status, validate};
+use super::{hosts, init, status, teardown, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -31,6 +31,8 @@ pub enum Verb {
     Hosts(hosts::Args),
     /// Show which hosts can be reached and are ready for work
     Status(status::Args),
+    /// Remove what deploy put on hosts
+    Teardown(teardown::Args),
 }
 
 impl Group {
@@ -41,6 +43,7 @@ impl Group {
             Verb::Validate(args) => args.format.format(),
             Verb::Hosts(args) => args.format.format(),
             Verb::Status(args) => args.format.format(),
+            Verb::Teardown(args) => args.format.format(),
         }
     }
 }
@@ -55,5 +58,6 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Validate(args) => validate::run(args, output),
         Verb::Hosts(args) => hosts::run(args, output),
         Verb::Status(args) => status::run(args, output).await,
+        Verb::Teardown(args) => teardown::run(args, output).await,
     }
 }

@@ -15,6 +15,7 @@ pub mod progress;
 pub mod sanitize;
 pub mod status;
 pub mod table;
+pub mod teardown;
 pub mod validate;
 
 use std::io::Write;

@@ -14,3 +14,4 @@ pub mod select;
 pub mod status;
 pub mod supervise;
 pub mod target;
+pub mod teardown;
