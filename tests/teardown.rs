@@ -10,7 +10,7 @@ use common::world::DEADLINE;
 use common::{FleetHost, RefusingPort, Shell, Sshd, World, require_program, require_sshd};
 
 const KEY: &str = "sk-teardown-secret";
-const RC: &str = "alias a=b\n# >>> skyclaw >>>\nexport PATH=x\n# <<< skyclaw <<<\nalias c=d\n";
+const RC: &str = "alias a=b\n# >>> skyclaw >>>\nexport PATH=\"$HOME/.local/bin:$PATH\"\n# <<< skyclaw <<<\nalias c=d\n";
 const OURS: &str = "model_list:\n  fleet:\n    api_keys:\n      - \"sk-teardown-secret\"\n";
 
 fn put(home: &Path, path: &str, text: &str) {
