@@ -1,5 +1,12 @@
 //! `fleet teardown` as a user meets it: what goes, what stays, and what is said about it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
 mod common;
 
 use std::fs;
