@@ -21,3 +21,4 @@ pub mod select;
 pub mod status;
 pub mod supervise;
 pub mod target;
+pub mod teardown;
