@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{hosts, init, validate};
+use super::{hosts, init, sandbox, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -29,6 +29,8 @@ pub enum Verb {
     Validate(validate::Args),
     /// Show which hosts a selection means
     Hosts(hosts::Args),
+    /// Serve a fleet of SSH hosts on this machine, to try things on
+    Sandbox(sandbox::Args),
 }
 
 impl Group {
@@ -38,6 +40,7 @@ impl Group {
             Verb::Init(_) => Format::Human,
             Verb::Validate(args) => args.format.format(),
             Verb::Hosts(args) => args.format.format(),
+            Verb::Sandbox(args) => args.json.format(),
         }
     }
 }
@@ -51,5 +54,6 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Init(args) => init::run(args, output),
         Verb::Validate(args) => validate::run(args, output),
         Verb::Hosts(args) => hosts::run(args, output),
+        Verb::Sandbox(args) => sandbox::run(args, output).await,
     }
 }

@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod hosts;
 pub mod init;
 pub mod output;
+pub mod sandbox;
 pub mod sanitize;
 pub mod table;
 pub mod validate;

@@ -9,6 +9,7 @@ pub mod file;
 pub mod link;
 pub mod release;
 pub mod remote;
+pub mod sandbox;
 pub mod select;
 pub mod supervise;
 pub mod target;
