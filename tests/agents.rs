@@ -1,4 +1,5 @@
 //! The sample agent and the agents that tests use, run by the real `sh` (rows 3.10, 3.11, 4.1 to 4.3).
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::Write;

@@ -265,6 +265,24 @@ fn a_running_command_can_be_watched_and_killed() {
 }
 
 #[test]
+fn dropping_a_world_ends_what_its_commands_left() {
+    let world = World::new();
+    let mut shell = world.clean("sh");
+    shell.args(["-c", "setsid sleep 982 >/dev/null 2>&1 & echo ready"]);
+    let started = Running::start(shell, None);
+    started.wait_for_line("ready", SOON);
+    started.wait(SOON).expect_code(0);
+    let marker = world.home().display().to_string();
+    eventually(SOON, || {
+        processes_with(&marker)
+            .iter()
+            .any(|proc| proc.cmdline == "sleep 982")
+    });
+    drop(world);
+    eventually(SOON, || processes_with(&marker).is_empty());
+}
+
+#[test]
 #[should_panic(expected = "did not end within")]
 fn a_deadline_ends_a_hanging_command() {
     let world = World::new();

@@ -1,4 +1,5 @@
 //! Getting the agent's program from a release, against a real server (rows 3.2, 3.3, 3.6, 9.7).
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/release_server.rs"]
 mod release_server;
@@ -394,4 +395,12 @@ async fn a_local_file_needs_no_network_in_either_form() {
     }
     let missing = from_file(&dir.path().join("none"), amd64(), None, dir.path()).await;
     assert!(missing.unwrap_err().to_string().starts_with("open "));
+}
+
+#[tokio::test]
+async fn the_sample_agent_can_be_deployed() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/agents/sample-agent.sh");
+    let cache = tempfile::tempdir().unwrap();
+    let artifact = from_file(&file, arm64(), None, cache.path()).await.unwrap();
+    assert_eq!(artifact.path, file);
 }

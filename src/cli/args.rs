@@ -274,7 +274,10 @@ pub fn load_fleet_with(
             Ok(fleet)
         }
         Err(file::Error::Missing { path }) => {
-            file::write_template(&path)?;
+            if !file::write_template(&path)? {
+                // Something is there that cannot be read through, such as a dangling link.
+                return Err(file::Error::Missing { path }.into());
+            }
             Err(Failure::usage(format!(
                 "no fleet file at {}: a template was written there",
                 path.display()

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{hosts, init, sandbox, validate};
+use super::{deploy, dispatch, exec, hosts, init, runs, sandbox, status, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -29,6 +29,18 @@ pub enum Verb {
     Validate(validate::Args),
     /// Show which hosts a selection means
     Hosts(hosts::Args),
+    /// Put PicoClaw and its settings on hosts
+    Deploy(Box<deploy::Args>),
+    /// Hand a task to the agents of the fleet
+    Dispatch(Box<dispatch::Args>),
+    /// Run a command on the fleet
+    Exec(Box<exec::Args>),
+    /// List the runs this machine remembers
+    Runs(runs::ListArgs),
+    /// Show what came of a run
+    Show(runs::ShowArgs),
+    /// Show which hosts can be reached and are ready for work
+    Status(status::Args),
     /// Serve a fleet of SSH hosts on this machine, to try things on
     Sandbox(sandbox::Args),
 }
@@ -40,6 +52,12 @@ impl Group {
             Verb::Init(_) => Format::Human,
             Verb::Validate(args) => args.format.format(),
             Verb::Hosts(args) => args.format.format(),
+            Verb::Deploy(args) => args.format.format(),
+            Verb::Dispatch(args) => args.format.format(),
+            Verb::Exec(args) => args.format.format(),
+            Verb::Runs(args) => args.format.format(),
+            Verb::Show(args) => args.format.format(),
+            Verb::Status(args) => args.format.format(),
             Verb::Sandbox(args) => args.json.format(),
         }
     }
@@ -54,6 +72,12 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Init(args) => init::run(args, output),
         Verb::Validate(args) => validate::run(args, output),
         Verb::Hosts(args) => hosts::run(args, output),
+        Verb::Deploy(args) => deploy::run(args, output).await,
+        Verb::Dispatch(args) => dispatch::run(args, output).await,
+        Verb::Exec(args) => exec::run(args, output).await,
+        Verb::Runs(args) => runs::list(args, output).await,
+        Verb::Show(args) => runs::show(args, output).await,
+        Verb::Status(args) => status::run(args, output).await,
         Verb::Sandbox(args) => sandbox::run(args, output).await,
     }
 }

@@ -1,1 +1,22 @@
-//! (room)
+//! The only truth about jobs: submit, claim, renew, complete, cancel, and what is remembered of them.
+//!
+//! A library, not a server. It knows no HTTP, no SSH and no command line. Every change is a
+//! [`command::Command`] that carries its ids, its time and its chance, so that applying it to
+//! the same state gives the same result anywhere. Delivery is at least once: a job whose holder
+//! vanished runs again.
+
+pub mod command;
+pub mod domain;
+pub mod engine;
+mod error;
+pub mod store;
+pub mod sweeper;
+
+pub use command::{
+    Cancel, Cancelled, ClaimRequest, Claimant, Claimed, Completion, Expired, Idempotency,
+    IntoGroup, LeaseProof, LeaseRef, NewGroup, NewJob, Prune, Pruned, Renewed, Report, Submit,
+    Submitted, Verdict,
+};
+pub use engine::{Change, Options, Queue};
+pub use error::Error;
+pub use store::{Applied, Cursor, JobFilter, JobView, Page};

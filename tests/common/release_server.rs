@@ -3,6 +3,11 @@
 //!
 //! Include it with `#[path = "common/release_server.rs"] mod release_server;`.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};

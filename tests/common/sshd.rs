@@ -7,7 +7,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -215,10 +214,11 @@ impl SshdBuilder {
             .map(|_| format!("Banner {dir}/banner"))
             .unwrap_or_default();
         let (listen, port) = (self.listen, server.port);
+        let pam = if account_is_locked() { "yes" } else { "no" };
         format!(
             "Port {port}\nListenAddress {listen}\nLogLevel VERBOSE\nSetEnv {env}\n{extra}\n{banner}\n\
              HostKey {dir}/host_key\nAuthorizedKeysFile {dir}/authorized_keys\nForceCommand exec {dir}/login\n\
-             StrictModes no\nPidFile none\nUsePAM no\nUseDNS no\nPermitRootLogin prohibit-password\n\
+             StrictModes no\nPidFile none\nUsePAM {pam}\nUseDNS no\nPermitRootLogin prohibit-password\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\n\
              Subsystem sftp internal-sftp\n"
         )
@@ -407,6 +407,7 @@ impl Sshd {
             .create(true)
             .append(true)
             .open(self.dir.path().join("log"));
+        // It stays in the test's process group, so that whoever kills a hanging test's group gets the server too.
         let mut command = Command::new(require::sshd_path().expect("require_sshd() was asked"));
         command
             .args(["-D", "-e", "-f"])
@@ -414,8 +415,7 @@ impl Sshd {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log.expect("open the log"))
-            .process_group(0);
+            .stderr(log.expect("open the log"));
         let mut child = command.spawn().expect("start sshd");
         let fresh = |server: &Self| server.log().get(before..).unwrap_or_default().to_owned();
         let mut ended = false;
@@ -444,6 +444,15 @@ impl Drop for Sshd {
             eprintln!("--- sshd on port {}\n{}---", self.port, self.log());
         }
     }
+}
+
+/// Returns whether passwd locks the account ("!"), as images without a root password do: without PAM sshd would
+/// refuse it even with a key. Only root can see that, and only root's sshd looks.
+fn account_is_locked() -> bool {
+    let shadow = std::fs::read_to_string("/etc/shadow").unwrap_or_default();
+    shadow
+        .lines()
+        .any(|line| line.starts_with(&format!("{}:!", super::world::user_name())))
 }
 
 fn free_port(addr: IpAddr) -> u16 {

@@ -69,9 +69,13 @@ impl World {
 
     /// Adds a server's key to the known hosts.
     pub fn trust(&self, server: &Sshd) {
+        self.add_known_hosts(&server.known_hosts_line());
+    }
+
+    /// Adds lines to the known hosts: other addresses of a server, or wrong keys.
+    pub fn add_known_hosts(&self, lines: &str) {
         let known = std::fs::read_to_string(self.known_hosts()).unwrap_or_default();
-        std::fs::write(self.known_hosts(), known + &server.known_hosts_line())
-            .expect("write known_hosts");
+        std::fs::write(self.known_hosts(), known + lines).expect("write known_hosts");
     }
 
     /// Returns where the fleet file is: the place skyclaw looks without being told.
@@ -201,6 +205,16 @@ impl World {
             };
         }
         fields.into()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // HOME marks everything this world started; a test that minds left-overs has looked by now.
+        let marker = format!("HOME={}", self.home().display());
+        for left in super::procs::processes_with(&marker) {
+            left.kill9();
+        }
     }
 }
 

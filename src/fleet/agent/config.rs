@@ -126,7 +126,7 @@ fn set_model(root: &CstObject, settings: &Settings) -> Result<(), Error> {
     match ours {
         Some(ours) => {
             // Replacing it where it stands would lose its indent.
-            let index = models.elements().iter().position(|other| is_ours(other));
+            let index = models.elements().iter().position(is_ours);
             ours.remove();
             models.insert(index.unwrap_or_default(), entry);
         }

@@ -48,7 +48,14 @@ pub fn merge_security(existing: Option<&str>, key: &Secret) -> Result<Secret, Er
         return Err(Error::Shape("model_list.fleet.api_keys"));
     }
     *keys = Value::List(vec![Node::text(key.expose())]).into();
-    Ok(Secret::new(yaml::write(&root, original)))
+    let merged = Secret::new(yaml::write(&root, original));
+    // The file is somebody's only copy of their keys: what was written must mean what was read.
+    match yaml::read(merged.expose()) {
+        Ok(written) if written == root => Ok(merged),
+        Ok(_) | Err(_) => Err(Error::Broken {
+            reason: "it is written in an unusual way".to_owned(),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -147,14 +147,27 @@ pub(super) fn read(text: &str) -> Result<Node, Error> {
 }
 
 fn scalar(text: &str, style: ScalarStyle, anchor: usize, tag: Option<&Tag>) -> Node {
-    // A plain scalar over several lines can only be a text, and is written as one.
-    let plain = style == ScalarStyle::Plain && !text.contains('\n');
+    let plain = style == ScalarStyle::Plain && stays_plain(text);
     let value = if plain { Value::Plain } else { Value::Text };
     Node {
         anchor,
         tag: tag.map(written),
         value: value(text.to_owned()),
     }
+}
+
+/// Tells whether an unquoted scalar can be written back unquoted, on one line. The parser also takes
+/// some that no other parser would; those can only be texts, and are quoted.
+fn stays_plain(text: &str) -> bool {
+    let indicator = text.starts_with([
+        ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`',
+    ]);
+    let mut words = text.split(' ');
+    let structure = words
+        .next()
+        .is_some_and(|word| matches!(word, "-" | "?" | ":" | "---" | "..."));
+    let cut = text.contains(": ") || text.contains(" #") || text.ends_with(':');
+    !(indicator || structure || cut || text.chars().any(char::is_control))
 }
 
 fn start(
@@ -315,6 +328,8 @@ fn quote(text: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -352,6 +367,23 @@ mod tests {
             &deep,
         ] {
             assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back(key in any::<String>(), value in any::<String>()) {
+            let entry = (Node::text(&key), Value::List(vec![Node::text(&value)]).into());
+            let tree = Node::from(Value::Map(vec![entry]));
+            prop_assert_eq!(read(&write(&tree, "")).unwrap(), tree);
+        }
+
+        #[test]
+        fn whatever_can_be_read_is_written_the_same(text in "([ ]{0,3}[-?:&*!|>'\"{}, a-c0-9#]{0,8}\n){0,5}") {
+            if let Ok(tree) = read(&text) {
+                let out = write(&tree, &text);
+                prop_assert_eq!(read(&out).ok(), Some(tree), "{}\n=>\n{}", text, out);
+            }
         }
     }
 }

@@ -154,9 +154,9 @@ impl Releases {
         if let Some(artifact) = done.get(&target) {
             return Ok(artifact.clone());
         }
-        let artifact = match self.from_cache_alone(target).await? {
+        let artifact = match self.cached(target).await? {
             Some(artifact) => artifact,
-            None => self.from_release(target).await?,
+            None => self.fetched(target).await?,
         };
         done.insert(target, artifact.clone());
         Ok(artifact)
@@ -176,7 +176,7 @@ impl Releases {
     }
 
     /// A named release does not change, so what was checked once need not be looked up again.
-    async fn from_cache_alone(&self, target: Target) -> Result<Option<Artifact>, Error> {
+    async fn cached(&self, target: Target) -> Result<Option<Artifact>, Error> {
         lookup::split_repository(&self.source.repo)?;
         let Some(tag) = &self.source.tag else {
             return Ok(None);
@@ -194,7 +194,7 @@ impl Releases {
         Ok(None)
     }
 
-    async fn from_release(&self, target: Target) -> Result<Artifact, Error> {
+    async fn fetched(&self, target: Target) -> Result<Artifact, Error> {
         let release = self.release().await?;
         let tag = &release.tag_name;
         let asset = choose(release, target)?;

@@ -1,0 +1,405 @@
+//! Who may write: turns requests into commands and has them applied.
+//!
+//! Here time, ids and chance are put into a command; behind this point nothing asks for them.
+
+mod local;
+mod readers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use super::command::{
+    Cancel, Cancelled, ClaimRequest, Claimed, Command, Completion, Envelope, Expired, Idempotency,
+    LeaseRef, Outcome, Prune, Pruned, Refusal, Renewed, Report, Submit, Submitted,
+};
+use super::domain::backoff;
+use super::error::Error;
+use super::store::{Applied, Cursor, JobFilter, JobView, Page, Reader};
+use crate::protocol::{
+    AttemptNo, AttemptRecord, GroupCounts, GroupId, GroupRecord, JobId, JobResult, JobStatus,
+    LeaseToken, OUTPUT_LIMIT,
+};
+use crate::support::clock::{Clock, SystemClock};
+use crate::support::ids;
+use local::Local;
+use readers::Readers;
+
+/// How many jobs one step of a long command touches, so that other callers are not held up.
+const STEP: u32 = 500;
+
+/// How a queue is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The file.
+    pub path: PathBuf,
+    /// Tells the time for commands.
+    pub clock: Arc<dyn Clock>,
+    /// Looks the whole file over first, not only a small one after an unclean end.
+    pub check_always: bool,
+}
+
+impl Options {
+    /// Returns options for the file at `path` with the clock of this machine.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            clock: Arc::new(SystemClock),
+            check_always: false,
+        }
+    }
+}
+
+/// Something that changed and is safe on disk. Told only inside this process; what other processes
+/// do is seen by asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A job may be claimed now.
+    Ready {
+        /// Which.
+        job: JobId,
+        /// Its group.
+        group: Option<GroupId>,
+    },
+    /// The holder of this attempt should end it.
+    CancelAsked {
+        /// Which job.
+        job: JobId,
+        /// Which try.
+        attempt: AttemptNo,
+    },
+    /// A job reached its last status.
+    Ended {
+        /// Which.
+        job: JobId,
+        /// Its group.
+        group: Option<GroupId>,
+        /// Well or badly.
+        status: JobStatus,
+    },
+}
+
+/// A handle on the queue. Cheap to clone; the last one to be dropped finishes what was accepted
+/// and closes the file.
+#[derive(Clone)]
+pub struct Queue {
+    // Readers first: the writer's connection must close last to clean up the log.
+    readers: Arc<Readers>,
+    local: Arc<Local>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Queue {
+    /// Opens the queue, or makes it.
+    ///
+    /// # Errors
+    /// When the place cannot be made, or the file is newer, damaged, locked or unreadable.
+    pub fn open(options: Options) -> Result<Self, Error> {
+        Ok(Self {
+            local: Arc::new(Local::open(&options.path, options.check_always)?),
+            readers: Arc::new(Readers::new(options.path)),
+            clock: options.clock,
+        })
+    }
+
+    /// Returns a listener to what changes from now on. One that falls behind loses the oldest news
+    /// and is told so; it should then read again.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.local.changes()
+    }
+
+    /// Applies a command that is complete, for engines and tests that make their own.
+    ///
+    /// # Errors
+    /// When the file fails; see [`Error`].
+    pub async fn apply(&self, envelope: Envelope) -> Result<Applied, Error> {
+        let applied = self.local.run(envelope).await?;
+        match applied.outcome {
+            Outcome::Refused(Refusal::NoSuchGroup(id)) => Err(Error::NoSuchGroup(id)),
+            Outcome::Refused(Refusal::KeyConflict(key)) => Err(Error::KeyConflict(key)),
+            Outcome::Submitted(_)
+            | Outcome::Claimed(_)
+            | Outcome::Renewed(_)
+            | Outcome::Completed(_)
+            | Outcome::Released(_)
+            | Outcome::Cancelled(_)
+            | Outcome::Expired(_)
+            | Outcome::Reprieved(_)
+            | Outcome::Pruned(_) => Ok(applied),
+        }
+    }
+
+    /// Accepts new jobs, all or none. They are on disk when this returns.
+    ///
+    /// # Errors
+    /// When a number is out of range, the group is unknown, the key was used otherwise, or the file fails.
+    pub async fn submit(
+        &self,
+        submit: Submit,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Submitted, Error> {
+        for job in &submit.jobs {
+            job.check()?;
+        }
+        let now = self.clock.now();
+        let applied = self
+            .apply(Envelope {
+                command: Command::Submit { now, submit },
+                idempotency,
+            })
+            .await?;
+        let replayed = applied.replayed;
+        match applied.outcome {
+            Outcome::Submitted(jobs) => Ok(Submitted { jobs, replayed }),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Gives leases on waiting jobs to the hosts that ask. No work is an empty list.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, Error> {
+        let wanted: usize = request
+            .claimants
+            .iter()
+            .map(|claimant| usize::from(claimant.max))
+            .sum();
+        let command = Command::Claim {
+            now: self.clock.now(),
+            request,
+            tokens: (0..wanted).map(|_| LeaseToken::fresh()).collect(),
+        };
+        match self.apply(command.into()).await?.outcome {
+            Outcome::Claimed(given) => Ok(given),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Prolongs leases. The answers stand in the order asked and also deliver cancels.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn renew(&self, leases: Vec<LeaseRef>) -> Result<Vec<Renewed>, Error> {
+        let now = self.clock.now();
+        match self
+            .apply(Command::Renew { now, leases }.into())
+            .await?
+            .outcome
+        {
+            Outcome::Renewed(answers) => Ok(answers),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Takes the report of an attempt. Asking again with the same lease gives the same answer.
+    ///
+    /// # Errors
+    /// When the file fails. A lost lease is an answer.
+    pub async fn complete(&self, lease: LeaseRef, report: Report) -> Result<Completion, Error> {
+        let report = Report {
+            result: report.result.within(OUTPUT_LIMIT),
+            ..report
+        };
+        let command = Command::Complete {
+            now: self.clock.now(),
+            lease,
+            report,
+            // A fraction below one of a whole number below 2^20 always fits.
+            jitter: (ids::fraction() * f64::from(backoff::WHOLE)) as u32,
+        };
+        match self.apply(command.into()).await?.outcome {
+            Outcome::Completed(completion) => Ok(completion),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Gives jobs back unharmed; nobody gets them before `delay` is over.
+    ///
+    /// # Errors
+    /// When the file fails. A lost lease is an answer.
+    pub async fn release(
+        &self,
+        leases: Vec<LeaseRef>,
+        delay: Duration,
+    ) -> Result<Vec<Completion>, Error> {
+        let command = Command::Release {
+            now: self.clock.now(),
+            leases,
+            delay,
+        };
+        match self.apply(command.into()).await?.outcome {
+            Outcome::Released(answers) => Ok(answers),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Takes jobs back: waiting ones end at once, holders of running ones are told.
+    ///
+    /// # Errors
+    /// When the file fails; part of a large group may then be cancelled.
+    pub async fn cancel(&self, target: Cancel, reason: Option<String>) -> Result<Cancelled, Error> {
+        let mut all = Cancelled::default();
+        loop {
+            let command = Command::Cancel {
+                now: self.clock.now(),
+                target: target.clone(),
+                reason: reason.clone(),
+                limit: STEP,
+            };
+            match self.apply(command.into()).await?.outcome {
+                Outcome::Cancelled(part) => {
+                    all.ended.extend(part.ended);
+                    all.asked.extend(part.asked);
+                    all.already_ended.extend(part.already_ended);
+                    all.unknown.extend(part.unknown);
+                    if !part.more {
+                        return Ok(all);
+                    }
+                }
+                other => return Err(mixed_up(&other)),
+            }
+        }
+    }
+
+    /// Lets everything happen that is due: lost leases, ended waits, missed starts.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn expire_due(&self) -> Result<Expired, Error> {
+        let mut all = Expired::default();
+        loop {
+            let now = self.clock.now();
+            let command = Command::ExpireDue { now, limit: STEP };
+            match self.apply(command.into()).await?.outcome {
+                Outcome::Expired(part) => {
+                    all.requeued += part.requeued;
+                    all.ready += part.ready;
+                    all.ended += part.ended;
+                    all.next_due = part.next_due;
+                    if part.next_due.is_none_or(|at| at > now) {
+                        return Ok(all);
+                    }
+                }
+                other => return Err(mixed_up(&other)),
+            }
+        }
+    }
+
+    /// Gives every lease one fresh lease time, for a server whose holders could not reach it while it was down.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn reprieve(&self) -> Result<u64, Error> {
+        let now = self.clock.now();
+        match self.apply(Command::Reprieve { now }.into()).await?.outcome {
+            Outcome::Reprieved(leases) => Ok(leases),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Removes one step of what `rule` calls old; call again while the answer says `more`.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn prune(&self, rule: Prune) -> Result<Pruned, Error> {
+        let now = self.clock.now();
+        match self
+            .apply(Command::Prune { now, rule }.into())
+            .await?
+            .outcome
+        {
+            Outcome::Pruned(pruned) => Ok(pruned),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Returns the job with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn job(&self, id: JobId) -> Result<Option<JobView>, Error> {
+        self.read(move |reader| reader.job(id)).await
+    }
+
+    /// Returns every try of a job, oldest first; nothing if there is no such job.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn attempts(&self, id: JobId) -> Result<Option<Vec<AttemptRecord>>, Error> {
+        self.read(move |reader| reader.attempts(id)).await
+    }
+
+    /// Returns late reports of holders that had lost their lease.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn strays(&self, id: JobId) -> Result<Vec<(AttemptNo, JobResult)>, Error> {
+        self.read(move |reader| reader.strays(id)).await
+    }
+
+    /// Returns a page of jobs: those of a group in queue order, others newest first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn jobs(
+        &self,
+        filter: JobFilter,
+        from: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Page<JobView>, Error> {
+        self.read(move |reader| reader.jobs(&filter, from, limit))
+            .await
+    }
+
+    /// Returns the group with this id and where its jobs stand.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn group(&self, id: GroupId) -> Result<Option<GroupRecord>, Error> {
+        self.read(move |reader| reader.group(id)).await
+    }
+
+    /// Returns the newest groups, newest first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn groups(&self, limit: u32) -> Result<Vec<GroupRecord>, Error> {
+        self.read(move |reader| reader.groups(limit)).await
+    }
+
+    /// Returns how many jobs have which status.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn counts(&self) -> Result<GroupCounts, Error> {
+        self.read(Reader::counts).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        // Holds the writer too, so that it outlives this read and can clean up behind it.
+        let (readers, local) = (Arc::clone(&self.readers), Arc::clone(&self.local));
+        tokio::task::spawn_blocking(move || {
+            let done = readers.with(read);
+            drop(readers);
+            drop(local);
+            done
+        })
+        .await
+        .unwrap_or(Err(Error::Closed))
+    }
+}
+
+/// An outcome of another kind than the command: it can only be a key shared by two kinds of request.
+fn mixed_up(outcome: &Outcome) -> Error {
+    tracing::debug!(?outcome, "outcome of another kind");
+    Error::KeyConflict("used for another kind of request".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,392 @@
+//! Applies a command inside a write transaction. Deterministic: it asks no clock and draws no chance.
+//!
+//! Everything that can be refused is refused before the first write of a command. What can fail
+//! after that is only the file itself, and then the whole transaction goes.
+
+use std::time::Duration;
+
+use rusqlite::params;
+
+use super::row::{self, columns};
+use super::tx::Tx;
+use super::{attempts, claim, keys, needs, prune};
+use crate::protocol::{GroupId, JobId};
+use crate::queue::command::{
+    Cancel, Cancelled, Command, Completion, Envelope, Expired, IntoGroup, LeaseProof, LeaseRef,
+    NewGroup, NewJob, Outcome, Refusal, Renewed, Report, Submit, Verdict,
+};
+use crate::queue::domain::{Event, Job, State};
+use crate::queue::engine::Change;
+use crate::support::clock::Timestamp;
+
+/// What came of a command, and whether it was only remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The key was known: this is the answer of the first time and nothing was done now.
+    pub replayed: bool,
+}
+
+/// Applies `envelope`.
+///
+/// # Errors
+/// When the file fails or the command contradicts it (an id that is taken); nothing of the
+/// command may then be kept.
+pub fn apply(tx: &mut Tx<'_>, envelope: &Envelope) -> rusqlite::Result<Applied> {
+    let Some(key) = &envelope.idempotency else {
+        return Ok(Applied {
+            outcome: run(tx, &envelope.command)?,
+            replayed: false,
+        });
+    };
+    let now = time_of(&envelope.command);
+    match keys::look_up(tx.connection, key, now)? {
+        keys::Found::Same(outcome) => Ok(Applied {
+            outcome,
+            replayed: true,
+        }),
+        keys::Found::Other => Ok(Applied {
+            outcome: Outcome::Refused(Refusal::KeyConflict(key.key.clone())),
+            replayed: false,
+        }),
+        keys::Found::Nothing => {
+            let outcome = run(tx, &envelope.command)?;
+            keys::remember(tx.connection, key, &outcome)?;
+            Ok(Applied {
+                outcome,
+                replayed: false,
+            })
+        }
+    }
+}
+
+const fn time_of(command: &Command) -> Timestamp {
+    match command {
+        Command::Submit { now, .. }
+        | Command::Claim { now, .. }
+        | Command::Renew { now, .. }
+        | Command::Complete { now, .. }
+        | Command::Release { now, .. }
+        | Command::Cancel { now, .. }
+        | Command::ExpireDue { now, .. }
+        | Command::Reprieve { now }
+        | Command::Prune { now, .. } => *now,
+    }
+}
+
+fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
+    match command {
+        Command::Submit { now, submit: what } => submit(tx, *now, what),
+        Command::Claim {
+            now,
+            request,
+            tokens,
+        } => claim::claim(tx, *now, request, tokens).map(Outcome::Claimed),
+        Command::Renew { now, leases } => leases
+            .iter()
+            .map(|lease| renew(tx, *now, lease))
+            .collect::<rusqlite::Result<_>>()
+            .map(Outcome::Renewed),
+        Command::Complete {
+            now,
+            lease,
+            report,
+            jitter,
+        } => complete(tx, *now, lease, report, *jitter).map(Outcome::Completed),
+        Command::Release { now, leases, delay } => leases
+            .iter()
+            .map(|lease| release(tx, *now, lease, *delay))
+            .collect::<rusqlite::Result<_>>()
+            .map(Outcome::Released),
+        Command::Cancel {
+            now,
+            target,
+            reason,
+            limit,
+        } => cancel(tx, *now, target, reason.as_deref(), *limit).map(Outcome::Cancelled),
+        Command::ExpireDue { now, limit } => expire(tx, *now, *limit).map(Outcome::Expired),
+        Command::Reprieve { now } => reprieve(tx, *now).map(Outcome::Reprieved),
+        Command::Prune { now, rule } => {
+            prune::prune(tx.connection, *now, rule).map(Outcome::Pruned)
+        }
+    }
+}
+
+fn submit(tx: &mut Tx<'_>, now: Timestamp, submit: &Submit) -> rusqlite::Result<Outcome> {
+    let group = match &submit.group {
+        None => None,
+        Some(IntoGroup::New(group)) => {
+            insert_group(tx, now, group)?;
+            Some(group.id)
+        }
+        Some(IntoGroup::Existing(id)) => {
+            let there = tx
+                .connection
+                .prepare_cached("SELECT 1 FROM grp WHERE id = ?1")?
+                .exists([id.as_bytes()])?;
+            if !there {
+                return Ok(Outcome::Refused(Refusal::NoSuchGroup(*id)));
+            }
+            Some(*id)
+        }
+    };
+    for job in &submit.jobs {
+        insert_job(tx, now, job, group)?;
+    }
+    Ok(Outcome::Submitted(
+        submit.jobs.iter().map(|job| job.id).collect(),
+    ))
+}
+
+fn insert_group(tx: &Tx<'_>, now: Timestamp, group: &NewGroup) -> rusqlite::Result<()> {
+    tx.connection
+        .prepare_cached(
+            "INSERT INTO grp (id, kind, title, created_at, parent, meta) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            group.id.as_bytes(),
+            group.kind,
+            group.title,
+            now.as_millis(),
+            group.parent.as_ref().map(GroupId::as_bytes),
+            group.meta.as_str(),
+        ])?;
+    Ok(())
+}
+
+fn insert_job(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    job: &NewJob,
+    group: Option<GroupId>,
+) -> rusqlite::Result<()> {
+    let (pin, need) = needs::write(job.requirement.clone().normalized());
+    let delay = job.not_before.filter(|at| *at > now);
+    let due = match (delay, job.start_by) {
+        (Some(ready), Some(late)) => Some(ready.min(late)),
+        (one, other) => one.or(other),
+    };
+    let state = if delay.is_some() {
+        row::DELAYED
+    } else {
+        row::READY
+    };
+    tx.connection
+        .prepare_cached(
+            "INSERT INTO job (id, state, attempt, lost, failed, max_attempts, retries, start_by, \
+             not_before, due_at, pin, need, grp, priority, timeout_ms, created_at, updated_at, \
+             submitted_by, payload) \
+             VALUES (?1, ?2, 0, 0, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15)",
+        )?
+        .execute(params![
+            job.id.as_bytes(),
+            state,
+            job.max_attempts,
+            job.retries,
+            job.start_by.map(Timestamp::as_millis),
+            delay.map(Timestamp::as_millis),
+            due.map(Timestamp::as_millis),
+            pin,
+            need,
+            group.as_ref().map(GroupId::as_bytes),
+            job.priority,
+            job.timeout_ms.map(|span| i64::try_from(span).unwrap_or(i64::MAX)),
+            now.as_millis(),
+            job.submitted_by,
+            job.payload.as_str(),
+        ])?;
+    tx.alarm(due);
+    if delay.is_none() {
+        tx.needs.add(group, &pin, &need);
+        tx.changes.push(Change::Ready { job: job.id, group });
+    }
+    Ok(())
+}
+
+fn renew(tx: &mut Tx<'_>, now: Timestamp, lease: &LeaseRef) -> rusqlite::Result<Renewed> {
+    let Some(stored) = tx.find(lease.job)? else {
+        return Ok(Renewed::LeaseLost);
+    };
+    let event = Event::Renew(lease.proof.clone().into());
+    Ok(match tx.step(&stored, event, now, None)? {
+        Err(_) => Renewed::LeaseLost,
+        Ok(job) => match job.state {
+            State::Leased(lease) => match lease.cancel {
+                None => Renewed::Until(lease.expires_at),
+                Some(ask) => Renewed::Cancel {
+                    until: lease.expires_at,
+                    reason: ask.reason,
+                },
+            },
+            State::Queued { .. } | State::Ended(_) => Renewed::LeaseLost,
+        },
+    })
+}
+
+fn complete(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    lease: &LeaseRef,
+    report: &Report,
+    jitter: u32,
+) -> rusqlite::Result<Completion> {
+    let Some(stored) = tx.find(lease.job)? else {
+        return Ok(Completion::LeaseLost);
+    };
+    let event = Event::Complete {
+        proof: lease.proof.clone().into(),
+        failure: match report.verdict {
+            Verdict::Succeeded => None,
+            Verdict::Failed(reason) => Some(reason),
+        },
+        jitter,
+    };
+    if let Ok(job) = tx.step(&stored, event, now, Some(&report.result))? {
+        return Ok(completion(&job));
+    }
+    let attempt = match &lease.proof {
+        LeaseProof::Token { attempt, token } => {
+            let key = row::attempt_key(stored.seq, *attempt);
+            if attempts::was_reported(tx.connection, key, *token)? {
+                return Ok(completion(&stored.job));
+            }
+            *attempt
+        }
+        LeaseProof::Host(_) => stored.job.attempt,
+    };
+    // Only attempts that were made: made-up numbers must not fill the disk.
+    if attempt.get() > 0 && attempt <= stored.job.attempt {
+        let key = row::attempt_key(stored.seq, attempt);
+        attempts::put_aside(tx.connection, key, now, report)?;
+    }
+    Ok(Completion::LeaseLost)
+}
+
+fn release(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    lease: &LeaseRef,
+    delay: Duration,
+) -> rusqlite::Result<Completion> {
+    let Some(stored) = tx.find(lease.job)? else {
+        return Ok(Completion::LeaseLost);
+    };
+    let event = Event::Release {
+        proof: lease.proof.clone().into(),
+        delay,
+    };
+    Ok(match tx.step(&stored, event, now, None)? {
+        Ok(job) => completion(&job),
+        Err(_) => Completion::LeaseLost,
+    })
+}
+
+const fn completion(job: &Job) -> Completion {
+    match &job.state {
+        State::Queued { not_before } => Completion::Requeued {
+            not_before: *not_before,
+        },
+        State::Ended(ending) => Completion::Ended {
+            status: job.status(),
+            reason: ending.failure,
+        },
+        // Reported before and running again since: the reporter's part is over.
+        State::Leased(_) => Completion::Requeued { not_before: None },
+    }
+}
+
+fn cancel(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    target: &Cancel,
+    reason: Option<&str>,
+    limit: u32,
+) -> rusqlite::Result<Cancelled> {
+    let mut done = Cancelled::default();
+    let ids = match target {
+        Cancel::Jobs(ids) => ids.clone(),
+        Cancel::Group(group) => {
+            let ids: Vec<JobId> = tx
+                .connection
+                .prepare_cached(
+                    "SELECT id FROM job INDEXED BY job_group_queue WHERE grp = ?1 AND \
+                     (state IN (0, 1) OR (state = 2 AND cancel_at IS NULL)) ORDER BY seq LIMIT ?2",
+                )?
+                .query_map(params![group.as_bytes(), limit], |row| {
+                    row.get(0).map(JobId::from_bytes)
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            done.more = ids.len() >= limit as usize;
+            ids
+        }
+    };
+    for id in ids {
+        let Some(stored) = tx.find(id)? else {
+            done.unknown.push(id);
+            continue;
+        };
+        let event = Event::Cancel(reason.map(ToOwned::to_owned));
+        match tx.step(&stored, event, now, None)? {
+            Err(_) => done.already_ended.push(id),
+            Ok(job) => match job.state {
+                State::Leased(_) => done.asked.push(id),
+                State::Queued { .. } | State::Ended(_) => {
+                    tx.connection
+                        .prepare_cached(
+                            "UPDATE job SET cancel_at = ?2, cancel_reason = ?3 WHERE seq = ?1",
+                        )?
+                        .execute(params![stored.seq, now.as_millis(), reason])?;
+                    done.ended.push(id);
+                }
+            },
+        }
+    }
+    Ok(done)
+}
+
+/// Lets everything happen that is due by `now`, up to `limit` jobs.
+pub fn expire(tx: &mut Tx<'_>, now: Timestamp, limit: u32) -> rusqlite::Result<Expired> {
+    let mut done = Expired {
+        next_due: tx.next_due()?,
+        ..Expired::default()
+    };
+    if done.next_due.is_none_or(|due| due > now) {
+        return Ok(done);
+    }
+    let due = tx
+        .connection
+        .prepare_cached(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM job WHERE due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
+        ))?
+        .query_map(params![now.as_millis(), limit], row::read)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    for stored in due {
+        let was_leased = matches!(stored.job.state, State::Leased(_));
+        if let Ok(job) = tx.step(&stored, Event::Due, now, None)? {
+            match job.state {
+                State::Ended(_) => done.ended += 1,
+                State::Queued { .. } if was_leased => done.requeued += 1,
+                State::Queued { .. } | State::Leased(_) => done.ready += 1,
+            }
+        }
+    }
+    tx.forget_alarms();
+    done.next_due = tx.next_due()?;
+    Ok(done)
+}
+
+fn reprieve(tx: &mut Tx<'_>, now: Timestamp) -> rusqlite::Result<u64> {
+    let changed = tx
+        .connection
+        .prepare_cached(
+            "UPDATE job SET due_at = ?1 + lease_ms WHERE due_at IS NOT NULL AND state = 2 \
+             AND cancel_at IS NULL AND due_at < ?1 + lease_ms",
+        )?
+        .execute([now.as_millis()])?;
+    tx.forget_alarms();
+    Ok(changed as u64)
+}

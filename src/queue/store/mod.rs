@@ -1,0 +1,149 @@
+//! The queue in one SQLite file. The only place that speaks SQL.
+
+mod apply;
+mod attempts;
+mod claim;
+mod fault;
+mod keys;
+mod needs;
+mod open;
+mod prune;
+mod read;
+mod row;
+mod schema;
+mod tx;
+
+use std::borrow::Borrow;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+pub use apply::Applied;
+pub use read::{Cursor, JobFilter, JobView, Page, Reader};
+
+use super::Error;
+use super::command::Envelope;
+use super::engine::Change;
+use tx::Tx;
+
+/// The write side of the file.
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    /// Dropped after the connection: others may look the file over only when it is closed.
+    _presence: File,
+}
+
+/// What came of a batch.
+#[derive(Default)]
+pub struct Batch {
+    /// One answer per command, in order.
+    pub answers: Vec<Result<Applied, Error>>,
+    /// What changed, to be told to whoever listens.
+    pub changes: Vec<Change>,
+}
+
+impl Store {
+    /// Opens the file at `path`, or makes it.
+    ///
+    /// # Errors
+    /// When the place cannot be made, or the file is newer, damaged, locked or unreadable.
+    pub fn open(path: &Path, check_always: bool) -> Result<Self, Error> {
+        let opened = open::open(path, check_always)?;
+        Ok(Self {
+            connection: opened.connection,
+            path: path.to_owned(),
+            _presence: opened.presence,
+        })
+    }
+
+    /// Applies the commands in one transaction and commits it once. While the transaction is open,
+    /// `more` may add commands to `batch`; the commit comes when it has none.
+    ///
+    /// A command that contradicts the file (say, an id that is taken) must not take its neighbours
+    /// with it. That is rare, so nothing is spent on it up front: the transaction is rolled back
+    /// and each command gets its own.
+    pub fn run<T: Borrow<Envelope>>(
+        &self,
+        batch: &mut Vec<T>,
+        more: impl FnMut(usize) -> Option<T>,
+    ) -> Batch {
+        match self.together(batch, more) {
+            Ok(done) => done,
+            Err(error) if batch.len() > 1 && fault::is_of_one_command(&error) => {
+                let mut all = Batch::default();
+                for one in batch.iter() {
+                    let mut alone = vec![one.borrow()];
+                    let done = self.together(&mut alone, |_| None);
+                    let done = done.unwrap_or_else(|error| self.failed(1, error));
+                    all.answers.extend(done.answers);
+                    all.changes.extend(done.changes);
+                }
+                all
+            }
+            Err(error) => self.failed(batch.len(), error),
+        }
+    }
+
+    fn failed(&self, commands: usize, error: rusqlite::Error) -> Batch {
+        let error = fault::error("write", &self.path, error);
+        Batch {
+            answers: (0..commands).map(|_| Err(error.clone())).collect(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn together<T: Borrow<Envelope>>(
+        &self,
+        batch: &mut Vec<T>,
+        more: impl FnMut(usize) -> Option<T>,
+    ) -> rusqlite::Result<Batch> {
+        self.statement("BEGIN IMMEDIATE")?;
+        let done = self.apply_all(batch, more).and_then(|done| {
+            self.statement("COMMIT")?;
+            Ok(done)
+        });
+        // SQLite has rolled back by itself after some failures; then there is nothing to do.
+        if done.is_err() && !self.connection.is_autocommit() {
+            let _ = self.statement("ROLLBACK");
+        }
+        done
+    }
+
+    fn apply_all<T: Borrow<Envelope>>(
+        &self,
+        batch: &mut Vec<T>,
+        mut more: impl FnMut(usize) -> Option<T>,
+    ) -> rusqlite::Result<Batch> {
+        let mut tx = Tx::new(&self.connection);
+        let mut answers = Vec::with_capacity(batch.len());
+        loop {
+            for one in batch.iter().skip(answers.len()) {
+                answers.push(Ok(apply::apply(&mut tx, one.borrow())?));
+            }
+            match more(batch.len()) {
+                Some(one) => batch.push(one),
+                None => break,
+            }
+        }
+        Ok(Batch {
+            answers,
+            changes: tx.changes,
+        })
+    }
+
+    fn statement(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(|_| ())
+    }
+
+    /// Moves what was written into the main file and empties the log. Skipped when somebody reads
+    /// or writes just now: it only saves space, and nobody should wait for it.
+    pub fn checkpoint(&mut self) {
+        let _ = self.connection.busy_handler(None::<fn(i32) -> bool>);
+        let _ = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let _ = self.connection.busy_handler(Some(open::wait_for_others));
+    }
+}

@@ -1,0 +1,137 @@
+//! Removes what is old, a little at a time, so that writers never wait long for it.
+
+use rusqlite::{Connection, params};
+
+use crate::protocol::GroupId;
+use crate::queue::command::{Prune, Pruned};
+use crate::support::clock::Timestamp;
+
+/// Removes what `rule` calls old: first whole groups, then single jobs, then expired keys.
+pub fn prune(connection: &Connection, now: Timestamp, rule: &Prune) -> rusqlite::Result<Pruned> {
+    let mut done = Pruned::default();
+    let mut room = rule.limit;
+    if let Some(keep) = rule.keep_groups {
+        old_groups(connection, keep, &mut room, &mut done)?;
+    }
+    old_jobs(connection, rule, &mut room, &mut done)?;
+    if rule.keep_groups.is_none() {
+        empty_groups(connection, rule, &mut done)?;
+    }
+    done.keys = connection
+        .prepare_cached(
+            "DELETE FROM idempotency WHERE key IN \
+             (SELECT key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)",
+        )?
+        .execute(params![now.as_millis(), rule.limit])? as u64;
+    done.more = room == 0 || done.keys >= u64::from(rule.limit);
+    Ok(done)
+}
+
+fn old_groups(
+    connection: &Connection,
+    keep: u64,
+    room: &mut u32,
+    done: &mut Pruned,
+) -> rusqlite::Result<()> {
+    let ids: Vec<[u8; 16]> = connection
+        .prepare_cached(
+            "SELECT id FROM (SELECT seq, id FROM grp ORDER BY seq DESC LIMIT -1 OFFSET ?1) AS old \
+             WHERE NOT EXISTS (SELECT 1 FROM job INDEXED BY job_group_queue \
+             WHERE grp = old.id AND state < 3) ORDER BY old.seq",
+        )?
+        .query_map([i64::try_from(keep).unwrap_or(i64::MAX)], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for id in ids {
+        if *room == 0 {
+            return Ok(());
+        }
+        let jobs = numbers(
+            connection,
+            "SELECT seq FROM job WHERE grp = ?1 ORDER BY seq LIMIT ?2",
+            params![id, *room],
+        )?;
+        remove(connection, &jobs, room, done)?;
+        if *room > 0 {
+            connection
+                .prepare_cached("DELETE FROM grp WHERE id = ?1")?
+                .execute([id])?;
+            done.groups.push(GroupId::from_bytes(id));
+        }
+    }
+    Ok(())
+}
+
+fn old_jobs(
+    connection: &Connection,
+    rule: &Prune,
+    room: &mut u32,
+    done: &mut Pruned,
+) -> rusqlite::Result<()> {
+    // Where groups have their own rule, a job of a group stays as long as the group does.
+    let by_age = numbers(
+        connection,
+        "SELECT seq FROM job INDEXED BY job_ended WHERE ended_at IS NOT NULL AND ended_at < ?1 \
+         AND (?2 OR grp IS NULL) ORDER BY ended_at, seq LIMIT ?3",
+        params![
+            rule.ended_before.as_millis(),
+            rule.keep_groups.is_none(),
+            *room
+        ],
+    )?;
+    remove(connection, &by_age, room, done)?;
+    let by_count = numbers(
+        connection,
+        "SELECT seq FROM job INDEXED BY job_ended WHERE ended_at IS NOT NULL \
+         ORDER BY ended_at DESC, seq DESC LIMIT ?2 OFFSET ?1",
+        params![i64::try_from(rule.keep_ended).unwrap_or(i64::MAX), *room],
+    )?;
+    remove(connection, &by_count, room, done)
+}
+
+fn empty_groups(connection: &Connection, rule: &Prune, done: &mut Pruned) -> rusqlite::Result<()> {
+    let gone: Vec<GroupId> = connection
+        .prepare_cached(
+            "DELETE FROM grp WHERE id IN (SELECT id FROM grp WHERE created_at < ?1 AND NOT EXISTS \
+             (SELECT 1 FROM job WHERE job.grp = grp.id) ORDER BY seq LIMIT ?2) RETURNING id",
+        )?
+        .query_map(params![rule.ended_before.as_millis(), rule.limit], |row| {
+            row.get(0).map(GroupId::from_bytes)
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    done.groups.extend(gone);
+    Ok(())
+}
+
+fn numbers(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached(sql)?
+        .query_map(params, |row| row.get(0))?
+        .collect()
+}
+
+fn remove(
+    connection: &Connection,
+    jobs: &[i64],
+    room: &mut u32,
+    done: &mut Pruned,
+) -> rusqlite::Result<()> {
+    for seq in jobs {
+        let range = params![seq << 16, seq << 16 | 0xffff];
+        connection
+            .prepare_cached("DELETE FROM attempt WHERE key BETWEEN ?1 AND ?2")?
+            .execute(range)?;
+        connection
+            .prepare_cached("DELETE FROM stray WHERE key BETWEEN ?1 AND ?2")?
+            .execute(range)?;
+        connection
+            .prepare_cached("DELETE FROM job WHERE seq = ?1")?
+            .execute([seq])?;
+    }
+    *room = room.saturating_sub(u32::try_from(jobs.len()).unwrap_or(u32::MAX));
+    done.jobs += jobs.len() as u64;
+    Ok(())
+}

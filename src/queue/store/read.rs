@@ -1,0 +1,426 @@
+//! The read side: each call is one short snapshot of at most a page.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::attempts::{read_result, result_columns};
+use super::row::{self, Stored, columns};
+use super::{fault, needs, open};
+use crate::protocol::{
+    AttemptNo, AttemptRecord, CancelRecord, GroupCounts, GroupId, GroupRecord, JobId, JobRecord,
+    JobResult, JobStatus, Payload,
+};
+use crate::queue::Error;
+use crate::queue::domain::{Lease, State};
+
+/// How many entries one page has at most: a long read would keep the log from being emptied.
+const PAGE: u32 = 500;
+
+/// Where the next page starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(i64);
+
+/// Some entries, and where to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// Nothing when these were the last.
+    pub next: Option<Cursor>,
+}
+
+/// A job and its last try, running or over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobView {
+    /// The job.
+    pub job: JobRecord,
+    /// Its last try.
+    pub last: Option<AttemptRecord>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobFilter {
+    /// Only these; with a group the order is that of the queue, without it newest first.
+    pub group: Option<GroupId>,
+    /// Only with this status.
+    pub status: Option<JobStatus>,
+}
+
+/// A connection that can only read.
+pub struct Reader {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// The columns of a whole job, after which those of its last report follow.
+macro_rules! view {
+    ($rest:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            ", priority, timeout_ms, created_at, submitted_by, payload, ",
+            result_columns!(),
+            " FROM job LEFT JOIN (SELECT key, ",
+            result_columns!(),
+            " FROM attempt) AS told ON told.key = (SELECT max(key) FROM attempt \
+               WHERE key BETWEEN (job.seq << 16) AND (job.seq << 16 | 65535) \
+               AND finished_at IS NOT NULL) ",
+            $rest
+        )
+    };
+}
+
+impl Reader {
+    /// Opens the file at `path` for reading.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            connection: open::open_reader(path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> Error {
+        fault::error("read", &self.path, source)
+    }
+
+    /// Returns the job with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn job(&self, id: JobId) -> Result<Option<JobView>, Error> {
+        self.view_of(id).map_err(|error| self.failed(error))
+    }
+
+    fn view_of(&self, id: JobId) -> rusqlite::Result<Option<JobView>> {
+        let found = self
+            .connection
+            .prepare_cached(view!("WHERE job.id = ?1"))?
+            .query_row([id.as_bytes()], read_view)
+            .optional()?;
+        found.map(|(seq, job)| self.with_last(seq, job)).transpose()
+    }
+
+    fn with_last(&self, seq: i64, found: Found) -> rusqlite::Result<JobView> {
+        let last = match found.running {
+            Some(running) => Some(running),
+            None => self
+                .attempts_between(seq, found.job.attempts.get(), u16::MAX)?
+                .pop(),
+        };
+        Ok(JobView {
+            job: found.job,
+            last,
+        })
+    }
+
+    /// Returns every try of a job, oldest first; nothing if there is no such job.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn attempts(&self, id: JobId) -> Result<Option<Vec<AttemptRecord>>, Error> {
+        let read = || {
+            let found = self
+                .connection
+                .prepare_cached(concat!("SELECT ", columns!(), " FROM job WHERE id = ?1"))?
+                .query_row([id.as_bytes()], row::read)
+                .optional()?;
+            let Some(stored) = found else {
+                return Ok(None);
+            };
+            let mut all = self.attempts_between(stored.seq, 0, u16::MAX)?;
+            all.extend(running(&stored));
+            Ok(Some(all))
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    fn attempts_between(
+        &self,
+        seq: i64,
+        from: u16,
+        to: u16,
+    ) -> rusqlite::Result<Vec<AttemptRecord>> {
+        let from = row::attempt_key(seq, AttemptNo::new(from));
+        let to = row::attempt_key(seq, AttemptNo::new(to));
+        self.connection
+            .prepare_cached(concat!(
+                "SELECT key & 65535, host, started_at, ended_at, ending, reason, ",
+                result_columns!(),
+                " FROM attempt WHERE key BETWEEN ?1 AND ?2 ORDER BY key"
+            ))?
+            .query_map([from, to], read_attempt)?
+            .collect()
+    }
+
+    /// Returns late reports of holders that had lost their lease, by attempt.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn strays(&self, id: JobId) -> Result<Vec<(AttemptNo, JobResult)>, Error> {
+        let read = || {
+            self.connection
+                .prepare_cached(
+                    "SELECT stray.key & 65535, stray.report FROM job JOIN stray ON stray.key \
+                     BETWEEN (job.seq << 16) AND (job.seq << 16 | 65535) WHERE job.id = ?1",
+                )?
+                .query_map([id.as_bytes()], |row| {
+                    let text: String = row.get(1)?;
+                    let report: crate::queue::Report =
+                        serde_json::from_str(&text).map_err(|error| {
+                            rusqlite::Error::FromSqlConversionFailure(
+                                1,
+                                rusqlite::types::Type::Text,
+                                error.into(),
+                            )
+                        })?;
+                    Ok((AttemptNo::new(row.get(0)?), report.result))
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    /// Returns jobs a page at a time: those of a group in queue order, others newest first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn jobs(
+        &self,
+        filter: &JobFilter,
+        from: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Page<JobView>, Error> {
+        self.page(filter, from, limit.clamp(1, PAGE))
+            .map_err(|error| self.failed(error))
+    }
+
+    fn page(
+        &self,
+        filter: &JobFilter,
+        from: Option<Cursor>,
+        limit: u32,
+    ) -> rusqlite::Result<Page<JobView>> {
+        let (low, high) = status_range(filter.status);
+        let found: Vec<(i64, Found)> = match filter.group {
+            Some(group) => self
+                .connection
+                .prepare_cached(view!(
+                    "WHERE job.grp = ?1 AND job.seq > ?2 AND job.state BETWEEN ?3 AND ?4 \
+                     ORDER BY job.seq LIMIT ?5"
+                ))?
+                .query_map(
+                    params![
+                        group.as_bytes(),
+                        from.map_or(0, |at| at.0),
+                        low,
+                        high,
+                        limit
+                    ],
+                    read_view,
+                )?
+                .collect::<rusqlite::Result<_>>()?,
+            None => self
+                .connection
+                .prepare_cached(view!(
+                    "WHERE job.seq < ?1 AND job.state BETWEEN ?2 AND ?3 \
+                     ORDER BY job.seq DESC LIMIT ?4"
+                ))?
+                .query_map(
+                    params![from.map_or(i64::MAX, |at| at.0), low, high, limit],
+                    read_view,
+                )?
+                .collect::<rusqlite::Result<_>>()?,
+        };
+        let full = found.len() == limit as usize;
+        let next = found.last().filter(|_| full).map(|(seq, _)| Cursor(*seq));
+        Ok(Page {
+            items: found
+                .into_iter()
+                .map(|(seq, job)| self.with_last(seq, job))
+                .collect::<rusqlite::Result<_>>()?,
+            next,
+        })
+    }
+
+    /// Returns the group with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn group(&self, id: GroupId) -> Result<Option<GroupRecord>, Error> {
+        let read = || {
+            self.connection
+                .prepare_cached(
+                    "SELECT id, kind, title, created_at, parent, meta FROM grp WHERE id = ?1",
+                )?
+                .query_row([id.as_bytes()], read_group)
+                .optional()?
+                .map(|group| self.counted(group))
+                .transpose()
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    /// Returns the newest groups, newest first, with where their jobs stand.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn groups(&self, limit: u32) -> Result<Vec<GroupRecord>, Error> {
+        let read = || {
+            self.connection
+                .prepare_cached(
+                    "SELECT id, kind, title, created_at, parent, meta FROM grp \
+                     ORDER BY seq DESC LIMIT ?1",
+                )?
+                .query_map([limit.min(PAGE)], read_group)?
+                .collect::<rusqlite::Result<Vec<_>>>()?
+                .into_iter()
+                .map(|group| self.counted(group))
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    fn counted(&self, mut group: GroupRecord) -> rusqlite::Result<GroupRecord> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT state, count(*) FROM job INDEXED BY job_group_queue WHERE grp = ?1 GROUP BY state",
+        )?;
+        let mut rows = statement.query([group.id.as_bytes()])?;
+        while let Some(row) = rows.next()? {
+            add(&mut group.counts, row.get(0)?, row.get(1)?);
+        }
+        Ok(group)
+    }
+
+    /// Returns how many jobs have which status.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn counts(&self) -> Result<GroupCounts, Error> {
+        let read = || {
+            let mut counts = GroupCounts::default();
+            let mut statement = self
+                .connection
+                .prepare_cached("SELECT state, count(*) FROM job GROUP BY state")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                add(&mut counts, row.get(0)?, row.get(1)?);
+            }
+            Ok(counts)
+        };
+        read().map_err(|error| self.failed(error))
+    }
+}
+
+const fn add(counts: &mut GroupCounts, state: i64, number: u64) {
+    match state {
+        row::READY | row::DELAYED => counts.queued += number,
+        row::LEASED => counts.leased += number,
+        row::COMPLETED => counts.completed += number,
+        _ => counts.failed += number,
+    }
+}
+
+const fn status_range(status: Option<JobStatus>) -> (i64, i64) {
+    match status {
+        None => (row::READY, row::FAILED),
+        Some(JobStatus::Queued) => (row::READY, row::DELAYED),
+        Some(JobStatus::Leased) => (row::LEASED, row::LEASED),
+        Some(JobStatus::Completed) => (row::COMPLETED, row::COMPLETED),
+        Some(JobStatus::Failed) => (row::FAILED, row::FAILED),
+    }
+}
+
+fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRecord> {
+    Ok(GroupRecord {
+        id: GroupId::from_bytes(row.get(0)?),
+        kind: row.get(1)?,
+        title: row.get(2)?,
+        created_at: row::time(row, 3)?.unwrap_or_default(),
+        parent: row.get::<_, Option<[u8; 16]>>(4)?.map(GroupId::from_bytes),
+        meta: Payload::stored(row.get(5)?),
+        counts: GroupCounts::default(),
+    })
+}
+
+fn read_attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
+    Ok(AttemptRecord {
+        attempt: AttemptNo::new(row.get(0)?),
+        host: row::host(row, 1)?.ok_or(rusqlite::Error::InvalidQuery)?,
+        started_at: row::time(row, 2)?.unwrap_or_default(),
+        ended_at: row::time(row, 3)?,
+        end: Some(row::ending(row, 4)?),
+        reason: row::reason(row, 5)?,
+        result: read_result(row, 6)?,
+    })
+}
+
+/// A job whose last try is known only if it runs.
+struct Found {
+    job: JobRecord,
+    running: Option<AttemptRecord>,
+}
+
+fn running(stored: &Stored) -> Option<AttemptRecord> {
+    let lease = lease_of(stored)?;
+    Some(AttemptRecord {
+        attempt: stored.job.attempt,
+        host: lease.host.clone(),
+        started_at: lease.since,
+        ended_at: None,
+        end: None,
+        reason: None,
+        result: None,
+    })
+}
+
+const fn lease_of(stored: &Stored) -> Option<&Lease> {
+    match &stored.job.state {
+        State::Leased(lease) => Some(lease),
+        State::Queued { .. } | State::Ended(_) => None,
+    }
+}
+
+fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, Found)> {
+    let stored = row::read(row)?;
+    let (not_before, ended_at) = match &stored.job.state {
+        State::Queued { not_before } => (*not_before, None),
+        State::Leased(_) => (None, None),
+        State::Ended(ending) => (None, Some(ending.at)),
+    };
+    let result = read_result(row, 30)?;
+    let cancel = row::time(row, 15)?
+        .map(|asked_at| row.get(16).map(|reason| CancelRecord { asked_at, reason }))
+        .transpose()?;
+    let lease = lease_of(&stored);
+    let job = JobRecord {
+        id: stored.id,
+        status: stored.job.status(),
+        reason: row::reason(row, 19)?,
+        created_at: row::time(row, 27)?.unwrap_or_default(),
+        updated_at: stored.updated_at,
+        ended_at,
+        attempts: stored.job.attempt,
+        requirement: needs::read(&stored.pin, &stored.need),
+        payload: Payload::stored(row.get(29)?),
+        priority: row.get(25)?,
+        group: stored.group,
+        submitted_by: row.get(28)?,
+        timeout_ms: row.get(26)?,
+        start_by: stored.job.start_by,
+        not_before,
+        assigned_host_id: lease.map(|lease| lease.host.clone()),
+        lease_expires_at: lease.map(|lease| lease.expires_at),
+        cancel,
+        error: result.as_ref().and_then(|result| result.error.clone()),
+        result,
+    };
+    let running = running(&stored);
+    Ok((stored.seq, Found { job, running }))
+}

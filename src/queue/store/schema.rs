@@ -1,0 +1,95 @@
+//! The tables, as steps from one schema version to the next. A step that was released never changes.
+
+/// The steps; after step `n` (from 1) the file has schema version `n`.
+///
+/// Why the tables look as they do:
+/// - `job.state` splits "queued" in two, so that delayed jobs never stand in the way of a claim.
+/// - `pin` and `need` come first in the queue index: a claim goes straight to the jobs of its own
+///   host, then to each distinct need, and never walks over jobs that it may not take.
+/// - `due_at` is the one alarm of a job, whatever it is waiting for.
+/// - an attempt is written when it ends; the running one is part of the job's row. Its key is the
+///   job's number and the attempt's number in one integer, so it needs no second index.
+pub const STEPS: [&str; 2] = [
+    "CREATE TABLE job (
+        seq INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        state INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        lost INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        max_attempts INTEGER NOT NULL,
+        retries INTEGER NOT NULL,
+        start_by INTEGER,
+        not_before INTEGER,
+        due_at INTEGER,
+        host TEXT,
+        token BLOB,
+        since INTEGER,
+        lease_ms INTEGER,
+        cancel_at INTEGER,
+        cancel_reason TEXT,
+        avoid_host TEXT,
+        avoid_until INTEGER,
+        reason INTEGER,
+        ended_at INTEGER,
+        pin TEXT NOT NULL,
+        need TEXT NOT NULL,
+        grp BLOB,
+        priority INTEGER NOT NULL,
+        timeout_ms INTEGER,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        submitted_by TEXT,
+        payload TEXT NOT NULL
+    );
+    CREATE INDEX job_queue ON job (pin, need, priority DESC) WHERE state = 0;
+    CREATE INDEX job_group_queue ON job (grp, state, pin, need, priority DESC) WHERE grp IS NOT NULL;
+    CREATE INDEX job_group ON job (grp) WHERE grp IS NOT NULL;
+    CREATE INDEX job_due ON job (due_at) WHERE due_at IS NOT NULL;
+    CREATE INDEX job_ended ON job (ended_at, grp) WHERE ended_at IS NOT NULL;
+    CREATE TABLE attempt (
+        key INTEGER PRIMARY KEY,
+        host TEXT NOT NULL,
+        token BLOB NOT NULL,
+        started_at INTEGER NOT NULL,
+        ended_at INTEGER NOT NULL,
+        ending INTEGER NOT NULL,
+        reason INTEGER,
+        finished_at INTEGER,
+        duration_ms INTEGER,
+        exit_code INTEGER,
+        signal INTEGER,
+        detail TEXT,
+        error TEXT,
+        stdout_total INTEGER,
+        stdout_cut INTEGER,
+        stderr_total INTEGER,
+        stderr_cut INTEGER,
+        stdout BLOB,
+        stderr BLOB
+    );
+    CREATE TABLE grp (
+        seq INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        title TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        parent BLOB,
+        meta TEXT NOT NULL
+    );",
+    "CREATE TABLE idempotency (
+        key TEXT PRIMARY KEY,
+        body_hash BLOB NOT NULL,
+        outcome TEXT NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX idempotency_expires ON idempotency (expires_at);
+    CREATE TABLE stray (
+        key INTEGER PRIMARY KEY,
+        received_at INTEGER NOT NULL,
+        report TEXT NOT NULL
+    );",
+];
+
+/// The newest schema version that this program knows.
+pub const VERSION: i64 = STEPS.len() as i64;
