@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{deploy, dispatch, exec, hosts, init, runs, status, teardown, validate};
+use super::{deploy, dispatch, exec, hosts, init, runs, sandbox, status, teardown, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -43,6 +43,8 @@ pub enum Verb {
     Show(runs::ShowArgs),
     /// Remove what deploy put on hosts
     Teardown(teardown::Args),
+    /// Serve a fleet of SSH hosts on this machine, to try things on
+    Sandbox(sandbox::Args),
 }
 
 impl Group {
@@ -59,6 +61,7 @@ impl Group {
             Verb::Runs(args) => args.format.format(),
             Verb::Show(args) => args.format.format(),
             Verb::Teardown(args) => args.format.format(),
+            Verb::Sandbox(args) => args.json.format(),
         }
     }
 }
@@ -79,5 +82,6 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Runs(args) => runs::list(args, output).await,
         Verb::Show(args) => runs::show(args, output).await,
         Verb::Teardown(args) => teardown::run(args, output).await,
+        Verb::Sandbox(args) => sandbox::run(args, output).await,
     }
 }

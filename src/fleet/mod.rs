@@ -17,6 +17,7 @@ pub mod remote;
 pub mod report;
 pub mod run;
 pub mod runs;
+pub mod sandbox;
 pub mod select;
 pub mod status;
 pub mod supervise;
