@@ -10,7 +10,8 @@ d=${p%/*};
 umask 077;
 mkdir -p "$d" || { say mkdir "$d"; exit 1; };
 t=$d/.skyclaw-upload.$$;
-trap "rm -f \"$t\"" EXIT;
+gone() { rm -f "$t"; };
+trap gone EXIT;
 # PIPE too: when the controller is gone, our answer has no reader, and the file must go all the same.
 trap "exit 1" HUP INT PIPE TERM;
 cat >"$t" || { say write "$t"; exit 1; };

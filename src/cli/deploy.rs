@@ -18,7 +18,7 @@ use crate::fleet::file::Host;
 use crate::fleet::link::Links;
 use crate::fleet::release;
 use crate::support::shutdown::{Cause, Shutdown, Urgency};
-pub use args::Args;
+pub use args::{Args, SourceArgs};
 use report::{Outcome, Report};
 
 /// Runs the verb.
@@ -94,7 +94,7 @@ async fn deploy(deployer: &Deployer, host: &Host, links: &Links, dry_run: bool) 
 }
 
 /// Classes what is wrong before any host was contacted.
-fn as_failure(error: PrepareError) -> anyhow::Error {
+pub(super) fn as_failure(error: PrepareError) -> anyhow::Error {
     let wrong_input = match &error {
         PrepareError::Key { .. } | PrepareError::Provider { .. } | PrepareError::Env { .. } => true,
         PrepareError::Release(source) => matches!(

@@ -179,7 +179,11 @@ impl Args {
 }
 
 impl SourceArgs {
-    fn picoclaw(&self, cache_dir: &Path) -> anyhow::Result<Origin> {
+    /// Returns where PicoClaw comes from.
+    ///
+    /// # Errors
+    /// When a flag is malformed.
+    pub(in crate::cli) fn picoclaw(&self, cache_dir: &Path) -> anyhow::Result<Origin> {
         let sha256 = self.digest()?;
         if let Some(path) = &self.from {
             return file(path.clone(), sha256);
