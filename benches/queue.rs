@@ -180,7 +180,7 @@ fn print_table(place: &Path, rows: &[Row], costs: &Costs) {
     }
     println!();
     for cost in &costs.0 {
-        println!("{:<62}{:>10.1} {}", cost.what, cost.amount, cost.unit);
+        println!("{:<68}{:>10.1} {}", cost.what, cost.amount, cost.unit);
     }
 }
 

@@ -1,5 +1,12 @@
 //! `fleet status` as a user meets it: the real binary against real and broken SSH servers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
 mod common;
 
 use std::fs;

@@ -53,7 +53,7 @@ pub async fn measure(place: &Path) -> Costs {
         unit: "ms",
     });
     costs.push(Cost {
-        what: "claim by one host, 100 000 jobs pinned over 1000 hosts",
+        what: "claim by one host, 100 000 jobs pinned over 1000 hosts (median)",
         amount: alone.as_secs_f64() * 1e6,
         unit: "µs each",
     });
@@ -61,6 +61,11 @@ pub async fn measure(place: &Path) -> Costs {
         what: "claim by 1000 hosts at once, same queue",
         amount: together.as_secs_f64() * 1e6,
         unit: "µs each",
+    });
+    costs.push(Cost {
+        what: "claim and complete a job with a payload of 120 KiB (median of 64)",
+        amount: millis(heavy(&dir.path().join("heavy.db")).await),
+        unit: "ms",
     });
     let (cpu, wall) = whole_run(&dir.path().join("run.db")).await;
     costs.push(Cost {
@@ -121,12 +126,13 @@ async fn long_queue(path: &Path) -> (Duration, Duration, Duration) {
         submits.push(start.elapsed());
     }
     let claims = 200;
-    let start = Instant::now();
+    let mut alone = Vec::new();
     for host in 0..claims {
+        let start = Instant::now();
         let given = queue.claim(asks(&format!("host-{host}"))).await.unwrap();
+        alone.push(start.elapsed());
         assert_eq!(given.len(), 1);
     }
-    let alone = start.elapsed() / claims;
     let start = Instant::now();
     let all: Vec<_> = (0..hosts)
         .map(|host| {
@@ -137,7 +143,24 @@ async fn long_queue(path: &Path) -> (Duration, Duration, Duration) {
     for one in all {
         assert_eq!(one.await.unwrap().len(), 1);
     }
-    (median(submits), alone, start.elapsed() / hosts)
+    (median(submits), median(alone), start.elapsed() / hosts)
+}
+
+/// Returns what it costs to take and report a job whose payload is long.
+async fn heavy(path: &Path) -> Duration {
+    let side = Ours::open(path);
+    let payload = format!(r#"{{"task":"{}"}}"#, "x".repeat(120 * 1024));
+    let jobs = (0..64).map(|_| NewJob::new(Payload::parse(payload.clone()).unwrap()));
+    let jobs = jobs.collect();
+    let submit = Submit { group: None, jobs };
+    side.0.submit(submit, None).await.unwrap();
+    let mut spans = Vec::new();
+    for _ in 0..64 {
+        let start = Instant::now();
+        side.claim_and_complete("host").await;
+        spans.push(start.elapsed());
+    }
+    median(spans)
 }
 
 /// Returns CPU and time per job of one dispatch over many hosts.

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{deploy, dispatch, exec, hosts, init, runs, sandbox, status, validate};
+use super::{deploy, dispatch, exec, hosts, init, runs, sandbox, status, teardown, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -29,6 +29,8 @@ pub enum Verb {
     Validate(validate::Args),
     /// Show which hosts a selection means
     Hosts(hosts::Args),
+    /// Show which hosts can be reached and are ready for work
+    Status(status::Args),
     /// Put PicoClaw and its settings on hosts
     Deploy(Box<deploy::Args>),
     /// Hand a task to the agents of the fleet
@@ -39,8 +41,8 @@ pub enum Verb {
     Runs(runs::ListArgs),
     /// Show what came of a run
     Show(runs::ShowArgs),
-    /// Show which hosts can be reached and are ready for work
-    Status(status::Args),
+    /// Remove what deploy put on hosts
+    Teardown(teardown::Args),
     /// Serve a fleet of SSH hosts on this machine, to try things on
     Sandbox(sandbox::Args),
 }
@@ -52,12 +54,13 @@ impl Group {
             Verb::Init(_) => Format::Human,
             Verb::Validate(args) => args.format.format(),
             Verb::Hosts(args) => args.format.format(),
+            Verb::Status(args) => args.format.format(),
             Verb::Deploy(args) => args.format.format(),
             Verb::Dispatch(args) => args.format.format(),
             Verb::Exec(args) => args.format.format(),
             Verb::Runs(args) => args.format.format(),
             Verb::Show(args) => args.format.format(),
-            Verb::Status(args) => args.format.format(),
+            Verb::Teardown(args) => args.format.format(),
             Verb::Sandbox(args) => args.json.format(),
         }
     }
@@ -72,12 +75,13 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Init(args) => init::run(args, output),
         Verb::Validate(args) => validate::run(args, output),
         Verb::Hosts(args) => hosts::run(args, output),
+        Verb::Status(args) => status::run(args, output).await,
         Verb::Deploy(args) => deploy::run(args, output).await,
         Verb::Dispatch(args) => dispatch::run(args, output).await,
         Verb::Exec(args) => exec::run(args, output).await,
         Verb::Runs(args) => runs::list(args, output).await,
         Verb::Show(args) => runs::show(args, output).await,
-        Verb::Status(args) => status::run(args, output).await,
+        Verb::Teardown(args) => teardown::run(args, output).await,
         Verb::Sandbox(args) => sandbox::run(args, output).await,
     }
 }

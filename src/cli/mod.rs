@@ -25,6 +25,7 @@ pub mod status;
 pub mod summary;
 pub mod table;
 pub mod task_args;
+pub mod teardown;
 pub mod validate;
 
 use std::io::Write;

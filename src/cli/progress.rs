@@ -60,6 +60,11 @@ impl<'o> Progress<'o> {
         Self { output, bars }
     }
 
+    /// Shows nothing, for work whose own output is the progress.
+    pub fn none(output: &'o Output) -> Self {
+        Self { output, bars: None }
+    }
+
     /// Returns what makes lines, for work that runs elsewhere.
     pub fn lines(&self) -> Lines {
         Lines(self.bars.clone())

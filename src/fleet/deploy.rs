@@ -7,6 +7,7 @@ pub mod apply;
 mod artifacts;
 pub mod error;
 pub mod observe;
+mod outcome;
 pub mod plan;
 mod restore;
 mod settings;
@@ -21,14 +22,15 @@ use crate::fleet::file::Host;
 use crate::fleet::release::Artifact;
 use crate::fleet::target::{Os, Target};
 use crate::ssh::Connection;
-use apply::{Applied, Work};
+use apply::Work;
 use artifacts::Artifacts;
-use observe::{AtPath, File, Found, Observed, observe};
-use plan::{Desired, Former, Step, plan};
+use observe::observe;
+use plan::{Desired, plan};
 use settings::Providers;
 
 pub use artifacts::Origin;
 pub use error::{DeployError, PrepareError};
+pub use outcome::{Before, Change, Deployed, Planned};
 pub use restore::restore;
 
 /// How long onboard may take.
@@ -127,142 +129,6 @@ pub enum Progress {
     Onboarding,
     /// Our settings are being merged.
     Settings,
-}
-
-/// What became of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// A program is there that was not.
-    Installed,
-    /// A program or a setting is another.
-    Updated,
-    /// Nothing was written.
-    Unchanged,
-}
-
-impl Change {
-    /// Returns the word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Installed => "installed",
-            Self::Updated => "updated",
-            Self::Unchanged => "unchanged",
-        }
-    }
-}
-
-/// What stood on the host before, for those who put it back afterwards.
-///
-/// The texts of files are in custody: `Debug` does not show them.
-#[derive(Debug, Clone)]
-pub struct Before {
-    /// What stood at each program's path.
-    pub programs: Vec<(Component, AtPath)>,
-    /// Whether the agent's directory was there.
-    pub had_home: bool,
-    /// What stood at the path of each file of ours.
-    pub files: Vec<(File, Found)>,
-}
-
-/// A deploy that came to its end.
-#[derive(Debug, Clone)]
-pub struct Deployed {
-    /// The host in one word.
-    pub change: Change,
-    /// What each program says it is.
-    pub versions: Vec<(Component, String)>,
-    /// Whether the (first) program was there before.
-    pub had_binary_before: bool,
-    /// Whether PicoClaw had a configuration before.
-    pub had_config_before: bool,
-    /// Files that are there now and were not, with `~` for the home directory.
-    pub created: Vec<String>,
-    /// Files that were there and are others now.
-    pub replaced: Vec<String>,
-    /// What stood there before.
-    pub before: Before,
-    /// What a person should know of.
-    pub warnings: Vec<String>,
-}
-
-/// What a deploy would do.
-#[derive(Debug, Clone)]
-pub struct Planned {
-    /// In this order.
-    pub steps: Vec<Step>,
-    /// What a person should know of.
-    pub warnings: Vec<String>,
-    observed: Observed,
-    desired: Desired,
-}
-
-impl Planned {
-    /// Tells whether a real run would write something.
-    pub fn changes(&self) -> bool {
-        self.steps.iter().any(Step::changes)
-    }
-
-    /// Returns what stands on the host now, for [`restore`].
-    pub fn before(&self) -> Before {
-        let programs = self.desired.programs.iter();
-        let components = programs.map(|(component, _)| *component);
-        Before {
-            programs: components.zip(self.observed.programs.clone()).collect(),
-            had_home: self.observed.has_home,
-            files: File::ALL
-                .into_iter()
-                .zip(self.observed.files.clone())
-                .collect(),
-        }
-    }
-
-    fn into_deployed(self, applied: Applied) -> Deployed {
-        let before = self.before();
-        let Self {
-            steps,
-            mut warnings,
-            observed,
-            ..
-        } = self;
-        warnings.extend(applied.warnings);
-        let (mut created, mut replaced) = (Vec::new(), Vec::new());
-        let mut change = Change::Unchanged;
-        for step in &steps {
-            let Step::Install {
-                component, former, ..
-            } = step
-            else {
-                continue;
-            };
-            let path = format!("~/{}", component.path());
-            match former {
-                Former::None => {
-                    created.push(path);
-                    change = Change::Installed;
-                }
-                Former::Kept | Former::Same => replaced.push(path),
-            }
-        }
-        for file in &applied.written {
-            match observed.file(*file) {
-                Found::Nothing => created.push(file.path()),
-                Found::Text { .. } | Found::Unusable(_) => replaced.push(file.path()),
-            }
-        }
-        if change == Change::Unchanged && !(created.is_empty() && replaced.is_empty()) {
-            change = Change::Updated;
-        }
-        Deployed {
-            change,
-            versions: applied.versions,
-            had_binary_before: observed.programs.first() != Some(&AtPath::Nothing),
-            had_config_before: *observed.file(File::Config) != Found::Nothing,
-            created,
-            replaced,
-            before,
-            warnings,
-        }
-    }
 }
 
 /// Deploys to any number of hosts; what they share is fetched once.

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod ask;
+pub mod attend;
 pub mod capture;
 pub mod choose;
 pub mod deploy;
@@ -21,3 +22,4 @@ pub mod select;
 pub mod status;
 pub mod supervise;
 pub mod target;
+pub mod teardown;

@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::fleet::attend::Attendant;
 use crate::fleet::file::Host;
-use crate::fleet::link::{Link, Links};
+use crate::fleet::link::Links;
 use crate::fleet::push;
 use crate::fleet::remote::Command;
 use crate::fleet::report::{self, Status, TaskReport, signal_number};
@@ -82,11 +82,6 @@ pub struct Unit {
 /// Makes the command of a unit for a host.
 pub type MakeCommand = dyn Fn(&Unit, &Host) -> Command + Send + Sync;
 
-/// Prepares a host before its first task and cleans up after its last one.
-pub type Around = dyn Fn(Arc<Link>, Arc<Host>, Moment) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
-    + Send
-    + Sync;
-
 /// A local file for the standard input of every task.
 #[derive(Debug, Clone)]
 pub struct InputFile {
@@ -96,15 +91,6 @@ pub struct InputFile {
     pub size: u64,
     /// Its SHA-256 in hexadecimal.
     pub sha256: String,
-}
-
-/// When an [`Around`] is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// Before the first task.
-    Before,
-    /// After the last one, whatever happened.
-    After,
 }
 
 /// All that a run needs to know.
@@ -123,8 +109,10 @@ pub struct Plan {
     pub command: Box<MakeCommand>,
     /// What every task gets on its standard input, if not what its command says.
     pub input: Option<InputFile>,
-    /// Before and after, if anything.
-    pub around: Option<Box<Around>>,
+    /// Who installs the agent first and cleans up afterwards, if anybody.
+    pub attendant: Option<Arc<Attendant>>,
+    /// Whether the hosts are tried in order, one after the other, until one takes the work.
+    pub one_by_one: bool,
     /// Limit of each task where its host sets none.
     pub timeout: Option<Duration>,
     /// When the run must end.
@@ -210,19 +198,21 @@ pub async fn carry_out(
     // Connecting does not wait for the disk, but no task starts before its job is on it.
     let (on_disk, submitted) = watch::channel(false);
     let mut workers = JoinSet::new();
-    for at in 0..run.plan.hosts.len() {
-        if run.has_work_for(at) {
-            workers.spawn(push::work(
-                Arc::clone(&run),
-                at,
-                submitted.clone(),
-                shutdown.clone(),
-            ));
+    let one_by_one = run.plan.one_by_one;
+    if !one_by_one {
+        for at in (0..run.plan.hosts.len()).filter(|at| run.has_work_for(*at)) {
+            let run = Arc::clone(&run);
+            workers.spawn(push::work(run, at, submitted.clone(), shutdown.clone()));
         }
     }
     run.means.queue.submit(jobs, None).await?;
     on_disk.send_replace(true);
     let renewing = tokio::spawn(push::renew_leases(Arc::clone(&run)));
+    for at in 0..run.plan.hosts.len() {
+        if one_by_one && !run.is_done() {
+            push::work(Arc::clone(&run), at, submitted.clone(), shutdown.clone()).await;
+        }
+    }
     while let Some(joined) = workers.join_next().await {
         if let Err(error) = joined
             && error.is_panic()
@@ -280,6 +270,11 @@ pub(super) fn host_id(host: &Host) -> HostId {
 }
 
 impl Run {
+    fn is_done(&self) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.len() == self.plan.units.len()
+    }
+
     fn has_work_for(&self, at: usize) -> bool {
         self.plan
             .units

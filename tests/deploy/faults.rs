@@ -261,3 +261,56 @@ fn an_interrupted_deploy_tells_what_was_done() {
     let output = running.wait(DEADLINE).expect_code(130);
     assert!(output.out().contains("\"cancelled\":1"), "{output}");
 }
+
+/// Writes a program that answers `version` with this shell code.
+fn answering(bed: &Bed, code: &str) -> String {
+    let program = bed.world.dir().join("answering");
+    let text = format!("#!/bin/sh\ncase $1 in\nversion) {code};;\nesac\n");
+    fs::write(&program, text).unwrap();
+    program.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_program_that_is_busy_for_a_moment_is_tried_again() {
+    let Some(bed) = Bed::new() else { return };
+    let code =
+        "[ -e ~/tried ] && echo picoclaw 1.0 || { : >~/tried; echo Text file busy >&2; exit 126; }";
+    let row = bed.row(0, &["--from", &answering(&bed, code)]);
+    assert_eq!(row["result"], "installed", "{row}");
+}
+
+#[test]
+fn a_program_that_cannot_run_there_is_taken_back_with_advice() {
+    let Some(bed) = Bed::new() else { return };
+    for (code, error, hint) in [
+        (
+            "echo Permission denied >&2; exit 126",
+            "exit code 126",
+            "noexec",
+        ),
+        ("echo picoclaw 1.0; exit 3", "exit code 3", "version` there"),
+        ("kill -SEGV $$", "signal SEGV", "version` there"),
+    ] {
+        let row = bed.row(1, &["--from", &answering(&bed, code)]);
+        assert!(row["error"].as_str().unwrap().contains(error), "{row}");
+        assert!(row["hint"].as_str().unwrap().contains(hint), "{row}");
+        assert!(!bed.program().exists());
+    }
+}
+
+#[test]
+fn a_connection_that_dies_on_the_way_is_told() {
+    let Some(bed) = Bed::new() else { return };
+    let program = answering(&bed, ": >~/started; sleep 600");
+    let running = bed
+        .world
+        .spawn(&["fleet", "deploy", "--json", "--from", &program]);
+    let started = bed.home("started");
+    eventually(DEADLINE, || started.exists());
+    bed.server.drop_connections();
+    let output = running.wait(DEADLINE).expect_code(1);
+    assert_eq!(only(&output)["result"], "lost", "{output}");
+    // What is there was never tested; the next deploy does that.
+    let row = bed.row(0, &["--from", AGENT]);
+    assert_eq!(row["result"], "updated", "{row}");
+}

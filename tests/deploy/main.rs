@@ -10,6 +10,7 @@ mod library;
 mod releases;
 mod secrets;
 mod settings;
+mod speed;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -106,3 +106,15 @@ fn downloads_can_come_from_another_server() {
     assert_eq!(mirror.count("/download/"), 1);
     assert_eq!(api.count("/download/"), 0);
 }
+
+#[test]
+fn agent_and_skyclaw_can_be_deployed_together() {
+    let Some(bed) = Bed::new() else { return };
+    let releases = ReleaseServer::start(Mode::TarballNames);
+    let row = bed.row(0, &from(&releases, &["--component", "all"]));
+    assert_eq!(row["result"], "installed", "{row}");
+    let expected = serde_json::json!({"picoclaw": "1.2", "skyclaw": env!("CARGO_PKG_VERSION")});
+    assert_eq!(row["versions"], expected);
+    let row = bed.row(0, &from(&releases, &["--component", "all"]));
+    assert_eq!(row["result"], "unchanged", "{row}");
+}

@@ -195,8 +195,16 @@ fn insert_job(
             job.timeout_ms.map(|span| i64::try_from(span).unwrap_or(i64::MAX)),
             now.as_millis(),
             job.submitted_by,
-            job.payload.as_str(),
+            Some(job.payload.as_str()).filter(|payload| payload.len() <= row::SHORT),
         ])?;
+    if job.payload.as_str().len() > row::SHORT {
+        tx.connection
+            .prepare_cached("INSERT INTO long_payload (job, payload) VALUES (?1, ?2)")?
+            .execute(params![
+                tx.connection.last_insert_rowid(),
+                job.payload.as_str()
+            ])?;
+    }
     tx.alarm(due);
     if delay.is_none() {
         tx.needs.add(group, &pin, &need);

@@ -45,7 +45,7 @@ pub fn open(path: &Path, check_always: bool) -> Result<Opened, Error> {
     connection
         .busy_handler(Some(wait_for_others))
         .map_err(failed)?;
-    migrate(&mut connection, path)?;
+    migrate(&mut connection, path, &schema::STEPS)?;
     connection.execute_batch(TUNE_WRITER).map_err(failed)?;
     if check_always || (hurt && size_of(path) <= SMALL) {
         quick_check(&connection, path)?;
@@ -111,11 +111,13 @@ fn share(presence: &File, path: &Path) -> Result<(), Error> {
     })
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+/// Brings the file to the version after the last of `steps`.
+fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), Error> {
     let failed = |source| open_error(path, source);
+    let newest = i64::try_from(steps.len()).unwrap_or(i64::MAX);
     let found = version(connection).map_err(failed)?;
-    refuse_newer(found, path)?;
-    if found == schema::VERSION {
+    refuse_newer(found, newest, path)?;
+    if found == newest {
         return Ok(());
     }
     connection
@@ -126,12 +128,12 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
         .map_err(failed)?;
     // Another process may have done it while this one waited for the lock.
     let found = version(&tx).map_err(failed)?;
-    refuse_newer(found, path)?;
+    refuse_newer(found, newest, path)?;
     let done = usize::try_from(found).unwrap_or(0);
-    for step in schema::STEPS.iter().skip(done) {
+    for step in steps.iter().skip(done) {
         tx.execute_batch(step).map_err(failed)?;
     }
-    tx.pragma_update(None, "user_version", schema::VERSION)
+    tx.pragma_update(None, "user_version", newest)
         .map_err(failed)?;
     tx.commit().map_err(failed)
 }
@@ -140,12 +142,12 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-fn refuse_newer(found: i64, path: &Path) -> Result<(), Error> {
-    if found > schema::VERSION {
+fn refuse_newer(found: i64, newest: i64, path: &Path) -> Result<(), Error> {
+    if found > newest {
         return Err(Error::Newer {
             path: path.to_owned(),
             found,
-            known: schema::VERSION,
+            known: newest,
         });
     }
     Ok(())

@@ -19,6 +19,17 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// How long a payload may be to lie in the row of its job, in bytes: some rows still share a page.
+pub const SHORT: usize = 1024;
+
+/// The payload of a job, wherever it lies.
+macro_rules! payload {
+    () => {
+        "coalesce(job.payload, (SELECT l.payload FROM long_payload AS l WHERE l.job = job.seq))"
+    };
+}
+pub(super) use payload;
+
 /// The statement behind [`save`]. What was once said about a cancel or a failure stays.
 pub const SAVE: &str = "UPDATE job SET state = ?1, attempt = ?2, lost = ?3, failed = ?4, \
      not_before = ?5, due_at = ?6, host = ?7, token = ?8, since = ?9, lease_ms = ?10, \
