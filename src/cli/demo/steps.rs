@@ -77,7 +77,7 @@ pub fn steps() -> Vec<Step> {
             ..Step::new(
                 "A host dies in the middle; it is reported, and the others finish.",
                 &["fleet", "dispatch", "sleep 4 and report"],
-                4,
+                1,
             )
         },
         Step::new("Every run is on record.", &["fleet", "runs"], 0),
