@@ -32,7 +32,7 @@ impl Maker {
     }
 
     fn submit(&mut self, choice: u8) -> Submit {
-        let group = (choice % 4 == 0).then(|| {
+        let group = (choice.is_multiple_of(4)).then(|| {
             let id = GroupId::from_bytes(self.fresh());
             self.groups.push(id);
             IntoGroup::New(NewGroup {
@@ -47,10 +47,10 @@ impl Maker {
         self.jobs.push(job.id);
         job.retries = u16::from(choice % 3);
         job.priority = i8::try_from(choice % 5).unwrap();
-        if choice % 7 == 0 {
+        if choice.is_multiple_of(7) {
             job.requirement = Requirement::pinned("h1");
         }
-        if choice % 11 == 0 {
+        if choice.is_multiple_of(11) {
             job.start_by = Some(self.now().plus(Duration::from_secs(40)));
         }
         Submit {
@@ -104,7 +104,7 @@ impl Maker {
             6 => Command::Cancel {
                 now,
                 target: match self.groups.last() {
-                    Some(group) if choice % 2 == 0 => Cancel::Group(*group),
+                    Some(group) if choice.is_multiple_of(2) => Cancel::Group(*group),
                     Some(_) | None => Cancel::Jobs(self.jobs.last().copied().into_iter().collect()),
                 },
                 reason: None,
@@ -121,7 +121,7 @@ impl Maker {
                 rule: Prune {
                     ended_before: now.minus(Duration::from_secs(60)),
                     keep_ended: 5,
-                    keep_groups: (choice % 2 == 0).then_some(2),
+                    keep_groups: (choice.is_multiple_of(2)).then_some(2),
                     limit: 3,
                 },
             },
