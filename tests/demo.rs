@@ -1,5 +1,7 @@
 //! The demo: every step does what it should, in time, and nothing of it stays.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,11 @@
 //! The sandbox: its SSH server against OpenSSH's client and against ours, and that nothing of it stays.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
 mod common;
 
 use std::path::{Path, PathBuf};
