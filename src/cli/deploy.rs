@@ -96,7 +96,7 @@ async fn deploy(deployer: &Deployer, host: &Host, links: &Links, dry_run: bool) 
 /// Classes what is wrong before any host was contacted.
 pub(super) fn as_failure(error: PrepareError) -> anyhow::Error {
     let wrong_input = match &error {
-        PrepareError::Key { .. } | PrepareError::Provider { .. } => true,
+        PrepareError::Key { .. } | PrepareError::Provider { .. } | PrepareError::Env { .. } => true,
         PrepareError::Release(source) => matches!(
             source,
             release::Error::Repository(_) | release::Error::Address(_) | release::Error::Digest(_)
@@ -109,7 +109,7 @@ pub(super) fn as_failure(error: PrepareError) -> anyhow::Error {
             "set provider, model and api_base in the fleet file, or with --provider, --model and --api-base"
                 .to_owned(),
         ),
-        PrepareError::Release(_) | PrepareError::Thread(_) => None,
+        PrepareError::Env { .. } | PrepareError::Release(_) | PrepareError::Thread(_) => None,
     };
     let exit = if wrong_input {
         Exit::Usage
@@ -123,8 +123,9 @@ pub(super) fn as_failure(error: PrepareError) -> anyhow::Error {
     };
     match error {
         PrepareError::Release(source) => failure.because(source).into(),
-        PrepareError::Key { .. } | PrepareError::Provider { .. } | PrepareError::Thread(_) => {
-            failure.into()
-        }
+        PrepareError::Key { .. }
+        | PrepareError::Provider { .. }
+        | PrepareError::Env { .. }
+        | PrepareError::Thread(_) => failure.into(),
     }
 }

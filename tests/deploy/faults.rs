@@ -50,7 +50,7 @@ fn one_bad_host_stops_no_other() {
 
 #[test]
 fn a_missing_key_is_known_before_any_host() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(mut bed) = Bed::new() else { return };
     let other = bed
         .server
         .fleet_host("beta")
@@ -61,6 +61,14 @@ fn a_missing_key_is_known_before_any_host() {
         assert!(output.err().contains("MY_OTHER_KEY is not set"), "{output}");
         assert!(output.err().contains("beta"), "{output}");
     }
+    let host = bed
+        .server
+        .fleet_host("alpha")
+        .with("api_key_env", "PROVIDER");
+    bed.world.set_env("PROVIDER", "anthropic");
+    bed.world.fleet(&[host]);
+    let output = bed.deploy(&["--from", AGENT]).expect_code(2);
+    assert!(output.err().contains("PROVIDER"), "{output}");
     assert!(
         !bed.server.log().contains("Connection from"),
         "{}",

@@ -1,4 +1,9 @@
 //! `skyclaw fleet deploy` against real sshd: what is on the hosts afterwards, and what is not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking; clippy grants that only to #[test] functions"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;

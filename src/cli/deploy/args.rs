@@ -15,10 +15,6 @@ use crate::support::paths;
 use crate::support::secret::Secret;
 
 /// Put PicoClaw and its settings on hosts
-///
-/// Fetches the program once on this machine, checks its digest, sends it over SSH and tests it there; then
-/// merges provider, model and API key into the files of PicoClaw, keeping whatever else is in them. A host
-/// that is as it should be is left alone. One host that fails stops no other.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The program is fetched once on this machine, its digest is checked, it is sent over SSH and tested there; one that fails its test is taken back. Then provider, model and API key are merged into the files below ~/.picoclaw; whatever else is in them stays. A host that is as asked is left alone, and one that fails stops no other.\n\nExample: skyclaw fleet deploy 'web*' --version v0.2.9\n\nExit codes: 0 every host is as asked, 1 a host or the release failed, 2 wrong flag, fleet file, provider or a missing API key (nothing was contacted), 4 some hosts could not be reached and all others are done, 130 or 143 stopped."

@@ -26,6 +26,14 @@ pub enum PrepareError {
         /// What is wrong.
         source: picoclaw::Error,
     },
+    /// A host's key cannot be written into `.env`.
+    #[error("host {host}: {source}")]
+    Env {
+        /// The host.
+        host: HostName,
+        /// What is wrong.
+        source: env_file::Error,
+    },
     /// The release cannot be had, or the file to install is another one.
     #[error("nothing to install")]
     Release(#[source] release::Error),

@@ -78,7 +78,7 @@ impl Planned {
         self.steps.iter().any(Step::changes)
     }
 
-    /// Returns what stands on the host now, for [`restore`].
+    /// Returns what stands on the host now, for [`restore`](super::restore()).
     pub fn before(&self) -> Before {
         let programs = self.desired.programs.iter();
         let components = programs.map(|(component, _)| *component);

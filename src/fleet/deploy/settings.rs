@@ -6,6 +6,7 @@ use tokio::sync::Mutex;
 
 use super::error::PrepareError;
 use super::plan::Provider;
+use crate::fleet::agent::env_file::merge_env;
 use crate::fleet::agent::picoclaw;
 use crate::fleet::file::{Host, KeySource};
 use crate::support::secret::Secret;
@@ -35,10 +36,16 @@ impl Providers {
             KeySource::Env(name) => name.clone(),
             KeySource::File(_) | KeySource::Cmd(_) => picoclaw::key_variable(&host.provider),
         };
+        let key = self.key(host).await?;
+        // Tried out here, so that a name that cannot be used is known before any host is contacted.
+        merge_env(None, &host.provider, &key_name, &key).map_err(|source| PrepareError::Env {
+            host: host.name.clone(),
+            source,
+        })?;
         Ok(Provider {
             name: host.provider.clone(),
             key_name,
-            key: self.key(host).await?,
+            key,
             settings,
         })
     }

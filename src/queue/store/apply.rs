@@ -105,7 +105,11 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             reason,
             limit,
         } => cancel(tx, *now, target, reason.as_deref(), *limit).map(Outcome::Cancelled),
-        Command::ExpireDue { now, limit } => expire(tx, *now, *limit).map(Outcome::Expired),
+        Command::ExpireDue { now, limit } => {
+            // The answer names the next alarm, which must not depend on what else is in the batch.
+            tx.forget_alarms();
+            expire(tx, *now, *limit).map(Outcome::Expired)
+        }
         Command::Reprieve { now } => reprieve(tx, *now).map(Outcome::Reprieved),
         Command::Prune { now, rule } => {
             prune::prune(tx.connection, *now, rule).map(Outcome::Pruned)

@@ -4,6 +4,8 @@ mod apply;
 mod attempts;
 mod claim;
 mod fault;
+#[cfg(test)]
+mod invariants;
 mod keys;
 mod needs;
 mod open;
@@ -20,6 +22,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 pub use apply::Applied;
+#[cfg(test)]
+pub use invariants::check as check_invariants;
 pub use read::{Cursor, JobFilter, JobView, Page, Reader};
 
 use super::Error;
@@ -147,3 +151,7 @@ impl Store {
         let _ = self.connection.busy_handler(Some(open::wait_for_others));
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
