@@ -1,11 +1,6 @@
 //! The demo: every step does what it should, in time, and nothing of it stays.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -22,28 +22,18 @@ pub struct Group {
 
 /// What can be done with a fleet.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "a doc here would replace the help text of the arguments")]
 pub enum Verb {
-    /// Write a fleet file to start from, unless there is one
     Init(init::Args),
-    /// Check the fleet file
     Validate(validate::Args),
-    /// Show which hosts a selection means
     Hosts(hosts::Args),
-    /// Show which hosts can be reached and are ready for work
     Status(status::Args),
-    /// Put PicoClaw and its settings on hosts
     Deploy(Box<deploy::Args>),
-    /// Hand a task to the agents of the fleet
     Dispatch(Box<dispatch::Args>),
-    /// Run a command on the fleet
     Exec(Box<exec::Args>),
-    /// List the runs this machine remembers
     Runs(runs::ListArgs),
-    /// Show what came of a run
     Show(runs::ShowArgs),
-    /// Remove what deploy put on hosts
     Teardown(teardown::Args),
-    /// Serve a fleet of SSH hosts on this machine, to try things on
     Sandbox(sandbox::Args),
 }
 

@@ -95,7 +95,10 @@ fn explain(error: Error) -> anyhow::Error {
 }
 
 fn show(sandbox: &Sandbox, args: &Args, output: &Output) -> anyhow::Result<()> {
-    let fleet = args.config_out.as_deref().unwrap_or(sandbox.fleet_path());
+    // Another terminal may be in another directory.
+    let outside = args.config_out.as_deref().map(std::path::absolute);
+    let outside = outside.transpose().context("find FILE")?;
+    let fleet = outside.as_deref().unwrap_or(sandbox.fleet_path());
     if output.format() == Format::Json {
         let hosts = sandbox.hosts().iter().map(|host| Row {
             name: &host.name,

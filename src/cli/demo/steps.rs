@@ -17,7 +17,7 @@ pub struct Step {
 }
 
 impl Step {
-    const fn new(why: &'static str, words: &'static [&'static str], expected: i32) -> Self {
+    fn new(why: &'static str, words: &'static [&'static str], expected: i32) -> Self {
         Self {
             why,
             words,

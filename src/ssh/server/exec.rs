@@ -24,6 +24,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::gate::{Gate, Piece};
 use super::{Account, Tether};
 
+/// What runs commands, whatever shell the user of this machine likes.
+const SHELL: &str = "/bin/sh";
 /// One read of a pipe: what a pipe holds at most.
 const CHUNK: usize = 64 << 10;
 /// The extended data that is stderr (RFC 4254, 5.2).
@@ -127,8 +129,6 @@ impl Exec<'_> {
         }
     }
 }
-
-const SHELL: &str = "/bin/sh";
 
 impl Started {
     /// Attends to the command in the background, until nothing of it is left.
@@ -332,6 +332,11 @@ fn signal_name(number: i32) -> Sig {
         Signal::TERM => Sig::TERM,
         Signal::USR1 => Sig::USR1,
         Signal::USR2 => Sig::Custom("USR2".into()),
-        _ => Sig::Custom("SIG@openssh.com".into()),
+        Signal::BUS => Sig::Custom("BUS@openssh.com".into()),
+        Signal::SYS => Sig::Custom("SYS@openssh.com".into()),
+        Signal::TRAP => Sig::Custom("TRAP@openssh.com".into()),
+        Signal::XCPU => Sig::Custom("XCPU@openssh.com".into()),
+        Signal::XFSZ => Sig::Custom("XFSZ@openssh.com".into()),
+        other => Sig::Custom(format!("{}@openssh.com", other.as_raw())),
     }
 }
