@@ -122,18 +122,20 @@ fn a_sudo_password_shows_nowhere() {
         eprintln!("SKIP: sudo is not there, or this is not root");
         return;
     }
+    // Not the other tests' secret: the whole process table is looked at.
+    const PASSWORD: &str = "s3cr3t-sudo-password";
     let file = bed.world.dir().join("password");
-    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
     let path = file.display().to_string();
     let sampler = ps_snapshot();
     let flags = ["--sudo=nobody", "--sudo-password-file", &path, "-vvv", "--cwd", "/"];
     // Root may become anybody without a password: then nothing reads the line but our own script.
     let done = bed.shell(&flags, "id -un; cat; sleep 0.3").expect_code(0);
     assert_eq!(done.out(), "nobody\n", "{done}");
-    assert!(!done.err().contains(SECRET), "{done}");
+    assert!(!done.err().contains(PASSWORD), "{done}");
     for proc in sampler.stop() {
-        assert!(!proc.contains(SECRET), "{}", proc.cmdline);
+        assert!(!proc.contains(PASSWORD), "{}", proc.cmdline);
     }
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(scan_files(bed.world.dir(), SECRET), [] as [std::path::PathBuf; 0]);
+    assert_eq!(scan_files(bed.world.dir(), PASSWORD), [] as [std::path::PathBuf; 0]);
 }
