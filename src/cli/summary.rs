@@ -81,14 +81,16 @@ pub fn exit(outcome: &Outcome) -> Exit {
         {
             Exit::TimedOut
         }
+        // No host was left: what the hosts came to says why.
+        Status::Skipped if !outcome.down.is_empty() => Exit::Unreachable,
         _ => of_report(report),
     });
     let down = outcome.down.iter().map(|(_, status, _, _)| match status {
         Status::Unreachable | Status::Auth | Status::HostKey => Exit::Unreachable,
+        Status::Missing => Exit::NotInstalled,
         Status::Ok
         | Status::Failed
         | Status::Timeout
-        | Status::Missing
         | Status::Lost
         | Status::Cancelled
         | Status::Skipped => Exit::Failed,

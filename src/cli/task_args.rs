@@ -102,10 +102,14 @@ impl TaskArgs {
     pub fn common(&self, fill_in: bool) -> anyhow::Result<Common> {
         let mut env = Vec::new();
         for text in &self.env {
+            // Neither message shows a value: it may be a secret.
             let (name, value) = text
                 .split_once('=')
-                .filter(|(name, _)| is_variable_name(name))
-                .ok_or_else(|| Failure::usage(format!("--env {text}: write NAME=VALUE")))?;
+                .ok_or_else(|| Failure::usage("--env: write NAME=VALUE"))?;
+            if !is_variable_name(name) {
+                let why = format!("--env: `{name}` is not a variable name");
+                return Err(Failure::usage(why).into());
+            }
             env.push((name.to_owned(), Value::Open(value.to_owned())));
         }
         for name in &self.env_from {

@@ -185,6 +185,12 @@ impl Error {
         }
     }
 
+    /// Tells whether the server had no place for one more handshake: it closed before its version.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::ClosedEarly { phase: Phase::Banner, said }
+            if said.is_empty() || said.starts_with("Exceeded MaxStartups"))
+    }
+
     /// Returns what the user can do next, where that is known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
