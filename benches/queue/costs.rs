@@ -28,6 +28,10 @@ const LONG: (u32, u32) = (100_000, 1_000);
 const RUN: usize = 1_000;
 
 /// Says so if files in `place` never reach a disk, so that its numbers mean nothing.
+#[allow(
+    clippy::useless_conversion,
+    reason = "the type of the number differs from system to system"
+)]
 pub fn warning(place: &Path) -> &'static str {
     const TMPFS: i64 = 0x0102_1994;
     match rustix::fs::statfs(place) {
