@@ -22,7 +22,10 @@ pub struct Group {
 
 /// What can be done with a fleet.
 #[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "a doc here would replace the help text of the arguments")]
+#[allow(
+    missing_docs,
+    reason = "a doc here would replace the help text of the arguments"
+)]
 pub enum Verb {
     Init(init::Args),
     Validate(validate::Args),

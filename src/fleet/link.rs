@@ -13,9 +13,14 @@ use tokio::task::JoinSet;
 
 use crate::fleet::file::Host;
 use crate::ssh::{Connection, Error, Settings, Target, connect};
+use crate::support::limits::raise_open_files;
 
 /// How long a host may be silent before it gives its place to another.
 const STEP_ASIDE: Duration = Duration::from_millis(400);
+
+/// Open files we ask for, and those we need for other things than connections.
+const OPEN_FILES: u64 = 16_384;
+const OWN_FILES: u64 = 64;
 
 type Place = Mutex<Option<OwnedSemaphorePermit>>;
 
@@ -32,6 +37,8 @@ pub struct Unsupported {
 pub struct Links {
     settings: Settings,
     places: Arc<Semaphore>,
+    /// Bounds all connections, also those of silent hosts that hold no place, by the open files allowed.
+    sockets: Arc<Semaphore>,
 }
 
 /// A connection and the place it takes among those that work at the same time.
@@ -40,15 +47,27 @@ pub struct Link {
     /// The connection.
     pub connection: Connection,
     _place: Option<OwnedSemaphorePermit>,
+    _socket: Option<OwnedSemaphorePermit>,
 }
 
 impl Links {
-    /// Returns links of which at most `fanout` are in use at once.
+    /// Returns links of which at most `fanout` are in use at once, or fewer if the system does not
+    /// allow that many open files; see [`Links::fanout`].
     pub fn new(settings: Settings, fanout: usize) -> Self {
+        let allowed = raise_open_files(OPEN_FILES).saturating_sub(OWN_FILES);
+        let sockets = usize::try_from(allowed)
+            .unwrap_or(usize::MAX)
+            .clamp(1, Semaphore::MAX_PERMITS);
         Self {
             settings,
-            places: Arc::new(Semaphore::new(fanout.max(1))),
+            places: Arc::new(Semaphore::new(fanout.clamp(1, sockets))),
+            sockets: Arc::new(Semaphore::new(sockets)),
         }
+    }
+
+    /// Returns how many hosts are worked on at once at most. Only true before the first is.
+    pub fn fanout(&self) -> usize {
+        self.places.available_permits()
     }
 
     /// Connects to `host` and takes a place.
@@ -57,10 +76,16 @@ impl Links {
     /// The last try's; see [`connect::connect`].
     pub async fn open(&self, host: &Host) -> Result<Link, Error> {
         let target = target_of(host);
+        // Never closed, so this is always a permit.
+        let _socket = Arc::clone(&self.sockets).acquire_owned().await.ok();
         let place = Mutex::new(self.take_place().await);
         let connection = self.connect_aside(&target, &place).await?;
         let _place = place.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Link { connection, _place })
+        Ok(Link {
+            connection,
+            _place,
+            _socket,
+        })
     }
 
     /// Connects while `place` is given away and taken again as the server is silent or speaks.

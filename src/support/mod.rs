@@ -3,6 +3,7 @@
 pub mod chain;
 pub mod clock;
 pub mod ids;
+pub mod limits;
 pub mod mask;
 pub mod paths;
 pub mod secret;

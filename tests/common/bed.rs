@@ -119,7 +119,10 @@ pub fn tasks(server: &Sshd) -> Vec<Proc> {
 
 /// Puts the fake PicoClaw, set up, into a home.
 pub fn install_picoclaw(home: &Path) {
-    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/agents/picoclaw");
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/agents/picoclaw"
+    );
     let script = std::fs::read_to_string(fixture).expect("read the fixture");
     install(home, ".local/bin/picoclaw", &script);
     std::fs::create_dir_all(home.join(".picoclaw")).expect("make its directory");
