@@ -88,7 +88,13 @@ fn ctrl_c_starts_nothing_new_and_every_task_is_accounted_for() {
     let home = bed.server.home();
     assert!(home.join("began-1").exists());
     assert!(!home.join("began-2").exists() && !home.join("began-3").exists());
-    let ends = done.out().lines().filter(|line| line.contains(r#""event":"end""#) && line.contains(r#""status":"cancelled""#)).count();
+    let ends = done
+        .out()
+        .lines()
+        .filter(|line| {
+            line.contains(r#""event":"end""#) && line.contains(r#""status":"cancelled""#)
+        })
+        .count();
     assert_eq!(ends, 3, "{done}");
 }
 
@@ -142,7 +148,9 @@ fn a_child_that_holds_the_pipe_does_not_defeat_the_timeout_of_an_agent() {
 #[test]
 fn a_quick_task_under_a_long_limit_returns_at_once() {
     let Some(bed) = Bed::one() else { return };
-    let done = bed.shell(&["--timeout", "1h"], "sleep 1; echo done").expect_code(0);
+    let done = bed
+        .shell(&["--timeout", "1h"], "sleep 1; echo done")
+        .expect_code(0);
     assert_eq!(done.out(), "done\n");
     assert!(done.took < Duration::from_secs(20), "{done}");
     common::procs::assert_no_process_within(GONE, &bed.server.marker());
@@ -172,8 +180,14 @@ fn a_connection_that_is_cut_loses_its_task_but_not_the_next_ones() {
     bed.wait_for_stubborn();
     bed.server.drop_connections();
     let done = running.wait(SOON).expect_code(1);
-    assert!(done.out().contains("second\n") && done.out().contains("third\n"), "{done}");
-    assert!(done.err().contains("1 lost") && done.err().contains("2 ok"), "{done}");
+    assert!(
+        done.out().contains("second\n") && done.out().contains("third\n"),
+        "{done}"
+    );
+    assert!(
+        done.err().contains("1 lost") && done.err().contains("2 ok"),
+        "{done}"
+    );
     bed.assert_no_task_within(GONE);
 }
 
@@ -201,7 +215,17 @@ fn at_the_deadline_what_runs_times_out_and_what_waits_is_skipped() {
     let list = bed.world.dir().join("tasks");
     std::fs::write(&list, format!("{STUBBORN}\ntouch second\n")).unwrap();
     let list = list.display().to_string();
-    let args = ["fleet", "exec", "--tasks", &list, "--deadline", "4s", "--grace", "1s", "--json"];
+    let args = [
+        "fleet",
+        "exec",
+        "--tasks",
+        &list,
+        "--deadline",
+        "4s",
+        "--grace",
+        "1s",
+        "--json",
+    ];
     let done = bed.run(&args).expect_code(124).json();
     bed.assert_no_task_within(GONE);
     assert_eq!(done["results"][0]["status"], "timeout", "{done}");
@@ -214,7 +238,10 @@ fn after_a_killed_controller_the_record_says_lost() {
     let Some(bed) = Bed::one() else { return };
     let running = bed.start_shell(&["--grace", "1s"], "echo begun; sleep 300");
     running.wait_for_line("begun", SOON);
-    let shown = bed.run(&["fleet", "show", "last", "--json"]).expect_code(0).json();
+    let shown = bed
+        .run(&["fleet", "show", "last", "--json"])
+        .expect_code(0)
+        .json();
     assert_eq!(shown["results"][0]["status"], "running", "{shown}");
     running.kill9();
     bed.assert_no_task_within(GONE);
@@ -224,5 +251,9 @@ fn after_a_killed_controller_the_record_says_lost() {
         shown["results"][0]["status"] == "lost"
     });
     let runs = bed.run(&["fleet", "runs", "--json"]).expect_code(0).json();
-    assert_eq!((&runs["runs"][0]["failed"], &runs["runs"][0]["open"]), (&1.into(), &0.into()), "{runs}");
+    assert_eq!(
+        (&runs["runs"][0]["failed"], &runs["runs"][0]["open"]),
+        (&1.into(), &0.into()),
+        "{runs}"
+    );
 }

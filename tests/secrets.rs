@@ -37,47 +37,101 @@ fn a_variable_handed_over_shows_nowhere_but_in_the_task() {
         assert!(!done.err().contains(SECRET), "{format:?}: {done}");
     }
     for proc in sampler.stop() {
-        assert!(!proc.cmdline.contains(SECRET), "on a command line: {}", proc.cmdline);
+        assert!(
+            !proc.cmdline.contains(SECRET),
+            "on a command line: {}",
+            proc.cmdline
+        );
         // On the host only the task itself has it; here only we, whose environment it came from.
         let host_side = proc.environ.contains(&bed.server.marker());
         let of_task = proc.environ.contains("SKYCLAW_TASK=");
-        assert!(!host_side || of_task || !proc.environ.contains(SECRET), "{}", proc.cmdline);
+        assert!(
+            !host_side || of_task || !proc.environ.contains(SECRET),
+            "{}",
+            proc.cmdline
+        );
     }
-    for show in [&["fleet", "show"][..], &["fleet", "show", "--json"], &["fleet", "runs", "--json"], &["fleet", "show", "--on", "web1"]] {
+    for show in [
+        &["fleet", "show"][..],
+        &["fleet", "show", "--json"],
+        &["fleet", "runs", "--json"],
+        &["fleet", "show", "--on", "web1"],
+    ] {
         let shown = bed.run(show).expect_code(0);
-        assert!(!shown.out().contains(SECRET) && !shown.err().contains(SECRET), "{shown}");
+        assert!(
+            !shown.out().contains(SECRET) && !shown.err().contains(SECRET),
+            "{shown}"
+        );
     }
-    assert_eq!(scan_files(bed.world.dir(), SECRET), [] as [std::path::PathBuf; 0], "files of the controller");
-    assert_eq!(scan_files(bed.server.home(), SECRET), [] as [std::path::PathBuf; 0], "files of the host");
+    assert_eq!(
+        scan_files(bed.world.dir(), SECRET),
+        [] as [std::path::PathBuf; 0],
+        "files of the controller"
+    );
+    assert_eq!(
+        scan_files(bed.server.home(), SECRET),
+        [] as [std::path::PathBuf; 0],
+        "files of the host"
+    );
     assert!(!bed.server.log().contains(SECRET));
 }
 
 #[test]
 fn an_agent_gets_the_variable_and_nobody_else_does() {
     let Some(bed) = bed() else { return };
-    bed.install("agent", "#!/bin/sh\nprintf %s \"$MY_SECRET\" | wc -c\nsleep 0.3\n");
+    bed.install(
+        "agent",
+        "#!/bin/sh\nprintf %s \"$MY_SECRET\" | wc -c\nsleep 0.3\n",
+    );
     let sampler = ps_snapshot();
-    let args = ["fleet", "dispatch", "hi", "--agent", "~/agent {task}", "--env-from", "MY_SECRET", "-vvv"];
+    let args = [
+        "fleet",
+        "dispatch",
+        "hi",
+        "--agent",
+        "~/agent {task}",
+        "--env-from",
+        "MY_SECRET",
+        "-vvv",
+    ];
     let done = bed.run(&args).expect_code(0);
     assert_eq!(done.out().trim(), SECRET.len().to_string(), "{done}");
     assert!(!done.err().contains(SECRET), "{done}");
     for proc in sampler.stop() {
-        assert!(!proc.cmdline.contains(SECRET), "on a command line: {}", proc.cmdline);
+        assert!(
+            !proc.cmdline.contains(SECRET),
+            "on a command line: {}",
+            proc.cmdline
+        );
     }
-    assert_eq!(scan_files(bed.world.dir(), SECRET), [] as [std::path::PathBuf; 0]);
+    assert_eq!(
+        scan_files(bed.world.dir(), SECRET),
+        [] as [std::path::PathBuf; 0]
+    );
 }
 
 #[test]
 fn a_failing_run_does_not_show_it_either() {
     let Some(bed) = bed() else { return };
-    let done = bed.shell(&["--env-from", "MY_SECRET", "-vvv", "--cwd", "/no/such"], "true").expect_code(1);
+    let done = bed
+        .shell(
+            &["--env-from", "MY_SECRET", "-vvv", "--cwd", "/no/such"],
+            "true",
+        )
+        .expect_code(1);
     assert!(!done.err().contains(SECRET), "{done}");
-    let running = bed.start_shell(&["--env-from", "MY_SECRET", "-vvv", "--connect-timeout", "2s"], "echo begun; sleep 300");
+    let running = bed.start_shell(
+        &["--env-from", "MY_SECRET", "-vvv", "--connect-timeout", "2s"],
+        "echo begun; sleep 300",
+    );
     running.wait_for_line("begun", SOON);
     bed.server.drop_connections();
     let done = running.wait(SOON).expect_code(255);
     assert!(!done.err().contains(SECRET), "{done}");
-    assert_eq!(scan_files(bed.world.dir(), SECRET), [] as [std::path::PathBuf; 0]);
+    assert_eq!(
+        scan_files(bed.world.dir(), SECRET),
+        [] as [std::path::PathBuf; 0]
+    );
 }
 
 #[test]
@@ -85,7 +139,14 @@ fn a_dry_run_masks_values_and_contacts_nobody() {
     let Some(bed) = bed() else { return };
     for format in [&[][..], &["--json"], &["--ndjson"]] {
         let mut args = vec!["fleet", "exec", "--dry-run", "--env-from", "MY_SECRET"];
-        args.extend(["--env", "API_KEY=k-123", "--env", "DB_PASSWORD=k-456", "--env", "PLAIN=seen"]);
+        args.extend([
+            "--env",
+            "API_KEY=k-123",
+            "--env",
+            "DB_PASSWORD=k-456",
+            "--env",
+            "PLAIN=seen",
+        ]);
         args.extend(format);
         args.extend(["--", "printf", "it's"]);
         let done = bed.run(&args).expect_code(0);
@@ -93,12 +154,25 @@ fn a_dry_run_masks_values_and_contacts_nobody() {
         for hidden in [SECRET, "k-123", "k-456"] {
             assert!(!all.contains(hidden), "{all}");
         }
-        for shown in ["API_KEY=***", "MY_SECRET=***", "PLAIN=seen", "web1", "printf"] {
+        for shown in [
+            "API_KEY=***",
+            "MY_SECRET=***",
+            "PLAIN=seen",
+            "web1",
+            "printf",
+        ] {
             assert!(all.contains(shown), "{shown}: {all}");
         }
-        assert!(all.contains(&format!("@127.0.0.1:{}", bed.server.port())), "{all}");
+        assert!(
+            all.contains(&format!("@127.0.0.1:{}", bed.server.port())),
+            "{all}"
+        );
     }
-    assert!(!bed.server.log().contains("Connection from"), "{}", bed.server.log());
+    assert!(
+        !bed.server.log().contains("Connection from"),
+        "{}",
+        bed.server.log()
+    );
     assert!(scan_files(bed.world.dir(), "k-123").is_empty());
 }
 
@@ -106,12 +180,18 @@ fn a_dry_run_masks_values_and_contacts_nobody() {
 fn a_value_with_any_text_error_is_not_shown() {
     let Some(bed) = Bed::one() else { return };
     // `--env NAME` without a value may hold one by mistake: `--env sk-123` is a common slip.
-    let done = bed.run(&["fleet", "exec", "--env", "sk-123-slip", "--", "true"]).expect_code(2);
+    let done = bed
+        .run(&["fleet", "exec", "--env", "sk-123-slip", "--", "true"])
+        .expect_code(2);
     assert!(!done.err().contains("sk-123-slip"), "{done}");
-    let done = bed.run(&["fleet", "exec", "--env", "API-KEY=sk-9-slip", "--", "true"]).expect_code(2);
+    let done = bed
+        .run(&["fleet", "exec", "--env", "API-KEY=sk-9-slip", "--", "true"])
+        .expect_code(2);
     assert!(!done.err().contains("sk-9-slip"), "{done}");
     assert!(!bed.server.log().contains("Connection from"));
-    let done = bed.run(&["fleet", "exec", "--env-from", "NOT_SET", "--", "true"]).expect_code(2);
+    let done = bed
+        .run(&["fleet", "exec", "--env-from", "NOT_SET", "--", "true"])
+        .expect_code(2);
     assert!(done.err().contains("NOT_SET"), "{done}");
 }
 
@@ -128,7 +208,14 @@ fn a_sudo_password_shows_nowhere() {
     std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
     let path = file.display().to_string();
     let sampler = ps_snapshot();
-    let flags = ["--sudo=nobody", "--sudo-password-file", &path, "-vvv", "--cwd", "/"];
+    let flags = [
+        "--sudo=nobody",
+        "--sudo-password-file",
+        &path,
+        "-vvv",
+        "--cwd",
+        "/",
+    ];
     // Root may become anybody without a password: then nothing reads the line but our own script.
     let done = bed.shell(&flags, "id -un; cat; sleep 0.3").expect_code(0);
     assert_eq!(done.out(), "nobody\n", "{done}");
@@ -137,5 +224,8 @@ fn a_sudo_password_shows_nowhere() {
         assert!(!proc.contains(PASSWORD), "{}", proc.cmdline);
     }
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(scan_files(bed.world.dir(), PASSWORD), [] as [std::path::PathBuf; 0]);
+    assert_eq!(
+        scan_files(bed.world.dir(), PASSWORD),
+        [] as [std::path::PathBuf; 0]
+    );
 }

@@ -48,6 +48,8 @@ impl Bed {
         }
         let world = World::new();
         let server = set_up(world.sshd()).start();
+        // Otherwise every first connection says that it remembers a new key.
+        world.trust(&server);
         let bed = Self { world, server };
         let hosts: Vec<FleetHost> = names
             .iter()
@@ -119,7 +121,10 @@ pub fn tasks(server: &Sshd) -> Vec<Proc> {
 
 /// Puts the fake PicoClaw, set up, into a home.
 pub fn install_picoclaw(home: &Path) {
-    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/agents/picoclaw");
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/agents/picoclaw"
+    );
     let script = std::fs::read_to_string(fixture).expect("read the fixture");
     install(home, ".local/bin/picoclaw", &script);
     std::fs::create_dir_all(home.join(".picoclaw")).expect("make its directory");
