@@ -10,8 +10,10 @@ d=${p%/*};
 umask 077;
 mkdir -p "$d" || { say mkdir "$d"; exit 1; };
 t=$d/.skyclaw-upload.$$;
-trap "rm -f \"$t\"" EXIT;
-trap "exit 1" HUP INT TERM;
+gone() { rm -f "$t"; };
+trap gone EXIT;
+# PIPE too: when the controller is gone, our answer has no reader, and the file must go all the same.
+trap "exit 1" HUP INT PIPE TERM;
 cat >"$t" || { say write "$t"; exit 1; };
 s=$(wc -c <"$t");
 [ "$((s))" = "$b" ] || { say short "$((s)) of $b bytes"; exit 1; };

@@ -350,6 +350,9 @@ fn help_has_an_example_and_the_exit_codes() {
         ("help_fleet_init", &["fleet", "init"]),
         ("help_fleet_validate", &["fleet", "validate"]),
         ("help_fleet_hosts", &["fleet", "hosts"]),
+        ("help_fleet_deploy", &["fleet", "deploy"]),
+        ("help_fleet_sandbox", &["fleet", "sandbox"]),
+        ("help_demo", &["demo"]),
     ] {
         let mut args = args.to_vec();
         args.push("--help");

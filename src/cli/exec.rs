@@ -114,6 +114,8 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             show: &args.show,
             connect: &args.connect,
             strip: false,
+            attendant: None,
+            one_by_one: false,
         },
         output,
     )

@@ -9,9 +9,11 @@ use serde_json::Value;
 use super::connect::{CONNECT_TIMEOUT, ConnectArgs};
 use super::exit::Exit;
 use super::output::{Format, Output};
+use super::progress::Progress;
 use super::show::Show;
 use super::summary;
 use super::task_args::{ShowArgs, TaskArgs};
+use crate::fleet::attend::Attendant;
 use crate::fleet::dispatch::Prepared;
 use crate::fleet::file::Host;
 use crate::fleet::report::{Status, TaskReport};
@@ -41,6 +43,10 @@ pub struct Performance<'a> {
     pub connect: &'a ConnectArgs,
     /// Whether only the agent's answer is printed.
     pub strip: bool,
+    /// Who installs the agent first and cleans up afterwards, if anybody.
+    pub attendant: Option<Arc<Attendant>>,
+    /// Whether the hosts are candidates of which one is enough.
+    pub one_by_one: bool,
 }
 
 /// What came of a run, for summaries and exit codes.
@@ -85,6 +91,8 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
         show,
         connect,
         strip,
+        attendant,
+        one_by_one,
     } = performance;
     if task.dry_run {
         return dry_run(&hosts, &prepared, output);
@@ -102,7 +110,7 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
         .iter()
         .map(|host| with_timeout(host, timeout, outranks))
         .collect();
-    let several = hosts.len() > 1 || prepared.units.len() > 1;
+    let several = !one_by_one && hosts.len() > 1 || prepared.units.len() > 1;
     let live = !show.group && !show.gather && output.format() != Format::Json && !strip;
     let names: Vec<String> = hosts.iter().map(|host| host.name.to_string()).collect();
     let input = task.input()?;
@@ -136,7 +144,8 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
         units: prepared.units,
         command: prepared.command,
         input,
-        around: None,
+        attendant,
+        one_by_one,
         timeout,
         deadline: task.deadline.and_then(|limit| limit.0),
         grace: task.grace,
@@ -145,11 +154,23 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
         live,
     };
     let carrying = run::carry_out(plan, group, means, shutdown.clone(), events);
-    let (carried, outcome) = showing.during(carrying, received, output).await;
-    let outcome = Outcome {
+    let progress = match several {
+        true => Progress::start(output, kind, showing.tasks.len()),
+        // Its raw output goes to the terminal as it comes, and a bar would be drawn into it.
+        false => Progress::none(output),
+    };
+    let (carried, outcome) = showing.during(carrying, received, output, &progress).await;
+    drop(progress);
+    let mut outcome = Outcome {
         cause: shutdown.cause(),
         ..outcome
     };
+    if one_by_one && outcome.reports.iter().all(|report| report.host.is_some()) {
+        // A candidate that could not be used is worth a word, but another one did the work.
+        for (name, _, why, _) in outcome.down.drain(..) {
+            output.note(&format!("{name} could not be used: {why}"));
+        }
+    }
     let took = clock.now().since(started_at);
     let exit = summary::exit(&outcome);
     let context = summary::Context {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::output::{Format, Output};
 use super::perform::Outcome;
+use super::progress::{Line, Progress};
 use super::sanitize::Filter;
 use super::summary;
 use crate::fleet::report::TaskReport;
@@ -61,6 +62,8 @@ struct Screen<'o> {
     output: &'o Output,
     lanes: BTreeMap<(usize, bool), Lane>,
     hosts: BTreeMap<usize, usize>,
+    progress: &'o Progress<'o>,
+    bars: BTreeMap<usize, Line>,
     outcome: Outcome,
     reports: BTreeMap<usize, TaskReport>,
 }
@@ -72,12 +75,15 @@ impl Show {
         carrying: impl Future<Output = T>,
         mut events: mpsc::Receiver<RunEvent>,
         output: &Output,
+        progress: &Progress<'_>,
     ) -> (T, Outcome) {
         let mut screen = Screen {
             show: self,
             output,
             lanes: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            progress,
+            bars: BTreeMap::new(),
             outcome: Outcome {
                 reports: Vec::new(),
                 down: Vec::new(),
@@ -115,6 +121,10 @@ impl Screen<'_> {
         match event {
             RunEvent::Started { unit, host } => {
                 self.hosts.insert(unit, host);
+                if self.show.several {
+                    let bar = self.progress.lines().host(self.name_of(unit), "running");
+                    self.bars.insert(unit, bar);
+                }
                 self.event(
                     "start",
                     &json!({ "host": self.name_of(unit), "task": self.task_of(unit) }),
@@ -258,6 +268,8 @@ impl Screen<'_> {
             "end",
             &summary::report_json(&report, false, self.show.strip),
         );
+        self.bars.remove(&unit);
+        self.progress.done();
         self.reports.insert(unit, report);
     }
 

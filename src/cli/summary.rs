@@ -328,13 +328,16 @@ fn shown(bytes: &[u8], filtered: bool, whole_lines: bool) -> Vec<u8> {
     out
 }
 
+/// What makes two outputs equal: how the task came out, stdout and stderr.
+type Look = (Status, Option<i32>, Vec<u8>, Vec<u8>);
+
 /// Prints equal outputs once, under the names of their hosts.
 pub fn gather(outcome: &Outcome, similar: bool, context: &Context<'_>, output: &Output) {
     if output.format() != Format::Human {
         return;
     }
     // In order of first appearance; equal means equal in both streams and in how it came out.
-    let mut seen: Vec<((Status, Option<i32>, Vec<u8>, Vec<u8>), Vec<String>)> = Vec::new();
+    let mut seen: Vec<(Look, Vec<String>)> = Vec::new();
     for report in &outcome.reports {
         let Some(name) = &report.host else { continue };
         let address = context

@@ -4,7 +4,10 @@
 
 pub mod agent;
 pub mod ask;
+pub mod attend;
 pub mod capture;
+pub mod choose;
+pub mod deploy;
 pub mod dispatch;
 pub mod file;
 pub mod link;
@@ -14,6 +17,9 @@ pub mod remote;
 pub mod report;
 pub mod run;
 pub mod runs;
+pub mod sandbox;
 pub mod select;
+pub mod status;
 pub mod supervise;
 pub mod target;
+pub mod teardown;

@@ -9,15 +9,17 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use crate::fleet::capture::Capture;
+use crate::fleet::deploy::DeployError;
 use crate::fleet::file::Host;
 use crate::fleet::link::Link;
 use crate::fleet::remote::Input;
 use crate::fleet::report::{Kept, Status, Verdict};
-use crate::fleet::run::{InputFile, Moment, Run, RunEvent, host_id};
+use crate::fleet::run::{InputFile, Run, RunEvent, host_id};
 use crate::fleet::supervise::{self, Limits, NotStarted, Sink};
 use crate::protocol::Output;
 use crate::queue::{ClaimRequest, Claimant, Claimed, Renewed};
 use crate::ssh::upload::Upload;
+use crate::support::chain::chain;
 use crate::support::ids::random_hex;
 use crate::support::shutdown::{Shutdown, Urgency};
 
@@ -41,27 +43,29 @@ pub(super) async fn work(
     for attempt in 0..=RECONNECTS {
         let opened = tokio::select! {
             opened = run.means.links.open(&host) => opened,
-            () = stopped(&run, &shutdown) => return,
+            () = stopped(&run, &shutdown) => break,
         };
         // Gone only if the jobs could not be written; then there is nothing to do.
         if submitted.wait_for(|on_disk| *on_disk).await.is_err() {
             return;
         }
-        match opened {
-            Err(error) => return give_up(&run, at, &host, Verdict::of_error(&error)).await,
-            Ok(link) => {
-                let link = Arc::new(link);
-                let died = with_link(&run, at, &host, &link, &shutdown).await;
-                if !died || attempt == RECONNECTS {
-                    if died {
-                        let verdict = Verdict::because(Status::Lost, "the connection died twice");
-                        give_up(&run, at, &host, verdict).await;
-                    }
-                    return;
-                }
+        let link = match opened {
+            Ok(link) => Arc::new(link),
+            Err(error) => {
+                give_up(&run, at, &host, Verdict::of_error(&error)).await;
+                break;
             }
+        };
+        let died = with_link(&run, at, &host, &link, &shutdown).await;
+        if !died {
+            break;
+        }
+        if attempt == RECONNECTS {
+            let verdict = Verdict::because(Status::Lost, "the connection died twice");
+            give_up(&run, at, &host, verdict).await;
         }
     }
+    clean_up_late(&run, at, &host).await;
 }
 
 /// Runs tasks until none is left for this host. Returns whether the connection died.
@@ -72,43 +76,101 @@ async fn with_link(
     link: &Arc<Link>,
     shutdown: &Shutdown,
 ) -> bool {
-    if let Some(around) = &run.plan.around
-        && let Err(why) = around(Arc::clone(link), Arc::clone(host), Moment::Before).await
-    {
-        give_up(run, at, host, Verdict::because(Status::Failed, why)).await;
-    } else {
-        let died = Arc::new(AtomicBool::new(false));
-        let mut slots = JoinSet::new();
-        for _ in 0..host.slots.max(1) {
-            let slot = Slot {
-                run: Arc::clone(run),
-                at,
-                host: Arc::clone(host),
-                link: Arc::clone(link),
-                died: Arc::clone(&died),
-                shutdown: shutdown.clone(),
-            };
-            slots.spawn(slot.work());
-        }
-        while let Some(joined) = slots.join_next().await {
-            if let Err(error) = joined
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
+    let arrived = match &run.plan.attendant {
+        Some(attendant) => attendant.arrive(&link.connection, host).await,
+        None => Ok(()),
+    };
+    match arrived {
+        Err(error) => give_up(run, at, host, not_deployed(&error)).await,
+        Ok(()) => {
+            if run_slots(run, at, host, link, shutdown).await {
+                return true;
             }
         }
-        if died.load(Ordering::Relaxed) {
-            return true;
-        }
     }
-    if let Some(around) = &run.plan.around
-        && let Err(why) = around(Arc::clone(link), Arc::clone(host), Moment::After).await
+    if let Some(attendant) = &run.plan.attendant
+        && let Err(error) = attendant.leave(&link.connection, host).await
+        && !link.connection.is_closed()
     {
-        let verdict = Box::new(Verdict::because(Status::Failed, why));
-        run.tell(RunEvent::HostDown { host: at, verdict }).await;
+        tell_not_cleaned(run, at, &chain(&error)).await;
     }
     link.connection.close().await;
     false
+}
+
+/// Fills the slots of a host. Returns whether the connection died.
+async fn run_slots(
+    run: &Arc<Run>,
+    at: usize,
+    host: &Arc<Host>,
+    link: &Arc<Link>,
+    shutdown: &Shutdown,
+) -> bool {
+    let died = Arc::new(AtomicBool::new(false));
+    let mut slots = JoinSet::new();
+    for _ in 0..host.slots.max(1) {
+        let slot = Slot {
+            run: Arc::clone(run),
+            at,
+            host: Arc::clone(host),
+            link: Arc::clone(link),
+            died: Arc::clone(&died),
+            shutdown: shutdown.clone(),
+        };
+        slots.spawn(slot.work());
+    }
+    while let Some(joined) = slots.join_next().await {
+        if let Err(error) = joined
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    died.load(Ordering::Relaxed)
+}
+
+/// A host that should be as it was, and is not because its connection died, is gone to once more.
+async fn clean_up_late(run: &Arc<Run>, at: usize, host: &Arc<Host>) {
+    let Some(attendant) = run
+        .plan
+        .attendant
+        .as_ref()
+        .filter(|attendant| attendant.owes(host))
+    else {
+        return;
+    };
+    let cleaned = match run.means.links.open(host).await {
+        Ok(link) => attendant
+            .leave(&link.connection, host)
+            .await
+            .map_err(|error| chain(&error)),
+        Err(error) => Err(error.chain()),
+    };
+    if let Err(why) = cleaned {
+        tell_not_cleaned(run, at, &why).await;
+    }
+}
+
+async fn tell_not_cleaned(run: &Arc<Run>, at: usize, why: &str) {
+    let error = format!("not cleaned up, the agent and its key are still there: {why}");
+    let hint = Some("run `skyclaw fleet teardown --purge` on this host".to_owned());
+    let verdict = Box::new(Verdict {
+        hint,
+        ..Verdict::because(Status::Failed, error)
+    });
+    run.tell(RunEvent::HostDown { host: at, verdict }).await;
+}
+
+fn not_deployed(error: &DeployError) -> Verdict {
+    let status = match error {
+        DeployError::Ssh(error) => error.kind().into(),
+        _ => Status::Failed,
+    };
+    let hint = error.hint();
+    Verdict {
+        hint,
+        ..Verdict::because(status, format!("deploy: {}", chain(error)))
+    }
 }
 
 /// One task at a time.
@@ -189,7 +251,8 @@ impl Slot {
             &mut self.shutdown,
         )
         .await;
-        if planned.host.is_none() && matches!(finished.not_started, Some(NotStarted::Missing(_))) {
+        let is_missing = matches!(finished.not_started, Some(NotStarted::Missing(_)));
+        if is_missing && planned.host.is_none() && !run.plan.one_by_one {
             return self
                 .step_back(&claimed, Verdict::of_finished(&finished))
                 .await;

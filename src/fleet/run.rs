@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::fleet::attend::Attendant;
 use crate::fleet::file::Host;
-use crate::fleet::link::{Link, Links};
+use crate::fleet::link::Links;
 use crate::fleet::push;
 use crate::fleet::remote::Command;
 use crate::fleet::report::{self, Status, TaskReport, signal_number};
@@ -83,11 +83,6 @@ pub struct Unit {
 /// Makes the command of a unit for a host.
 pub type MakeCommand = dyn Fn(&Unit, &Host) -> Command + Send + Sync;
 
-/// Prepares a host before its first task and cleans up after its last one.
-pub type Around = dyn Fn(Arc<Link>, Arc<Host>, Moment) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
-    + Send
-    + Sync;
-
 /// A local file for the standard input of every task.
 #[derive(Debug, Clone)]
 pub struct InputFile {
@@ -97,15 +92,6 @@ pub struct InputFile {
     pub size: u64,
     /// Its SHA-256 in hexadecimal.
     pub sha256: String,
-}
-
-/// When an [`Around`] is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// Before the first task.
-    Before,
-    /// After the last one, whatever happened.
-    After,
 }
 
 /// All that a run needs to know.
@@ -124,8 +110,10 @@ pub struct Plan {
     pub command: Box<MakeCommand>,
     /// What every task gets on its standard input, if not what its command says.
     pub input: Option<InputFile>,
-    /// Before and after, if anything.
-    pub around: Option<Box<Around>>,
+    /// Who installs the agent first and cleans up afterwards, if anybody.
+    pub attendant: Option<Arc<Attendant>>,
+    /// Whether the hosts are tried in order, one after the other, until one takes the work.
+    pub one_by_one: bool,
     /// Limit of each task where its host sets none.
     pub timeout: Option<Duration>,
     /// When the run must end.
@@ -216,10 +204,19 @@ pub async fn carry_out(
     });
     // Connecting does not wait for the disk, but no task starts before its job is on it.
     let (on_disk, submitted) = watch::channel(false);
-    let mut workers = start_workers(&run, &submitted, &shutdown);
+    let one_by_one = run.plan.one_by_one;
+    let mut workers = JoinSet::new();
+    if !one_by_one {
+        workers = start_workers(&run, &submitted, &shutdown);
+    }
     run.means.queue.submit(jobs, None).await?;
     on_disk.send_replace(true);
     let renewing = tokio::spawn(push::renew_leases(Arc::clone(&run)));
+    for at in 0..run.plan.hosts.len() {
+        if one_by_one && !run.is_done() {
+            push::work(Arc::clone(&run), at, submitted.clone(), shutdown.clone()).await;
+        }
+    }
     loop {
         while let Some(joined) = workers.join_next().await {
             if let Err(error) = joined
@@ -229,7 +226,7 @@ pub async fn carry_out(
             }
         }
         // A task may come back after the hosts that could run it have left. Each round loses a host.
-        if !run.gave_back.swap(false, Ordering::Relaxed) || run.open_units().is_empty() {
+        if !run.gave_back.swap(false, Ordering::Relaxed) || run.is_done() {
             break;
         }
         workers = start_workers(&run, &submitted, &shutdown);
@@ -303,6 +300,11 @@ pub(super) fn host_id(host: &Host) -> HostId {
 }
 
 impl Run {
+    fn is_done(&self) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.len() == self.plan.units.len()
+    }
+
     fn has_work_for(&self, at: usize) -> bool {
         !self.is_out(at)
             && self

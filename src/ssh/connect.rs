@@ -334,6 +334,9 @@ impl Handler for Guard {
             DisconnectReason::ReceivedDisconnect(info) => {
                 format!("the server said `{}`", info.message)
             }
+            DisconnectReason::Error(Error::ClosedEarly { .. }) => {
+                "the server closed the connection".into()
+            }
             DisconnectReason::Error(Error::Protocol { why, .. }) => why,
             DisconnectReason::Error(error) => error.chain(),
         };

@@ -222,14 +222,7 @@ impl Error {
 
     /// Returns the text with its causes, on one line.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
+        crate::support::chain::chain(self)
     }
 
     pub(super) fn from_russh(error: russh::Error, phase: Phase) -> Self {

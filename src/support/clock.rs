@@ -105,6 +105,51 @@ impl Clock for SystemClock {
     }
 }
 
+/// A clock that asks the system for the time once and then counts, so that nobody who sets the
+/// system's clock can prolong or cut what is measured with it.
+///
+/// On Linux it goes on counting while the machine sleeps.
+#[derive(Debug, Clone, Copy)]
+pub struct SteadyClock {
+    start: Timestamp,
+    counted: Duration,
+}
+
+impl SteadyClock {
+    /// Returns a clock that goes on from what the system says now.
+    pub fn start() -> Self {
+        Self::from(SystemClock.now())
+    }
+}
+
+impl From<Timestamp> for SteadyClock {
+    fn from(start: Timestamp) -> Self {
+        Self {
+            start,
+            counted: counter(),
+        }
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        self.start.plus(counter().saturating_sub(self.counted))
+    }
+}
+
+/// Returns what a counter stands at that nobody can set.
+fn counter() -> Duration {
+    #[cfg(target_os = "linux")]
+    let id = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let id = rustix::time::ClockId::Monotonic;
+    let at = rustix::time::clock_gettime(id);
+    Duration::new(
+        u64::try_from(at.tv_sec).unwrap_or(0),
+        u32::try_from(at.tv_nsec).unwrap_or(0),
+    )
+}
+
 /// A clock that stands still until it is moved.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicI64);
@@ -119,6 +164,11 @@ impl ManualClock {
     pub fn advance(&self, span: Duration) {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Sets the clock to `at`, also back.
+    pub fn set(&self, at: Timestamp) {
+        self.0.store(at.0, Ordering::SeqCst);
     }
 }
 
@@ -138,6 +188,15 @@ mod tests {
         assert_eq!(at.to_string(), "2023-11-14T22:13:20.007Z");
         let json = serde_json::to_string(&at).unwrap();
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), at);
+    }
+
+    #[test]
+    fn a_steady_clock_counts_from_where_it_began() {
+        let far = Timestamp::from_millis(4_000_000_000_000);
+        let clock = SteadyClock::from(far);
+        let (first, second) = (clock.now(), clock.now());
+        assert!(first >= far && second >= first);
+        assert!(second.since(far) < Duration::from_secs(60));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A commit costs one wait for the disk, however many commands it holds. While that wait goes on,
 //! the next commands pile up and share the next one.
 
+use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -28,6 +29,12 @@ const IDLE: Duration = Duration::from_secs(1);
 struct Waiting {
     envelope: Envelope,
     answer: oneshot::Sender<Result<Applied, Error>>,
+}
+
+impl Borrow<Envelope> for Waiting {
+    fn borrow(&self) -> &Envelope {
+        &self.envelope
+    }
 }
 
 /// The way to the writer thread.
@@ -112,16 +119,22 @@ fn write(mut store: Store, commands: &Receiver<Waiting>, news: &broadcast::Sende
                 Err(mpsc::RecvError) => return,
             }
         };
-        let mut waiting = vec![first];
-        waiting.extend(commands.try_iter().take(BATCH - 1));
-        commit(&store, waiting, news);
+        commit(&store, first, commands, news);
         unsaved = true;
     }
 }
 
-fn commit(store: &Store, waiting: Vec<Waiting>, news: &broadcast::Sender<Change>) {
-    let envelopes: Vec<&Envelope> = waiting.iter().map(|one| &one.envelope).collect();
-    let done = store.run(&envelopes);
+/// Commits `first` and whatever comes while the transaction is open.
+fn commit(
+    store: &Store,
+    first: Waiting,
+    commands: &Receiver<Waiting>,
+    news: &broadcast::Sender<Change>,
+) {
+    let mut waiting = vec![first];
+    let done = store.run(&mut waiting, |taken| {
+        (taken < BATCH).then(|| commands.try_recv().ok()).flatten()
+    });
     // A caller that went away (a closed request) is no reason to stop.
     for (one, answer) in waiting.into_iter().zip(done.answers) {
         let _ = one.answer.send(answer);

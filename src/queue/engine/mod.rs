@@ -3,6 +3,7 @@
 //! Here time, ids and chance are put into a command; behind this point nothing asks for them.
 
 mod local;
+mod now;
 mod readers;
 
 use std::path::PathBuf;
@@ -22,9 +23,10 @@ use crate::protocol::{
     AttemptNo, AttemptRecord, GroupCounts, GroupId, GroupRecord, JobId, JobResult, JobStatus,
     LeaseToken, OUTPUT_LIMIT,
 };
-use crate::support::clock::{Clock, SystemClock};
+use crate::support::clock::{Clock, SteadyClock};
 use crate::support::ids;
 use local::Local;
+use now::Now;
 use readers::Readers;
 
 /// How many jobs one step of a long command touches, so that other callers are not held up.
@@ -42,11 +44,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Returns options for the file at `path` with the clock of this machine.
+    /// Returns options for the file at `path`. The time is that of this machine now, and counted
+    /// from here on: who sets the machine's clock later moves no lease.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SteadyClock::start()),
             check_always: false,
         }
     }
@@ -88,7 +91,7 @@ pub struct Queue {
     // Readers first: the writer's connection must close last to clean up the log.
     readers: Arc<Readers>,
     local: Arc<Local>,
-    clock: Arc<dyn Clock>,
+    now: Arc<Now>,
 }
 
 impl Queue {
@@ -100,7 +103,7 @@ impl Queue {
         Ok(Self {
             local: Arc::new(Local::open(&options.path, options.check_always)?),
             readers: Arc::new(Readers::new(options.path)),
-            clock: options.clock,
+            now: Arc::new(Now::new(options.clock)),
         })
     }
 
@@ -143,7 +146,7 @@ impl Queue {
         for job in &submit.jobs {
             job.check()?;
         }
-        let now = self.clock.now();
+        let now = self.now.get();
         let applied = self
             .apply(Envelope {
                 command: Command::Submit { now, submit },
@@ -168,7 +171,7 @@ impl Queue {
             .map(|claimant| usize::from(claimant.max))
             .sum();
         let command = Command::Claim {
-            now: self.clock.now(),
+            now: self.now.get(),
             request,
             tokens: (0..wanted).map(|_| LeaseToken::fresh()).collect(),
         };
@@ -183,7 +186,7 @@ impl Queue {
     /// # Errors
     /// When the file fails.
     pub async fn renew(&self, leases: Vec<LeaseRef>) -> Result<Vec<Renewed>, Error> {
-        let now = self.clock.now();
+        let now = self.now.get();
         match self
             .apply(Command::Renew { now, leases }.into())
             .await?
@@ -204,7 +207,7 @@ impl Queue {
             ..report
         };
         let command = Command::Complete {
-            now: self.clock.now(),
+            now: self.now.get(),
             lease,
             report,
             // A fraction below one of a whole number below 2^20 always fits.
@@ -226,7 +229,7 @@ impl Queue {
         delay: Duration,
     ) -> Result<Vec<Completion>, Error> {
         let command = Command::Release {
-            now: self.clock.now(),
+            now: self.now.get(),
             leases,
             delay,
         };
@@ -244,7 +247,7 @@ impl Queue {
         let mut all = Cancelled::default();
         loop {
             let command = Command::Cancel {
-                now: self.clock.now(),
+                now: self.now.get(),
                 target: target.clone(),
                 reason: reason.clone(),
                 limit: STEP,
@@ -271,7 +274,7 @@ impl Queue {
     pub async fn expire_due(&self) -> Result<Expired, Error> {
         let mut all = Expired::default();
         loop {
-            let now = self.clock.now();
+            let now = self.now.get();
             let command = Command::ExpireDue { now, limit: STEP };
             match self.apply(command.into()).await?.outcome {
                 Outcome::Expired(part) => {
@@ -293,7 +296,7 @@ impl Queue {
     /// # Errors
     /// When the file fails.
     pub async fn reprieve(&self) -> Result<u64, Error> {
-        let now = self.clock.now();
+        let now = self.now.get();
         match self.apply(Command::Reprieve { now }.into()).await?.outcome {
             Outcome::Reprieved(leases) => Ok(leases),
             other => Err(mixed_up(&other)),
@@ -305,7 +308,7 @@ impl Queue {
     /// # Errors
     /// When the file fails.
     pub async fn prune(&self, rule: Prune) -> Result<Pruned, Error> {
-        let now = self.clock.now();
+        let now = self.now.get();
         match self
             .apply(Command::Prune { now, rule }.into())
             .await?

@@ -105,7 +105,11 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             reason,
             limit,
         } => cancel(tx, *now, target, reason.as_deref(), *limit).map(Outcome::Cancelled),
-        Command::ExpireDue { now, limit } => expire(tx, *now, *limit).map(Outcome::Expired),
+        Command::ExpireDue { now, limit } => {
+            // The answer names the next alarm, which must not depend on what else is in the batch.
+            tx.forget_alarms();
+            expire(tx, *now, *limit).map(Outcome::Expired)
+        }
         Command::Reprieve { now } => reprieve(tx, *now).map(Outcome::Reprieved),
         Command::Prune { now, rule } => {
             prune::prune(tx.connection, *now, rule).map(Outcome::Pruned)
@@ -195,8 +199,16 @@ fn insert_job(
             job.timeout_ms.map(|span| i64::try_from(span).unwrap_or(i64::MAX)),
             now.as_millis(),
             job.submitted_by,
-            job.payload.as_str(),
+            Some(job.payload.as_str()).filter(|payload| payload.len() <= row::SHORT),
         ])?;
+    if job.payload.as_str().len() > row::SHORT {
+        tx.connection
+            .prepare_cached("INSERT INTO long_payload (job, payload) VALUES (?1, ?2)")?
+            .execute(params![
+                tx.connection.last_insert_rowid(),
+                job.payload.as_str()
+            ])?;
+    }
     tx.alarm(due);
     if delay.is_none() {
         tx.needs.add(group, &pin, &need);

@@ -7,7 +7,7 @@
 use rusqlite::{Row, params};
 
 use super::needs;
-use super::row::{self, Stored, columns};
+use super::row::{self, Stored, columns, payload};
 use super::tx::Tx;
 use crate::protocol::{GroupId, LeaseToken, Payload};
 use crate::queue::command::{ClaimRequest, Claimant, Claimed};
@@ -130,7 +130,9 @@ fn heads(
                 .prepare_cached(concat!(
                     "SELECT ",
                     columns!(),
-                    ", priority, timeout_ms, payload FROM job INDEXED BY job_queue \
+                    ", priority, timeout_ms, ",
+                    payload!(),
+                    " FROM job INDEXED BY job_queue \
                      WHERE state = 0 AND pin = ?1 AND need = ?2 \
                      AND (avoid_host IS NULL OR avoid_host <> ?3 OR avoid_until <= ?4) \
                      ORDER BY priority DESC, seq LIMIT ?5"
@@ -143,7 +145,9 @@ fn heads(
                 .prepare_cached(concat!(
                     "SELECT ",
                     columns!(),
-                    ", priority, timeout_ms, payload FROM job INDEXED BY job_group_queue \
+                    ", priority, timeout_ms, ",
+                    payload!(),
+                    " FROM job INDEXED BY job_group_queue \
                      WHERE grp = ?6 AND state = 0 AND pin = ?1 AND need = ?2 \
                      AND (avoid_host IS NULL OR avoid_host <> ?3 OR avoid_until <= ?4) \
                      ORDER BY priority DESC, seq LIMIT ?5"

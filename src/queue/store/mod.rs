@@ -4,6 +4,8 @@ mod apply;
 mod attempts;
 mod claim;
 mod fault;
+#[cfg(test)]
+mod invariants;
 mod keys;
 mod needs;
 mod open;
@@ -13,12 +15,15 @@ mod row;
 mod schema;
 mod tx;
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 pub use apply::Applied;
+#[cfg(test)]
+pub use invariants::check as check_invariants;
 pub use read::{Cursor, JobFilter, JobView, Page, Reader};
 
 use super::Error;
@@ -35,6 +40,7 @@ pub struct Store {
 }
 
 /// What came of a batch.
+#[derive(Default)]
 pub struct Batch {
     /// One answer per command, in order.
     pub answers: Vec<Result<Applied, Error>>,
@@ -56,63 +62,79 @@ impl Store {
         })
     }
 
-    /// Applies the commands in one transaction and commits it once.
+    /// Applies the commands in one transaction and commits it once. While the transaction is open,
+    /// `more` may add commands to `batch`; the commit comes when it has none.
     ///
     /// A command that contradicts the file (say, an id that is taken) must not take its neighbours
     /// with it. That is rare, so nothing is spent on it up front: the transaction is rolled back
     /// and each command gets its own.
-    pub fn run(&self, batch: &[&Envelope]) -> Batch {
-        match self.together(batch) {
+    pub fn run<T: Borrow<Envelope>>(
+        &self,
+        batch: &mut Vec<T>,
+        more: impl FnMut(usize) -> Option<T>,
+    ) -> Batch {
+        match self.together(batch, more) {
             Ok(done) => done,
             Err(error) if batch.len() > 1 && fault::is_of_one_command(&error) => {
-                let mut all = Batch {
-                    answers: Vec::with_capacity(batch.len()),
-                    changes: Vec::new(),
-                };
-                for one in batch {
-                    let done = self.together(&[*one]).unwrap_or_else(|error| Batch {
-                        answers: vec![Err(fault::error("write", &self.path, error))],
-                        changes: Vec::new(),
-                    });
+                let mut all = Batch::default();
+                for one in batch.iter() {
+                    let mut alone = vec![one.borrow()];
+                    let done = self.together(&mut alone, |_| None);
+                    let done = done.unwrap_or_else(|error| self.failed(1, error));
                     all.answers.extend(done.answers);
                     all.changes.extend(done.changes);
                 }
                 all
             }
-            Err(error) => {
-                let error = fault::error("write", &self.path, error);
-                Batch {
-                    answers: batch.iter().map(|_| Err(error.clone())).collect(),
-                    changes: Vec::new(),
-                }
-            }
+            Err(error) => self.failed(batch.len(), error),
         }
     }
 
-    fn together(&self, batch: &[&Envelope]) -> rusqlite::Result<Batch> {
+    fn failed(&self, commands: usize, error: rusqlite::Error) -> Batch {
+        let error = fault::error("write", &self.path, error);
+        Batch {
+            answers: (0..commands).map(|_| Err(error.clone())).collect(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn together<T: Borrow<Envelope>>(
+        &self,
+        batch: &mut Vec<T>,
+        more: impl FnMut(usize) -> Option<T>,
+    ) -> rusqlite::Result<Batch> {
         self.statement("BEGIN IMMEDIATE")?;
+        let done = self.apply_all(batch, more).and_then(|done| {
+            self.statement("COMMIT")?;
+            Ok(done)
+        });
+        // SQLite has rolled back by itself after some failures; then there is nothing to do.
+        if done.is_err() && !self.connection.is_autocommit() {
+            let _ = self.statement("ROLLBACK");
+        }
+        done
+    }
+
+    fn apply_all<T: Borrow<Envelope>>(
+        &self,
+        batch: &mut Vec<T>,
+        mut more: impl FnMut(usize) -> Option<T>,
+    ) -> rusqlite::Result<Batch> {
         let mut tx = Tx::new(&self.connection);
-        let done = batch
-            .iter()
-            .map(|envelope| apply::apply(&mut tx, envelope))
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .and_then(|answers| {
-                self.statement("COMMIT")?;
-                Ok(answers)
-            });
-        match done {
-            Ok(answers) => Ok(Batch {
-                answers: answers.into_iter().map(Ok).collect(),
-                changes: tx.changes,
-            }),
-            Err(error) => {
-                // SQLite has rolled back by itself after some failures; then there is nothing to do.
-                if !self.connection.is_autocommit() {
-                    let _ = self.statement("ROLLBACK");
-                }
-                Err(error)
+        let mut answers = Vec::with_capacity(batch.len());
+        loop {
+            for one in batch.iter().skip(answers.len()) {
+                answers.push(Ok(apply::apply(&mut tx, one.borrow())?));
+            }
+            match more(batch.len()) {
+                Some(one) => batch.push(one),
+                None => break,
             }
         }
+        Ok(Batch {
+            answers,
+            changes: tx.changes,
+        })
     }
 
     fn statement(&self, sql: &str) -> rusqlite::Result<()> {
@@ -129,3 +151,7 @@ impl Store {
         let _ = self.connection.busy_handler(Some(open::wait_for_others));
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

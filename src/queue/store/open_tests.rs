@@ -15,25 +15,27 @@ fn a_new_file_is_private_and_an_old_one_is_brought_forward() {
     drop(open(&path, false).unwrap());
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-    let old = dir.path().join("old.db");
-    let first = Connection::open(&old).unwrap();
-    first.execute_batch(schema::STEPS[0]).unwrap();
-    first
-        .execute_batch(
-            "PRAGMA user_version = 1; INSERT INTO grp VALUES (1, x'00', 'k', 't', 0, NULL, '{}')",
-        )
+    // One version exists so far; the next one is made up, so that the way there is kept in order.
+    let steps = [
+        schema::STEPS[0],
+        "ALTER TABLE grp ADD COLUMN later TEXT NOT NULL DEFAULT 'x'",
+    ];
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch("INSERT INTO grp VALUES (1, x'00', 'k', 't', 0, NULL, '{}')")
         .unwrap();
-    drop(first);
-    let opened = open(&old, true).unwrap();
-    let count = |table: &str| -> i64 {
-        let sql = format!("SELECT count(*) FROM {table}");
-        opened
-            .connection
-            .query_row(&sql, [], |row| row.get(0))
-            .unwrap()
+    drop(old);
+    let mut opened = open(&path, true).unwrap();
+    migrate(&mut opened.connection, &path, &steps).unwrap();
+    let row = |sql: &str| -> (i64, String) {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        opened.connection.query_row(sql, [], read).unwrap()
     };
-    assert_eq!((count("grp"), count("stray")), (1, 0));
-    assert_eq!(version_of(&old), schema::VERSION);
+    assert_eq!(row("SELECT seq, later FROM grp"), (1, "x".to_owned()));
+    assert_eq!(version_of(&path), 2);
+    assert!(matches!(
+        open(&path, false),
+        Err(Error::Newer { found: 2, .. })
+    ));
 }
 
 #[test]

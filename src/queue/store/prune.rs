@@ -128,6 +128,9 @@ fn remove(
             .prepare_cached("DELETE FROM stray WHERE key BETWEEN ?1 AND ?2")?
             .execute(range)?;
         connection
+            .prepare_cached("DELETE FROM long_payload WHERE job = ?1")?
+            .execute([seq])?;
+        connection
             .prepare_cached("DELETE FROM job WHERE seq = ?1")?
             .execute([seq])?;
     }

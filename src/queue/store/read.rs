@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::attempts::{read_result, result_columns};
-use super::row::{self, Stored, columns};
+use super::row::{self, Stored, columns, payload};
 use super::{fault, needs, open};
 use crate::protocol::{
     AttemptNo, AttemptRecord, CancelRecord, GroupCounts, GroupId, GroupRecord, JobId, JobRecord,
@@ -62,7 +62,9 @@ macro_rules! view {
         concat!(
             "SELECT ",
             columns!(),
-            ", priority, timeout_ms, created_at, submitted_by, payload, ",
+            ", priority, timeout_ms, created_at, submitted_by, ",
+            payload!(),
+            ", ",
             result_columns!(),
             " FROM job LEFT JOIN (SELECT key, ",
             result_columns!(),

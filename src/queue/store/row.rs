@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::types::Type;
-use rusqlite::{CachedStatement, Row, named_params};
+use rusqlite::{CachedStatement, Row, params};
 
 use crate::protocol::{AttemptEnd, AttemptNo, GroupId, HostId, JobId, LeaseToken, Reason};
 use crate::queue::domain::{Avoid, CancelAsk, Ending, Job, Lease, Limits, State};
@@ -19,13 +19,23 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The statement behind [`save`].
-pub const SAVE: &str = "UPDATE job SET state = :state, attempt = :attempt, lost = :lost, \
-     failed = :failed, not_before = :not_before, due_at = :due_at, host = :host, token = :token, \
-     since = :since, lease_ms = :lease_ms, cancel_at = coalesce(:cancel_at, cancel_at), \
-     cancel_reason = coalesce(:cancel_reason, cancel_reason), avoid_host = :avoid_host, \
-     avoid_until = :avoid_until, reason = coalesce(:reason, reason), ended_at = :ended_at, \
-     updated_at = :now WHERE seq = :seq AND state = :was AND attempt = :at";
+/// How long a payload may be to lie in the row of its job, in bytes: some rows still share a page.
+pub const SHORT: usize = 1024;
+
+/// The payload of a job, wherever it lies.
+macro_rules! payload {
+    () => {
+        "coalesce(job.payload, (SELECT l.payload FROM long_payload AS l WHERE l.job = job.seq))"
+    };
+}
+pub(super) use payload;
+
+/// The statement behind [`save`]. What was once said about a cancel or a failure stays.
+pub const SAVE: &str = "UPDATE job SET state = ?1, attempt = ?2, lost = ?3, failed = ?4, \
+     not_before = ?5, due_at = ?6, host = ?7, token = ?8, since = ?9, lease_ms = ?10, \
+     cancel_at = coalesce(?11, cancel_at), cancel_reason = coalesce(?12, cancel_reason), \
+     avoid_host = ?13, avoid_until = ?14, reason = coalesce(?15, reason), ended_at = ?16, \
+     updated_at = ?17 WHERE seq = ?18 AND state = ?19 AND attempt = ?20";
 
 /// States as the store knows them: "queued" is two, so that the queue index holds only what can be claimed.
 pub const READY: i64 = 0;
@@ -190,28 +200,28 @@ pub fn save(
         State::Ended(ending) => (None, None, Some(ending)),
     };
     let cancel = lease.and_then(|lease| lease.cancel.as_ref());
-    let changed = statement.execute(named_params! {
-        ":state": state_number(after),
-        ":attempt": after.attempt.get(),
-        ":lost": after.lost,
-        ":failed": after.failed,
-        ":not_before": not_before.map(Timestamp::as_millis),
-        ":due_at": after.due_at().map(Timestamp::as_millis),
-        ":host": lease.map(|lease| lease.host.as_str()),
-        ":token": lease.map(|lease| lease.token.as_bytes()),
-        ":since": lease.map(|lease| lease.since.as_millis()),
-        ":lease_ms": lease.map(|lease| millis(lease.lease_for)),
-        ":cancel_at": cancel.map(|ask| ask.asked_at.as_millis()),
-        ":cancel_reason": cancel.and_then(|ask| ask.reason.as_deref()),
-        ":avoid_host": after.avoid.as_ref().map(|avoid| avoid.host.as_str()),
-        ":avoid_until": after.avoid.as_ref().map(|avoid| avoid.until.as_millis()),
-        ":reason": ending.and_then(|ending| ending.failure).map(reason_number),
-        ":ended_at": ending.map(|ending| ending.at.as_millis()),
-        ":now": now.as_millis(),
-        ":seq": seq,
-        ":was": state_number(before),
-        ":at": before.attempt.get(),
-    })?;
+    let changed = statement.execute(params![
+        state_number(after),
+        after.attempt.get(),
+        after.lost,
+        after.failed,
+        not_before.map(Timestamp::as_millis),
+        after.due_at().map(Timestamp::as_millis),
+        lease.map(|lease| lease.host.as_str()),
+        lease.map(|lease| lease.token.as_bytes()),
+        lease.map(|lease| lease.since.as_millis()),
+        lease.map(|lease| millis(lease.lease_for)),
+        cancel.map(|ask| ask.asked_at.as_millis()),
+        cancel.and_then(|ask| ask.reason.as_deref()),
+        after.avoid.as_ref().map(|avoid| avoid.host.as_str()),
+        after.avoid.as_ref().map(|avoid| avoid.until.as_millis()),
+        ending.and_then(|ending| ending.failure).map(reason_number),
+        ending.map(|ending| ending.at.as_millis()),
+        now.as_millis(),
+        seq,
+        state_number(before),
+        before.attempt.get(),
+    ])?;
     Ok(changed == 1)
 }
 

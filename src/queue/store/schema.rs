@@ -9,7 +9,8 @@
 /// - `due_at` is the one alarm of a job, whatever it is waiting for.
 /// - an attempt is written when it ends; the running one is part of the job's row. Its key is the
 ///   job's number and the attempt's number in one integer, so it needs no second index.
-pub const STEPS: [&str; 2] = [
+/// - a row is written anew whenever its job changes, so a long payload lies in a table of its own.
+pub const STEPS: [&str; 1] = [
     "CREATE TABLE job (
         seq INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
@@ -40,6 +41,10 @@ pub const STEPS: [&str; 2] = [
         created_at INTEGER NOT NULL,
         updated_at INTEGER NOT NULL,
         submitted_by TEXT,
+        payload TEXT
+    );
+    CREATE TABLE long_payload (
+        job INTEGER PRIMARY KEY,
         payload TEXT NOT NULL
     );
     CREATE INDEX job_queue ON job (pin, need, priority DESC) WHERE state = 0;
@@ -76,8 +81,8 @@ pub const STEPS: [&str; 2] = [
         created_at INTEGER NOT NULL,
         parent BLOB,
         meta TEXT NOT NULL
-    );",
-    "CREATE TABLE idempotency (
+    );
+    CREATE TABLE idempotency (
         key TEXT PRIMARY KEY,
         body_hash BLOB NOT NULL,
         outcome TEXT NOT NULL,
@@ -90,6 +95,3 @@ pub const STEPS: [&str; 2] = [
         report TEXT NOT NULL
     );",
 ];
-
-/// The newest schema version that this program knows.
-pub const VERSION: i64 = STEPS.len() as i64;
