@@ -42,7 +42,8 @@ fn binary_output_is_the_same_on_stdout_in_files_and_in_json() {
     let dir = bed.world.dir().join("out");
     let path = dir.display().to_string();
     let done = bed.shell(&["--output-dir", &path], &line).expect_code(0);
-    assert_eq!((&done.stdout, &done.stderr), (&bytes, &bytes));
+    assert_eq!(done.stdout, bytes, "{done}");
+    assert_eq!(done.stderr, bytes, "{done}");
     assert_eq!(std::fs::read(dir.join("web1.out")).unwrap(), bytes);
     assert_eq!(std::fs::read(dir.join("web1.err")).unwrap(), bytes);
     let told: Value =

@@ -4,12 +4,13 @@
 //! Any other failure to write, such as a full disk, is kept and reported by [`Output::finish`].
 
 mod captured;
+mod patient;
 mod prompt;
 mod streams;
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::MultiProgress;
 use serde::Serialize;
@@ -20,6 +21,7 @@ use super::exit::Exit;
 use super::sanitize;
 use super::table::Table;
 use crate::fleet::file::{Level, Problem};
+use crate::support::shutdown::Shutdown;
 
 pub use captured::Captured;
 pub use streams::{Streams, wants_colour};
@@ -43,6 +45,7 @@ pub struct Output {
     format: Format,
     streams: Streams,
     state: Mutex<State>,
+    leave: Arc<OnceLock<Shutdown>>,
 }
 
 struct State {
@@ -82,12 +85,18 @@ impl Output {
     /// Prints to the streams of this process.
     pub fn new(format: Format, global: &Global) -> Self {
         let streams = Streams::of_process(format, global);
-        Self::to(
-            format,
-            streams,
-            Box::new(io::stdout()),
-            Box::new(io::stderr()),
-        )
+        let leave = Arc::default();
+        let out = patient::Writer::new(io::stdout(), Arc::clone(&leave));
+        let err = patient::Writer::new(io::stderr(), Arc::clone(&leave));
+        Self {
+            leave,
+            ..Self::to(format, streams, Box::new(out), Box::new(err))
+        }
+    }
+
+    /// Stops waiting for a reader who does not read once `shutdown` says to leave now.
+    pub fn leave_on(&self, shutdown: &Shutdown) {
+        let _ = self.leave.set(shutdown.clone());
     }
 
     /// Prints to other streams.
@@ -108,6 +117,7 @@ impl Output {
                 printed: false,
                 bars: None,
             }),
+            leave: Arc::default(),
         }
     }
 

@@ -104,6 +104,7 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
     let links = connect.links(CONNECT_TIMEOUT);
     let queue = runs::open_queue().context("open the local queue")?;
     let shutdown = Shutdown::listen().context("listen for signals")?;
+    output.leave_on(&shutdown);
     let (timeout, outranks) = task.limit();
     let hosts: Vec<Arc<Host>> = hosts
         .iter()

@@ -15,7 +15,7 @@ use crate::fleet::link::Link;
 use crate::fleet::remote::Input;
 use crate::fleet::report::{Kept, Status, Verdict};
 use crate::fleet::run::{InputFile, Run, RunEvent, host_id};
-use crate::fleet::supervise::{self, Limits, Sink};
+use crate::fleet::supervise::{self, Limits, NotStarted, Sink};
 use crate::protocol::Output;
 use crate::queue::{ClaimRequest, Claimant, Claimed, Renewed};
 use crate::ssh::upload::Upload;
@@ -185,7 +185,10 @@ struct Slot {
 
 impl Slot {
     async fn work(mut self) {
-        while !self.died.load(Ordering::Relaxed) && !is_stopped(&self.run, &self.shutdown) {
+        while !self.died.load(Ordering::Relaxed)
+            && !self.run.is_out(self.at)
+            && !is_stopped(&self.run, &self.shutdown)
+        {
             let claimed = claim(&self.run, &self.host, 1).await;
             let Some(claimed) = claimed.into_iter().next() else {
                 return;
@@ -248,6 +251,12 @@ impl Slot {
             &mut self.shutdown,
         )
         .await;
+        let is_missing = matches!(finished.not_started, Some(NotStarted::Missing(_)));
+        if is_missing && planned.host.is_none() && !run.plan.one_by_one {
+            return self
+                .step_back(&claimed, Verdict::of_finished(&finished))
+                .await;
+        }
         if finished.lost.is_some() {
             self.died.store(true, Ordering::Relaxed);
         }
@@ -262,6 +271,28 @@ impl Slot {
         (report.stdout, report.stderr) = (stdout, stderr);
         run.finish(&claimed, report, (stdout_ends, stderr_ends))
             .await;
+    }
+}
+
+impl Slot {
+    /// Gives a task back that any host may run, and takes no more: a host without the program would
+    /// fail all of them before the others have done one.
+    async fn step_back(&self, claimed: &Claimed, verdict: Verdict) {
+        let run = &self.run;
+        run.leases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&claimed.job);
+        let released = run
+            .means
+            .queue
+            .release(vec![claimed.lease()], Duration::ZERO)
+            .await;
+        if let Err(error) = released {
+            run.fail(error);
+        }
+        run.gave_back.store(true, Ordering::Relaxed);
+        run.host_down(self.at, verdict).await;
     }
 }
 
@@ -315,11 +346,7 @@ async fn give_up(run: &Arc<Run>, at: usize, host: &Arc<Host>, verdict: Verdict) 
         }
     }
     if mine == 0 {
-        run.tell(RunEvent::HostDown {
-            host: at,
-            verdict: Box::new(verdict),
-        })
-        .await;
+        run.host_down(at, verdict).await;
     }
 }
 

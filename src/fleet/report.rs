@@ -306,8 +306,9 @@ impl Verdict {
     }
 }
 
-/// Signal numbers are the same on Linux and macOS for these, the ones that end processes.
-const SIGNALS: [(&str, i32); 12] = [
+/// The signals that end processes. The numbers are the same on Linux and macOS but for USR1 and USR2,
+/// which are Linux's: a server names a signal, it does not number it.
+const SIGNALS: [(&str, i32); 14] = [
     ("HUP", 1),
     ("INT", 2),
     ("QUIT", 3),
@@ -316,7 +317,9 @@ const SIGNALS: [(&str, i32); 12] = [
     ("ABRT", 6),
     ("FPE", 8),
     ("KILL", 9),
+    ("USR1", 10),
     ("SEGV", 11),
+    ("USR2", 12),
     ("PIPE", 13),
     ("ALRM", 14),
     ("TERM", 15),

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -156,6 +157,10 @@ pub(super) struct Run {
     pub(super) events: mpsc::Sender<RunEvent>,
     /// What push workers hold right now, for renewal.
     pub(super) leases: Mutex<HashMap<JobId, LeaseRef>>,
+    /// Hosts that are of no more use to this run.
+    out: Mutex<HashSet<usize>>,
+    /// Set when a host gave a task back that it could not run.
+    pub(super) gave_back: AtomicBool,
     ended: Mutex<HashSet<usize>>,
     failed: Mutex<Option<crate::queue::Error>>,
 }
@@ -192,18 +197,17 @@ pub async fn carry_out(
         deadline,
         events,
         leases: Mutex::default(),
+        out: Mutex::default(),
+        gave_back: AtomicBool::new(false),
         ended: Mutex::default(),
         failed: Mutex::default(),
     });
     // Connecting does not wait for the disk, but no task starts before its job is on it.
     let (on_disk, submitted) = watch::channel(false);
-    let mut workers = JoinSet::new();
     let one_by_one = run.plan.one_by_one;
+    let mut workers = JoinSet::new();
     if !one_by_one {
-        for at in (0..run.plan.hosts.len()).filter(|at| run.has_work_for(*at)) {
-            let run = Arc::clone(&run);
-            workers.spawn(push::work(run, at, submitted.clone(), shutdown.clone()));
-        }
+        workers = start_workers(&run, &submitted, &shutdown);
     }
     run.means.queue.submit(jobs, None).await?;
     on_disk.send_replace(true);
@@ -213,12 +217,19 @@ pub async fn carry_out(
             push::work(Arc::clone(&run), at, submitted.clone(), shutdown.clone()).await;
         }
     }
-    while let Some(joined) = workers.join_next().await {
-        if let Err(error) = joined
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
+    loop {
+        while let Some(joined) = workers.join_next().await {
+            if let Err(error) = joined
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
         }
+        // A task may come back after the hosts that could run it have left. Each round loses a host.
+        if !run.gave_back.swap(false, Ordering::Relaxed) || run.is_done() {
+            break;
+        }
+        workers = start_workers(&run, &submitted, &shutdown);
     }
     renewing.abort();
     run.end_leftovers(&shutdown).await;
@@ -228,6 +239,25 @@ pub async fn carry_out(
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn start_workers(
+    run: &Arc<Run>,
+    submitted: &watch::Receiver<bool>,
+    shutdown: &Shutdown,
+) -> JoinSet<()> {
+    let mut workers = JoinSet::new();
+    for at in 0..run.plan.hosts.len() {
+        if run.has_work_for(at) {
+            workers.spawn(push::work(
+                Arc::clone(run),
+                at,
+                submitted.clone(),
+                shutdown.clone(),
+            ));
+        }
+    }
+    workers
 }
 
 fn submission(plan: &Plan, group: GroupId) -> Submit {
@@ -276,10 +306,12 @@ impl Run {
     }
 
     fn has_work_for(&self, at: usize) -> bool {
-        self.plan
-            .units
-            .iter()
-            .any(|unit| unit.host.is_none_or(|host| host == at))
+        !self.is_out(at)
+            && self
+                .plan
+                .units
+                .iter()
+                .any(|unit| unit.host.is_none_or(|host| host == at))
     }
 
     /// Keeps the first failure of the queue for the end of the run.
@@ -332,6 +364,24 @@ impl Run {
         self.end(claimed.job, report).await;
     }
 
+    pub(super) fn is_out(&self, at: usize) -> bool {
+        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        out.contains(&at)
+    }
+
+    /// Says once that a host is of no more use.
+    pub(super) async fn host_down(&self, at: usize, verdict: report::Verdict) {
+        let is_new = self
+            .out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(at);
+        if is_new {
+            let verdict = Box::new(verdict);
+            self.tell(RunEvent::HostDown { host: at, verdict }).await;
+        }
+    }
+
     async fn end(&self, job: JobId, report: TaskReport) {
         let Some(unit) = self.units.get(&job).copied() else {
             return;
@@ -350,14 +400,16 @@ impl Run {
         }
     }
 
+    fn open_units(&self) -> Vec<usize> {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        (0..self.plan.units.len())
+            .filter(|unit| !ended.contains(unit))
+            .collect()
+    }
+
     /// Ends the units that no host has taken, so that every one of them has a report.
     async fn end_leftovers(&self, shutdown: &Shutdown) {
-        let open: Vec<usize> = {
-            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            (0..self.plan.units.len())
-                .filter(|unit| !ended.contains(unit))
-                .collect()
-        };
+        let open = self.open_units();
         if open.is_empty() {
             return;
         }

@@ -203,11 +203,12 @@ impl Task<'_, '_> {
                 }
                 () = at(self.end_at), if self.kill_at.is_none() => self.end(Ended::TimedOut).await,
                 () = at(self.kill_at), if self.give_up_at.is_none() => self.kill().await,
-                () = at(self.give_up_at) => {
+                () = at(self.give_up_at), if may_read => {
                     self.stdin.close().await;
-                    return;
+                    return self.drain_backlog().await;
                 }
-                () = at(self.idle_at) => self.after_exit().await,
+                // Idle is who has nothing to say, not who waits for our reader.
+                () = at(self.idle_at), if may_read => self.after_exit().await,
                 () = offer(live.as_ref(), self.sink.live.as_ref().map_or(0, |(n, _)| *n), &mut self.backlog, &mut self.backlog_bytes), if !self.backlog.is_empty() => {}
                 event = self.events.next(), if may_read => match event {
                     Ok(Event::Closed) => return self.drain_backlog().await,
@@ -240,6 +241,8 @@ impl Task<'_, '_> {
                 self.result.exit = Some(exit);
                 let now = Instant::now();
                 self.exited_at = Some(now);
+                // Whoever has ended cannot run into its limit, however slowly its output is read.
+                self.end_at = None;
                 self.result.took = now - self.started_at;
                 self.idle_at = Some(now + IDLE);
             }

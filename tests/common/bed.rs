@@ -48,6 +48,8 @@ impl Bed {
         }
         let world = World::new();
         let server = set_up(world.sshd()).start();
+        // Otherwise every first connection says that it remembers a new key.
+        world.trust(&server);
         let bed = Self { world, server };
         let hosts: Vec<FleetHost> = names
             .iter()
