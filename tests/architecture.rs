@@ -118,6 +118,8 @@ fn no_forbidden_arrow_exists() {
     collect(&root, &mut files);
     assert!(files.len() > 10, "the sources were not found");
     let mut broken = Vec::new();
+    // Tests beside the code may print: that is how a child process of theirs answers.
+    files.retain(|file| !file.components().any(|part| part.as_os_str() == "tests"));
     for file in files {
         let below = file
             .strip_prefix(&root)

@@ -127,6 +127,20 @@ fn a_missing_file_becomes_the_template() {
 }
 
 #[test]
+fn what_is_in_the_way_is_never_overwritten() {
+    let home = Home::new();
+    let link = home.path().join("link.json");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    fs::create_dir(home.path().join("dir.json")).unwrap();
+    for config in ["link.json", "dir.json"] {
+        let ran = home.run(&["fleet", "hosts", "--config", config]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran}");
+        assert!(!ran.err.contains("template was written"), "{ran}");
+    }
+    assert!(!home.path().join("nowhere").exists());
+}
+
+#[test]
 fn every_verb_that_needs_the_file_writes_the_template_in_json_too() {
     let home = Home::new();
     let ran = home.run(&["fleet", "validate", "--json"]);
@@ -336,6 +350,9 @@ fn help_has_an_example_and_the_exit_codes() {
         ("help_fleet_init", &["fleet", "init"]),
         ("help_fleet_validate", &["fleet", "validate"]),
         ("help_fleet_hosts", &["fleet", "hosts"]),
+        ("help_fleet_deploy", &["fleet", "deploy"]),
+        ("help_fleet_sandbox", &["fleet", "sandbox"]),
+        ("help_demo", &["demo"]),
     ] {
         let mut args = args.to_vec();
         args.push("--help");

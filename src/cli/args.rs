@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{fleet, output};
+use super::{demo, fleet, output};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::Verbosity;
@@ -38,6 +38,8 @@ pub struct Cli {
 pub enum Command {
     /// Work with the fleet of SSH hosts
     Fleet(fleet::Group),
+    /// Show what skyclaw does, on three hosts made for it on this machine
+    Demo(demo::Args),
 }
 
 impl Command {
@@ -45,6 +47,7 @@ impl Command {
     pub fn format(&self) -> Format {
         match self {
             Self::Fleet(group) => group.format(),
+            Self::Demo(_) => Format::Human,
         }
     }
 }
@@ -274,7 +277,10 @@ pub fn load_fleet_with(
             Ok(fleet)
         }
         Err(file::Error::Missing { path }) => {
-            file::write_template(&path)?;
+            if !file::write_template(&path)? {
+                // Something is there that cannot be read through, such as a dangling link.
+                return Err(file::Error::Missing { path }.into());
+            }
             Err(Failure::usage(format!(
                 "no fleet file at {}: a template was written there",
                 path.display()

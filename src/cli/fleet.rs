@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{hosts, init, validate};
+use super::{deploy, dispatch, exec, hosts, init, runs, sandbox, status, teardown, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -22,13 +22,19 @@ pub struct Group {
 
 /// What can be done with a fleet.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "a doc here would replace the help text of the arguments")]
 pub enum Verb {
-    /// Write a fleet file to start from, unless there is one
     Init(init::Args),
-    /// Check the fleet file
     Validate(validate::Args),
-    /// Show which hosts a selection means
     Hosts(hosts::Args),
+    Status(status::Args),
+    Deploy(Box<deploy::Args>),
+    Dispatch(Box<dispatch::Args>),
+    Exec(Box<exec::Args>),
+    Runs(runs::ListArgs),
+    Show(runs::ShowArgs),
+    Teardown(teardown::Args),
+    Sandbox(sandbox::Args),
 }
 
 impl Group {
@@ -38,6 +44,14 @@ impl Group {
             Verb::Init(_) => Format::Human,
             Verb::Validate(args) => args.format.format(),
             Verb::Hosts(args) => args.format.format(),
+            Verb::Status(args) => args.format.format(),
+            Verb::Deploy(args) => args.format.format(),
+            Verb::Dispatch(args) => args.format.format(),
+            Verb::Exec(args) => args.format.format(),
+            Verb::Runs(args) => args.format.format(),
+            Verb::Show(args) => args.format.format(),
+            Verb::Teardown(args) => args.format.format(),
+            Verb::Sandbox(args) => args.json.format(),
         }
     }
 }
@@ -51,5 +65,13 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Init(args) => init::run(args, output),
         Verb::Validate(args) => validate::run(args, output),
         Verb::Hosts(args) => hosts::run(args, output),
+        Verb::Status(args) => status::run(args, output).await,
+        Verb::Deploy(args) => deploy::run(args, output).await,
+        Verb::Dispatch(args) => dispatch::run(args, output).await,
+        Verb::Exec(args) => exec::run(args, output).await,
+        Verb::Runs(args) => runs::list(args, output).await,
+        Verb::Show(args) => runs::show(args, output).await,
+        Verb::Teardown(args) => teardown::run(args, output).await,
+        Verb::Sandbox(args) => sandbox::run(args, output).await,
     }
 }

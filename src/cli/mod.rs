@@ -1,18 +1,31 @@
 //! The command line: arguments, one file per verb, output and exit codes. Prints; nobody else does.
 //!
 //! A verb is a file with an `Args` struct and `async fn run(&Args, &Output) -> Result<Exit>`. To add
-//! one to `skyclaw fleet`, add the file, a variant in `fleet.rs` and its three match arms.
+//! one to `skyclaw fleet`, add the file, a variant in `fleet.rs` and its two match arms.
 
 pub mod args;
 pub mod connect;
+pub mod demo;
+pub mod deploy;
+pub mod dispatch;
 pub mod error;
+pub mod exec;
 pub mod exit;
 pub mod fleet;
 pub mod hosts;
 pub mod init;
 pub mod output;
+pub mod perform;
+pub mod progress;
+pub mod runs;
+pub mod sandbox;
 pub mod sanitize;
+pub mod show;
+pub mod status;
+pub mod summary;
 pub mod table;
+pub mod task_args;
+pub mod teardown;
 pub mod validate;
 
 use std::io::Write;
@@ -27,6 +40,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let output = Output::new(cli.command.format(), &cli.global);
     let result = match &cli.command {
         Command::Fleet(group) => fleet::run(group, &output).await,
+        Command::Demo(args) => demo::run(args, &output).await,
     };
     let exit = match result {
         Ok(exit) => exit,

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use indicatif::MultiProgress;
 use serde::Serialize;
 
 use super::args::Global;
@@ -52,6 +53,8 @@ struct State {
     failed: Option<io::Error>,
     /// The one JSON document is printed.
     printed: bool,
+    /// Progress bars on stderr, which step aside while something is printed.
+    bars: Option<MultiProgress>,
 }
 
 #[derive(Serialize)]
@@ -103,6 +106,7 @@ impl Output {
                 closed: false,
                 failed: None,
                 printed: false,
+                bars: None,
             }),
         }
     }
@@ -115,6 +119,11 @@ impl Output {
     /// Returns what the streams are like.
     pub fn streams(&self) -> Streams {
         self.streams
+    }
+
+    /// Prints around these progress bars from now on, or around none.
+    pub(super) fn print_around(&self, bars: Option<MultiProgress>) {
+        self.state().bars = bars;
     }
 
     /// Tells whether anybody still reads stdout.
@@ -278,9 +287,12 @@ impl State {
         if self.closed {
             return;
         }
-        let written = self.out.write_all(bytes);
-        self.take_result(written);
-        self.flush_out();
+        let bars = self.bars.clone();
+        aside(bars.as_ref(), || {
+            let written = self.out.write_all(bytes);
+            self.take_result(written);
+            self.flush_out();
+        });
     }
 
     fn flush_out(&mut self) {
@@ -300,8 +312,19 @@ impl State {
     }
 
     fn write_err(&mut self, bytes: &[u8]) {
-        // There is nowhere left to complain.
-        let _ = self.err.write_all(bytes).and_then(|()| self.err.flush());
+        let bars = self.bars.clone();
+        aside(bars.as_ref(), || {
+            // There is nowhere left to complain.
+            let _ = self.err.write_all(bytes).and_then(|()| self.err.flush());
+        });
+    }
+}
+
+/// Writes while the bars, if there are any, are off the screen.
+fn aside(bars: Option<&MultiProgress>, write: impl FnOnce()) {
+    match bars {
+        Some(bars) => bars.suspend(write),
+        None => write(),
     }
 }
 

@@ -85,6 +85,17 @@ impl Capture {
             .ok_or_else(|| io::Error::other("spool file"))
     }
 
+    /// Moves what is in memory to the file too, and returns where all of it is now.
+    pub fn spill(&mut self) -> Option<PathBuf> {
+        match self.spool_file() {
+            Ok(_) => Some(self.spool_path.clone()),
+            Err(error) => {
+                tracing::warn!(%error, path = %self.spool_path.display(), "cannot keep output on disk");
+                None
+            }
+        }
+    }
+
     /// Returns how much came in all.
     pub fn total(&self) -> u64 {
         self.total
@@ -93,11 +104,6 @@ impl Capture {
     /// Tells whether something that came was not kept.
     pub fn is_cut(&self) -> bool {
         self.kept < self.total
-    }
-
-    /// Returns where the stream was spooled to, if it was too large for memory.
-    pub fn spooled_to(&self) -> Option<&PathBuf> {
-        self.spool.as_ref().map(|_| &self.spool_path)
     }
 
     /// Returns at most `head` bytes from the start and `tail` from the end; whole if that covers it.

@@ -160,7 +160,8 @@ pub fn target_of(host: &Host) -> Target {
     }
 }
 
-fn local_user() -> String {
+/// Returns the name of the user who runs this process.
+pub fn local_user() -> String {
     ["USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))

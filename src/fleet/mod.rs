@@ -4,11 +4,22 @@
 
 pub mod agent;
 pub mod ask;
+pub mod attend;
 pub mod capture;
+pub mod choose;
+pub mod deploy;
+pub mod dispatch;
 pub mod file;
 pub mod link;
+mod push;
 pub mod release;
 pub mod remote;
+pub mod report;
+pub mod run;
+pub mod runs;
+pub mod sandbox;
 pub mod select;
+pub mod status;
 pub mod supervise;
 pub mod target;
+pub mod teardown;

@@ -61,6 +61,28 @@ pub enum Value {
     Hidden(Secret),
 }
 
+/// Another user to run as, by way of `sudo`.
+#[derive(Debug, Clone, Default)]
+pub struct Sudo {
+    /// Whom; none = root.
+    pub user: Option<String>,
+    /// What sudo asks for; none = it must not ask.
+    pub password: Option<Secret>,
+}
+
+impl Sudo {
+    /// Returns what starts sudo, before the shell it is to run.
+    pub fn prefix(&self) -> String {
+        let ask = if self.password.is_some() {
+            "-S -p \"\""
+        } else {
+            "-n"
+        };
+        let user = self.user.as_deref().unwrap_or("root");
+        format!("sudo {ask} -H -u {user} --")
+    }
+}
+
 /// A command that cannot be sent.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
@@ -81,6 +103,9 @@ pub enum Error {
     /// Not a name a shell can set.
     #[error("`{0}` is not a variable name")]
     BadName(String),
+    /// Not a name a user can have.
+    #[error("`{0}` is not a user name")]
+    BadUser(String),
     /// There is nothing to run.
     #[error("the command is empty")]
     Empty,
@@ -94,6 +119,9 @@ pub const MOST_ARGUMENT: usize = 120 << 10;
 pub struct Command {
     /// Program and arguments.
     pub words: Vec<Word>,
+    /// Words to add if the program's help for its first argument mentions a flag, as in
+    /// `picoclaw agent --help`: older versions do not know every flag.
+    pub if_offered: Option<(&'static str, Vec<Word>)>,
     /// Variables to set.
     pub env: Vec<(String, Value)>,
     /// Variables to unset.
@@ -102,6 +130,8 @@ pub struct Command {
     pub directory: Option<String>,
     /// Standard input.
     pub input: Input,
+    /// Run it as another user.
+    pub sudo: Option<Sudo>,
     /// Whether a missing program is reported as `missing` instead of run into.
     pub must_be_installed: bool,
     /// Whether what the task leaves running in its process group is ended too.
@@ -141,6 +171,15 @@ impl Command {
                 });
             }
         }
+        if let Some(user) = self.sudo.as_ref().and_then(|sudo| sudo.user.as_ref())
+            && (user.starts_with('-')
+                || user.is_empty()
+                || !user
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)))
+        {
+            return Err(Error::BadUser(user.clone()));
+        }
         if let Input::Text(text) = &self.input
             && text.contains(&0)
         {
@@ -173,16 +212,16 @@ impl Command {
         let directory = self.directory.as_deref().unwrap_or("~/");
         code = path_word(code.raw("cd -- "), directory);
         code = path_word(code.raw(" 2>/dev/null || { echo \"$m nodir \""), directory);
-        code = code.raw("; exit 1; }; set --");
-        for word in &self.words {
-            code = match word {
-                Word::Plain(bytes) => code.raw(" ").word(bytes),
-                Word::InHome(path) => code.raw(" \"$HOME\"/").word(path.as_bytes()),
-            };
-        }
+        code = words(code.raw("; exit 1; }; set --"), &self.words);
         if self.must_be_installed {
             code =
                 code.raw("; command -v \"$1\" >/dev/null || { echo \"$m missing $1\"; exit 127; }");
+        }
+        if let Some((flag, more)) = &self.if_offered {
+            code = code
+                .raw("; \"$1\" \"$2\" --help 2>&1 | grep -qe ")
+                .word(flag.as_bytes());
+            code = words(code.raw(" && set -- \"$@\""), more);
         }
         code
     }
@@ -196,6 +235,16 @@ impl Command {
             .raw("; l=")
             .number(leftovers)
     }
+}
+
+fn words(mut code: Code, words: &[Word]) -> Code {
+    for word in words {
+        code = match word {
+            Word::Plain(bytes) => code.raw(" ").word(bytes),
+            Word::InHome(path) => code.raw(" \"$HOME\"/").word(path.as_bytes()),
+        };
+    }
+    code
 }
 
 impl Value {
@@ -221,6 +270,9 @@ impl fmt::Display for Command {
                 }
                 Value::Open(_) | Value::Hidden(_) => write!(f, "{name}=*** ")?,
             }
+        }
+        if let Some(sudo) = &self.sudo {
+            write!(f, "sudo -u {} ", sudo.user.as_deref().unwrap_or("root"))?;
         }
         for (n, word) in self.words.iter().enumerate() {
             write!(f, "{}{word}", if n == 0 { "" } else { " " })?;

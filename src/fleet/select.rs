@@ -249,5 +249,58 @@ fn missing_of_ranges(fleet: &Fleet, included: &[&Selector]) -> Option<String> {
     (!missing.is_empty()).then(|| format!("not in the fleet file: {}", missing.join(", ")))
 }
 
+/// Writes many names briefly: `web[1-3],db1`. Names keep their order of first appearance.
+pub fn fold_names(names: &[String]) -> String {
+    let mut folded: Vec<(&str, Vec<&str>)> = Vec::new();
+    for name in names {
+        let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        let (stem, number) = name.split_at(name.len() - digits);
+        match folded.iter_mut().find(|(known, _)| *known == stem) {
+            Some((_, numbers)) => numbers.push(number),
+            None => folded.push((stem, vec![number])),
+        }
+    }
+    let parts: Vec<String> = folded
+        .into_iter()
+        .map(|(stem, numbers)| match numbers.as_slice() {
+            [one] => format!("{stem}{one}"),
+            _ => format!("{stem}[{}]", ranges(numbers).join(",")),
+        })
+        .collect();
+    parts.join(",")
+}
+
+/// Joins neighbours of one width: `1,2,3` is `1-3`, `09,10` is `09-10`, and `9,10` is too.
+fn ranges(mut numbers: Vec<&str>) -> Vec<String> {
+    numbers.sort_by_key(|number| (number.parse::<u64>().unwrap_or(u64::MAX), number.len()));
+    let mut ranges: Vec<(&str, &str)> = Vec::new();
+    for number in numbers {
+        let value = number.parse::<u64>().ok();
+        match ranges.last_mut() {
+            Some((_, last))
+                if last
+                    .parse::<u64>()
+                    .ok()
+                    .and_then(|last| last.checked_add(1))
+                    == value
+                    && (last.len() == number.len() || !last.starts_with('0')) =>
+            {
+                *last = number;
+            }
+            Some(_) | None => ranges.push((number, number)),
+        }
+    }
+    ranges
+        .into_iter()
+        .map(|(first, last)| {
+            if first == last {
+                first.to_owned()
+            } else {
+                format!("{first}-{last}")
+            }
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests;

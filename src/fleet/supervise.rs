@@ -3,6 +3,7 @@
 //! Three clocks run beside the output: the task's limit, the grace between TERM and KILL, and the
 //! time a pipe may stay open after the command is gone. None of them waits for the output to be read.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::fleet::capture::Capture;
 use crate::fleet::remote::Command;
+use crate::fleet::run::RunEvent;
 use crate::ssh::exec::{Events, Stdin};
 use crate::ssh::framing::{Step, Unframer};
 use crate::ssh::shell::{Code, Marker, command_line, header};
@@ -46,7 +48,7 @@ pub enum Stream {
 }
 
 /// Takes output as it arrives, for showing it. May be slow.
-pub type Live = tokio::sync::mpsc::Sender<(usize, Stream, Bytes)>;
+pub type Live = tokio::sync::mpsc::Sender<RunEvent>;
 
 /// Limits of one task.
 #[derive(Debug, Clone, Copy)]
@@ -118,8 +120,17 @@ pub async fn run(
     shutdown: &mut Shutdown,
 ) -> Finished {
     let marker = Marker::fresh();
-    let head = header(&marker, [command.settings(limits.grace), command.code()]);
-    let Exec { events, stdin } = match connection.exec(&SUPERVISOR).await {
+    let mut head = header(&marker, [command.settings(limits.grace), command.code()]);
+    let mut line = Cow::Borrowed(SUPERVISOR.as_str());
+    if let Some(sudo) = &command.sudo {
+        // sudo reads its password from the line before ours. Where it asks for none, the supervisor
+        // passes over that line, because it does not look like a marker.
+        line = Cow::Owned(line.replacen("exec ", &format!("exec {} ", sudo.prefix()), 1));
+        if let Some(password) = &sudo.password {
+            head = [password.expose().as_bytes(), b"\n", &head].concat();
+        }
+    }
+    let Exec { events, stdin } = match connection.exec(&line).await {
         Ok(exec) => exec,
         Err(error) => return Finished::lost(error),
     };
@@ -337,9 +348,17 @@ impl Task<'_, '_> {
     }
 
     async fn drain_backlog(&mut self) {
-        if let Some((number, live)) = self.sink.live.clone() {
+        if let Some((unit, live)) = self.sink.live.clone() {
             while let Some((stream, bytes)) = self.backlog.pop_front() {
-                if live.send((number, stream, bytes)).await.is_err() {
+                if live
+                    .send(RunEvent::Output {
+                        unit,
+                        stream,
+                        bytes,
+                    })
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -370,7 +389,7 @@ impl Task<'_, '_> {
 /// when there is room for it.
 async fn offer(
     live: Option<&Live>,
-    number: usize,
+    unit: usize,
     backlog: &mut VecDeque<(Stream, Bytes)>,
     backlog_bytes: &mut usize,
 ) {
@@ -382,7 +401,11 @@ async fn offer(
     if let Some((stream, bytes)) = backlog.pop_front() {
         *backlog_bytes = backlog_bytes.saturating_sub(bytes.len());
         if let Ok(room) = room {
-            room.send((number, stream, bytes));
+            room.send(RunEvent::Output {
+                unit,
+                stream,
+                bytes,
+            });
         }
     }
 }

@@ -98,7 +98,7 @@ pub struct Target {
 }
 
 /// A system for which there is no build. Trying again does not help.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// `uname -sm` did not answer with two words.
     #[error("`uname -sm` answered {0:?}, not a system and a machine")]

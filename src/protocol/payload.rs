@@ -31,6 +31,11 @@ impl Payload {
             .map_err(|error| Invalid::new("payload", error.to_string()))
     }
 
+    /// Returns the empty object.
+    pub fn empty() -> Self {
+        Self("{}".to_owned())
+    }
+
     /// Returns text that was checked when it was stored.
     pub(crate) fn stored(text: String) -> Self {
         Self(text)

@@ -46,13 +46,15 @@ impl Refused {
     }
 }
 
+type LoadedKey = Result<Arc<PrivateKey>, String>;
+
 /// The keys of this user, shared by all connections of a run.
 pub struct Identities {
     agent_socket: Option<PathBuf>,
     default_keys: Vec<PathBuf>,
     ask: Box<AskPassphrase>,
     /// One cell a file, so that a passphrase is asked for once even by a hundred hosts at once.
-    files: Mutex<HashMap<PathBuf, Arc<OnceCell<Result<Arc<PrivateKey>, String>>>>>,
+    files: Mutex<HashMap<PathBuf, Arc<OnceCell<LoadedKey>>>>,
     agent_keys: OnceCell<Result<Vec<PublicKey>, String>>,
 }
 

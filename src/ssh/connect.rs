@@ -16,18 +16,24 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Channel, Preferred, cipher, compression};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::ssh::auth;
 use crate::ssh::config::{Settings, Target};
 use crate::ssh::error::{Error, Phase};
 use crate::ssh::known_hosts::{self, KnownHosts};
+use crate::ssh::throttle::Permit;
 use crate::support::clock::{Clock, SystemClock};
 use crate::support::ids;
 
 /// Tries before giving up on a server that is busy or booting, and the first pause between them.
 const TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
+/// A server without a free place for a handshake is asked again until the pauses come to this much.
+const MOST_PAUSED: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A server that says nothing this long gives its permit to another.
+const SILENT: Duration = Duration::from_millis(400);
 /// A server that has waited this long for our part is dialled again: some hang up after 20 s.
 const STALE: Duration = Duration::from_secs(10);
 /// A server that is silent this long is dead: three keepalives, 15 s apart.
@@ -203,42 +209,87 @@ pub async fn connect<F: Future<Output = ()>>(
     settings: &Settings,
     mut progress: impl FnMut() -> F,
 ) -> Result<Connection, Error> {
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut paused) = (FIRST_PAUSE, Duration::ZERO);
     for attempt in 1.. {
-        let result = match dial(target, settings).await {
-            Err(error) => Err(error),
-            Ok(mut dialed) => {
-                let answered = Instant::now();
-                progress().await;
-                let permit = settings.throttle.enter(&target.host).await;
-                let waited = answered.elapsed();
-                // A server gives up on us after its LoginGraceTime; ours was no time of the server's.
-                if waited > STALE {
-                    permit.finish(true);
-                    dialed = match dial(target, settings).await {
-                        Ok(again) => again,
-                        Err(error) => return Err(error),
-                    };
-                    dialed.log_in(target, settings).await
-                } else {
-                    dialed.deadline = dialed.deadline.map(|deadline| deadline + waited);
-                    let result = dialed.log_in(target, settings).await;
-                    permit.finish(!matches!(result, Err(Error::ClosedEarly { .. })));
-                    result
-                }
-            }
+        let error = match try_once(target, settings, &mut progress).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
         };
-        match result {
-            Err(error) if error.is_transient() && attempt < TRIES => {
-                tracing::debug!(host = %target.host, attempt, error = %error.chain(), "connect failed, trying again");
-                // Full jitter: a hundred refused clients must not come back together.
-                sleep(pause.mul_f64(ids::fraction())).await;
-                pause *= 2;
-            }
-            other => return other,
+        let again = if error.is_busy() {
+            paused < MOST_PAUSED
+        } else {
+            error.is_transient() && attempt < TRIES
+        };
+        if !again {
+            return Err(error);
         }
+        tracing::debug!(host = %target.host, attempt, error = %error.chain(), "connect failed, trying again");
+        // Full jitter: a hundred refused clients must not come back together.
+        let this = pause.mul_f64(ids::fraction());
+        sleep(this).await;
+        paused += this;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     unreachable!("the loop ends at the last try")
+}
+
+async fn try_once<F: Future<Output = ()>>(
+    target: &Target,
+    settings: &Settings,
+    progress: &mut impl FnMut() -> F,
+) -> Result<Connection, Error> {
+    let (dialed, mut permit) = dial_in_turn(target, settings).await;
+    let mut dialed = dialed?;
+    let answered = Instant::now();
+    {
+        let progressing = progress();
+        tokio::pin!(progressing);
+        tokio::select! {
+            biased;
+            () = &mut progressing => {}
+            // Whoever makes us wait may itself wait for a permit.
+            () = std::future::ready(()) => {
+                permit = None;
+                progressing.await;
+            }
+        }
+    }
+    let permit = match permit {
+        Some(permit) => permit,
+        None => settings.throttle.enter(&target.host).await,
+    };
+    let waited = answered.elapsed();
+    // A server gives up on us after its LoginGraceTime; ours was no time of the server's.
+    if waited > STALE {
+        dialed = dial(target, settings).await?;
+    } else {
+        dialed.deadline = dialed.deadline.map(|deadline| deadline + waited);
+    }
+    let result = dialed.log_in(target, settings).await;
+    permit.finish(!matches!(result, Err(Error::ClosedEarly { .. })));
+    result
+}
+
+/// Dials with a permit: from the first packet on we take one of the server's `MaxStartups`. A server
+/// that is silent does not keep its permit from others.
+async fn dial_in_turn(
+    target: &Target,
+    settings: &Settings,
+) -> (Result<Dialed, Error>, Option<Permit>) {
+    let permit = settings.throttle.enter(&target.host).await;
+    let dialing = dial(target, settings);
+    tokio::pin!(dialing);
+    match timeout(SILENT, &mut dialing).await {
+        Ok(Err(error @ Error::ClosedEarly { .. })) => {
+            permit.finish(false);
+            (Err(error), None)
+        }
+        Ok(result) => (result, Some(permit)),
+        Err(_) => {
+            drop(permit);
+            (dialing.await, None)
+        }
+    }
 }
 
 /// What became of a connection.
@@ -282,6 +333,9 @@ impl Handler for Guard {
         let why = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
                 format!("the server said `{}`", info.message)
+            }
+            DisconnectReason::Error(Error::ClosedEarly { .. }) => {
+                "the server closed the connection".into()
             }
             DisconnectReason::Error(Error::Protocol { why, .. }) => why,
             DisconnectReason::Error(error) => error.chain(),

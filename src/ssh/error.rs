@@ -185,6 +185,12 @@ impl Error {
         }
     }
 
+    /// Tells whether the server had no place for one more handshake: it closed before its version.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::ClosedEarly { phase: Phase::Banner, said }
+            if said.is_empty() || said.starts_with("Exceeded MaxStartups"))
+    }
+
     /// Returns what the user can do next, where that is known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -216,14 +222,7 @@ impl Error {
 
     /// Returns the text with its causes, on one line.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
+        crate::support::chain::chain(self)
     }
 
     pub(super) fn from_russh(error: russh::Error, phase: Phase) -> Self {

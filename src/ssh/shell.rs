@@ -181,6 +181,31 @@ mod tests {
     }
 
     #[test]
+    fn all_templates_survive_every_login_shell() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "sh") {
+                continue;
+            }
+            let line = command_line(&std::fs::read_to_string(&path).unwrap());
+            let script = line
+                .strip_prefix("exec /bin/sh -c '")
+                .and_then(|rest| rest.strip_suffix('\''))
+                .unwrap();
+            for bad in ['\'', '\\', '!', '\n', '\t'] {
+                assert!(!script.contains(bad), "{} holds {bad:?}", path.display());
+            }
+            assert!(script.is_ascii(), "{}", path.display());
+            let checked = Command::new("sh").args(["-n", "-c", script]).status();
+            assert!(checked.unwrap().success(), "{}", path.display());
+            seen += 1;
+        }
+        assert!(seen >= 3, "the templates are elsewhere now");
+    }
+
+    #[test]
     fn a_hundred_kilobytes_fit_in_one_word() {
         let long = vec![b'\''; 100 << 10];
         assert_eq!(echo(&[&long]).len(), long.len() + 1);

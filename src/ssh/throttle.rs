@@ -50,8 +50,11 @@ impl Lane {
         self.in_use >= self.limit
     }
 
-    fn settle(&mut self, went_well: bool, range: &Range) {
+    fn settle(&mut self, went_well: Option<bool>, range: &Range) {
         self.in_use = self.in_use.saturating_sub(1);
+        let Some(went_well) = went_well else {
+            return;
+        };
         if !went_well {
             self.limit = (self.limit / 2).max(range.least);
             self.streak = 0;
@@ -136,11 +139,10 @@ impl Throttle {
 
     fn leave(&self, address: &str, went_well: Option<bool>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let good = went_well.unwrap_or(true);
-        state.overall.settle(good, &OVERALL);
+        state.overall.settle(went_well, &OVERALL);
         if let Some(lane) = state.addresses.get_mut(address) {
-            lane.settle(good, &PER_ADDRESS);
-            if good && lane.in_use == 0 && lane.limit >= PER_ADDRESS.start {
+            lane.settle(went_well, &PER_ADDRESS);
+            if lane.in_use == 0 && lane.limit >= PER_ADDRESS.start {
                 // Nothing to remember: keep the table as small as the set of busy or touchy servers.
                 state.addresses.remove(address);
             }

@@ -53,6 +53,16 @@ pub fn config_dir() -> Result<PathBuf, Error> {
         .ok_or(Error::NoHome)
 }
 
+/// Returns the directory for what can be fetched again.
+///
+/// # Errors
+/// When this user has no home directory.
+pub fn cache_dir() -> Result<PathBuf, Error> {
+    dirs::cache_dir()
+        .map(|dir| dir.join("skyclaw"))
+        .ok_or(Error::NoHome)
+}
+
 /// Returns `path` with a leading `~/` replaced by the home directory.
 pub fn expand_home(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), dirs::home_dir()) {

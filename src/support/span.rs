@@ -81,6 +81,10 @@ pub fn human(span: Duration) -> String {
     let secs = span.as_secs();
     match secs {
         0 if span.subsec_millis() > 0 => format!("{}ms", span.subsec_millis()),
+        // Of a few seconds the first decimal still matters.
+        1..10 if span.subsec_millis() >= 100 => {
+            format!("{secs}.{}s", span.subsec_millis() / 100)
+        }
         0..60 => format!("{secs}s"),
         60..3600 => format!("{}m{:02}s", secs / 60, secs % 60),
         _ => format!("{}h{:02}m", secs / 3600, secs / 60 % 60),
@@ -130,6 +134,8 @@ mod tests {
     fn writes_briefly() {
         let cases = [
             (340, "340ms"),
+            (1_970, "1.9s"),
+            (2_020, "2s"),
             (41_000, "41s"),
             (125_000, "2m05s"),
             (3_660_000, "1h01m"),

@@ -58,6 +58,7 @@ agent() {
         -s | --session) [ $# -ge 2 ] || usage; session=$2; shift 2 ;;
         --model) [ $# -ge 2 ] || usage; shift 2 ;;
         -d | --debug | --no-color) shift ;;
+        -h | --help) printf '%s\n' 'Flags: -m, --message TEXT; -s, --session KEY; --model NAME; -d, --debug'; exit 0 ;;
         *) usage ;;
         esac
     done

@@ -15,6 +15,7 @@
     reason = "helpers of tests fail by panicking, as tests do; clippy grants that only to #[test] functions"
 )]
 
+pub mod bed;
 pub mod faults;
 pub mod procs;
 pub mod require;
@@ -23,6 +24,7 @@ pub mod sshd;
 pub mod wait;
 pub mod world;
 
+pub use bed::{Bed, SOON, STUBBORN};
 pub use faults::{BlackholeHost, CloseAfterBanner, MuteHost, RefusingPort, WrongBanner};
 pub use procs::{Proc, Sampler, assert_no_process, processes_with, ps_snapshot, scan_files};
 pub use require::{is_root, require_mounts, require_program, require_sshd};

@@ -142,6 +142,15 @@ impl AgentPreset {
         }
     }
 
+    /// Returns how this agent is written on the command line and in the fleet file.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Picoclaw => "picoclaw".to_owned(),
+            Self::Openclaw => "openclaw".to_owned(),
+            Self::Custom(template) => template.to_string(),
+        }
+    }
+
     /// Returns the program whose presence tells that the agent is installed.
     pub fn program(&self) -> Program {
         match self {

@@ -58,6 +58,64 @@ pub fn merge_security(existing: Option<&str>, key: &Secret) -> Result<Secret, Er
     }
 }
 
+/// What is left of the file without the key of the model `fleet`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unmerged {
+    /// The key is not in it.
+    Unchanged,
+    /// Nothing else is in it.
+    Empty,
+    /// The rest.
+    Rest(Secret),
+}
+
+/// Takes the key of the model `fleet` out again. Everything else is kept, as [`merge_security`] keeps it.
+///
+/// # Errors
+/// As [`merge_security`].
+pub fn unmerge_security(existing: &str) -> Result<Unmerged, Error> {
+    let mut root = yaml::read(existing).map_err(|error| Error::Broken {
+        reason: error.to_string(),
+    })?;
+    let entries = root.entries().ok_or(Error::Shape("the whole file"))?;
+    let path = ["model_list", MODEL_NAME, "api_keys"];
+    if !remove(entries, &path)? {
+        return Ok(Unmerged::Unchanged);
+    }
+    if entries.is_empty() {
+        return Ok(Unmerged::Empty);
+    }
+    Ok(Unmerged::Rest(Secret::new(yaml::write(&root, existing))))
+}
+
+/// Removes the entry at `path` and the maps that are empty without it; tells whether it was there.
+fn remove(entries: &mut Vec<(Node, Node)>, path: &[&'static str]) -> Result<bool, Error> {
+    let Some((name, rest)) = path.split_first() else {
+        return Ok(false);
+    };
+    let Some(at) = entries.iter().position(|(key, _)| key.is_called(name)) else {
+        return Ok(false);
+    };
+    let Some((_, value)) = entries.get_mut(at) else {
+        return Ok(false);
+    };
+    // What has an anchor is used elsewhere too.
+    if value.has_anchor() {
+        return Err(Error::Shape(name));
+    }
+    if !rest.is_empty() {
+        let below = value.entries().ok_or(Error::Shape(name))?;
+        if !remove(below, rest)? {
+            return Ok(false);
+        }
+        if !below.is_empty() {
+            return Ok(true);
+        }
+    }
+    entries.remove(at);
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +143,38 @@ mod tests {
             let once = merge(existing).unwrap();
             assert_eq!(once, text, "{existing:?}");
             assert_eq!(merge(Some(&once)).unwrap(), once, "twice is once");
+        }
+    }
+
+    #[test]
+    fn takes_out_its_own_key_and_nothing_else() {
+        let rest = |text: &str| Unmerged::Rest(Secret::new(text.to_owned()));
+        let cases = [
+            ("", Unmerged::Unchanged),
+            ("# mine\n", Unmerged::Unchanged),
+            (
+                "model_list: {other: {api_keys: [k]}}\n",
+                Unmerged::Unchanged,
+            ),
+            (FRESH, Unmerged::Empty),
+            (
+                "model_list: {fleet: {api_keys: [k]}, other: {api_keys: ['0012']}}\n",
+                rest("model_list:\n  other:\n    api_keys:\n      - \"0012\"\n"),
+            ),
+            (
+                "# mine\nmodel_list: {fleet: {api_keys: [k], note: x}}\n",
+                rest("# mine\nmodel_list:\n  fleet:\n    note: x\n"),
+            ),
+            (
+                "model_list: {fleet: {api_keys: [k]}}\nweb: 1\n",
+                rest("web: 1\n"),
+            ),
+        ];
+        for (existing, left) in cases {
+            assert_eq!(unmerge_security(existing).unwrap(), left, "{existing:?}");
+        }
+        for broken in ["model_list: [", "- k", "model_list: k", "a: *x"] {
+            assert!(unmerge_security(broken).is_err(), "{broken:?}");
         }
     }
 

@@ -93,7 +93,8 @@ impl Node {
         entries.get_mut(at).map(|(_, value)| value)
     }
 
-    fn is_called(&self, name: &str) -> bool {
+    /// Tells whether this key is `name`.
+    pub(super) fn is_called(&self, name: &str) -> bool {
         matches!(&self.value, Value::Plain(text) | Value::Text(text) if text == name)
     }
 

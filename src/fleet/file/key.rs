@@ -297,6 +297,31 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_others_can_read_is_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, "very-secret").unwrap();
+        let logged = |mode: u32| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let log = dir.path().join("log");
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(std::sync::Mutex::new(File::create(&log).unwrap()))
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                assert!(KeySource::File(path.clone()).read().is_ok());
+            });
+            fs::read_to_string(log).unwrap()
+        };
+        assert_eq!(logged(0o600), "");
+        let warning = logged(0o640);
+        assert!(
+            warning.contains("chmod 600") && warning.contains("640"),
+            "{warning}"
+        );
+        assert!(!warning.contains("very-secret"));
+    }
+
+    #[test]
     fn a_command_prints_the_key_or_is_named() {
         let run = |command: &str| from_command(command, Duration::from_secs(5));
         assert_eq!(run("printf abc").unwrap().expose(), "abc");

@@ -133,7 +133,15 @@ pub fn nearest_few<'c>(
         .into_iter()
         .map(|candidate| {
             let other = candidate.to_ascii_lowercase();
-            (strsim::osa_distance(&lower, &other), candidate)
+            let distance = strsim::osa_distance(&lower, &other);
+            // `node` was cut short; it does not matter how much of `node0001` is missing.
+            let begins = lower.len() >= 3 && other.starts_with(&lower);
+            let distance = if begins {
+                distance.min(allowed)
+            } else {
+                distance
+            };
+            (distance, candidate)
         })
         .filter(|(distance, _)| *distance <= allowed)
         .collect();
@@ -208,5 +216,6 @@ mod tests {
             nearest_few("web", ["web1", "db1", "web2"], 3),
             ["web1", "web2"]
         );
+        assert_eq!(nearest("node", ["node0001", "n"]), Some("node0001"));
     }
 }

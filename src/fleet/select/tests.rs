@@ -215,7 +215,26 @@ proptest! {
     }
 
     #[test]
+    fn ranges_count_up_and_keep_their_width(from in 0_u32..200, count in 1_u32..200, pad in 0_usize..5) {
+        let to = from + count;
+        let first = format!("{from:0pad$}");
+        let selector = Selector::parse(&format!("n[{first}-{to}]")).unwrap();
+        let width = if first.starts_with('0') { first.len() } else { 0 };
+        let expected: Vec<String> = (from..=to).map(|number| format!("n{number:0width$}")).collect();
+        prop_assert_eq!(selector.terms[0].range_names(), expected);
+    }
+
+    #[test]
     fn any_text_is_read_without_a_panic(text in "[a-z0-9\\[\\],=@!*?-]{0,16}") {
         let _ = Selector::parse(&text);
     }
+}
+
+#[test]
+fn many_names_are_written_briefly() {
+    let fold = |names: &str| fold_names(&names.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    assert_eq!(fold("web1 web2 web3 db1"), "web[1-3],db1");
+    assert_eq!(fold("web1 db web9 web10 web2"), "web[1-2,9-10],db");
+    assert_eq!(fold("n09 n10 n08"), "n[08-10]");
+    assert_eq!(fold("a b"), "a,b");
 }

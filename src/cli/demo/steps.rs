@@ -1,0 +1,109 @@
+//! The commands of the demo, in their order, with the exit code each must end with.
+
+/// The host that dies in the middle.
+pub const KILLED: &str = "sandbox2";
+
+/// One command.
+#[derive(Debug)]
+pub struct Step {
+    /// What is to be seen, in one line.
+    pub why: &'static str,
+    /// The words after `skyclaw`.
+    pub words: &'static [&'static str],
+    /// The exit code it must end with.
+    pub expected: i32,
+    /// When this is in its output, a host dies.
+    pub kills_when: Option<&'static str>,
+}
+
+impl Step {
+    fn new(why: &'static str, words: &'static [&'static str], expected: i32) -> Self {
+        Self {
+            why,
+            words,
+            expected,
+            kills_when: None,
+        }
+    }
+
+    /// Returns the command as one would type it.
+    pub fn shown(&self) -> String {
+        let mut line = String::from("skyclaw");
+        for word in self.words {
+            if word.contains([' ', '[', '*']) {
+                line.push_str(&format!(" '{word}'"));
+            } else {
+                line.push_str(&format!(" {word}"));
+            }
+        }
+        line
+    }
+}
+
+/// Returns the tour.
+pub fn steps() -> Vec<Step> {
+    vec![
+        Step::new(
+            "All three hosts can be reached; the agent is on none of them yet.",
+            &["fleet", "status"],
+            0,
+        ),
+        Step::new(
+            "Put a sample agent on all of them. It takes PicoClaw's commands and asks no model.",
+            &["fleet", "deploy", "--from", "sample-agent.sh"],
+            0,
+        ),
+        Step::new("Now they are ready.", &["fleet", "status"], 0),
+        Step::new(
+            "One task on every host at once; output is shown while it comes.",
+            &["fleet", "dispatch", "sleep 1 and look around"],
+            0,
+        ),
+        Step::new(
+            "A task that takes too long is ended with all its processes; its output is kept.",
+            &[
+                "fleet",
+                "dispatch",
+                "sleep 60",
+                "--on",
+                "sandbox[1,3]",
+                "--timeout",
+                "2s",
+            ],
+            124,
+        ),
+        Step {
+            kills_when: Some("[sandbox2] working: second 2"),
+            ..Step::new(
+                "A host dies in the middle; it is reported, and the others finish.",
+                &["fleet", "dispatch", "sleep 4 and report"],
+                1,
+            )
+        },
+        Step::new("Every run is on record.", &["fleet", "runs"], 0),
+        Step::new(
+            "This is what came of the last one.",
+            &["fleet", "show", "last"],
+            0,
+        ),
+        Step::new(
+            "Remove the agent again. The dead host cannot be reached, the others are done.",
+            &["fleet", "teardown", "--all", "-y"],
+            4,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_shown_as_one_would_type_them() {
+        let step = Step::new("", &["fleet", "dispatch", "sleep 1", "--on", "a[1-3]"], 0);
+        assert_eq!(
+            step.shown(),
+            "skyclaw fleet dispatch 'sleep 1' --on 'a[1-3]'"
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! `skyclaw fleet deploy`: puts PicoClaw and its settings on hosts.
+
+mod args;
+mod report;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::args::load_fleet_with;
+use super::connect::{CONNECT_TIMEOUT, selected};
+use super::error::Failure;
+use super::exit::Exit;
+use super::output::Output;
+use crate::fleet::deploy::{DeployError, Deployer, PrepareError, Progress};
+use crate::fleet::file::Host;
+use crate::fleet::link::Links;
+use crate::fleet::release;
+use crate::support::shutdown::{Cause, Shutdown, Urgency};
+pub use args::{Args, SourceArgs};
+use report::{Outcome, Report};
+
+/// Runs the verb.
+///
+/// # Errors
+/// When something is wrong before any host is contacted.
+pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let options = args.options()?;
+    let fleet = load_fleet_with(&args.fleet, args.fields(), output)?;
+    let hosts = selected(&fleet, &args.select.selection()?, output)?;
+    let mut shutdown = Shutdown::listen().context("listen for signals")?;
+    let deployer = Arc::new(Deployer::new(&options));
+    let preparing = deployer.prepare(&hosts);
+    tokio::select! {
+        prepared = preparing => prepared.map_err(as_failure)?,
+        () = shutdown.reached(Urgency::Stop) => return Ok(stopped(&shutdown)),
+    }
+    let mut report = Report::new(&hosts, args.dry_run, output);
+    let links = args.connect.links(CONNECT_TIMEOUT);
+    let dry_run = args.dry_run;
+    let work = |_, host: Arc<Host>, links: Links| {
+        let deployer = Arc::clone(&deployer);
+        async move {
+            let started_at = Instant::now();
+            let outcome = deploy(&deployer, &host, &links, dry_run).await;
+            (outcome, started_at.elapsed())
+        }
+    };
+    let mut was_stopped = None;
+    tokio::select! {
+        () = links.each(&hosts, work, |position, (outcome, took): (Outcome, Duration)| {
+            report.take(position, outcome, took);
+        }) => {}
+        // Dropping the work closes the connections; what is half sent is not put in place.
+        () = shutdown.reached(Urgency::Stop) => was_stopped = Some(stopped(&shutdown)),
+    }
+    let exit = report.finish()?;
+    Ok(was_stopped.unwrap_or(exit))
+}
+
+fn stopped(shutdown: &Shutdown) -> Exit {
+    match shutdown.cause() {
+        Some(Cause::Terminate) => Exit::Terminated,
+        Some(Cause::Interrupt) | None => Exit::Interrupted,
+    }
+}
+
+async fn deploy(deployer: &Deployer, host: &Host, links: &Links, dry_run: bool) -> Outcome {
+    let link = match links.open(host).await {
+        Ok(link) => link,
+        Err(error) => return Outcome::NotConnected(error),
+    };
+    let name = host.name.clone();
+    let watch = move |progress: Progress| {
+        tracing::info!(host = %name, step = ?progress, "deploying");
+    };
+    let outcome = if dry_run {
+        let planned = deployer.plan_on(&link.connection, host, &watch).await;
+        planned.map(|planned| Outcome::Planned(Box::new(planned)))
+    } else {
+        let deployed = deployer
+            .run_and_report(&link.connection, host, &watch)
+            .await;
+        deployed.map(|deployed| Outcome::Deployed(Box::new(deployed)))
+    };
+    match outcome {
+        Ok(outcome) => outcome,
+        Err(DeployError::Ssh(error)) if !matches!(error, crate::ssh::Error::Upload { .. }) => {
+            Outcome::Lost(error)
+        }
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
+/// Classes what is wrong before any host was contacted.
+pub(super) fn as_failure(error: PrepareError) -> anyhow::Error {
+    let wrong_input = match &error {
+        PrepareError::Key { .. } | PrepareError::Provider { .. } | PrepareError::Env { .. } => true,
+        PrepareError::Release(source) => matches!(
+            source,
+            release::Error::Repository(_) | release::Error::Address(_) | release::Error::Digest(_)
+        ),
+        PrepareError::Thread(_) => false,
+    };
+    let hint = match &error {
+        PrepareError::Key { source, .. } => Some(source.hint()),
+        PrepareError::Provider { .. } => Some(
+            "set provider, model and api_base in the fleet file, or with --provider, --model and --api-base"
+                .to_owned(),
+        ),
+        PrepareError::Env { .. } | PrepareError::Release(_) | PrepareError::Thread(_) => None,
+    };
+    let exit = if wrong_input {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    };
+    let failure = Failure::new(exit, error.to_string());
+    let failure = match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    };
+    match error {
+        PrepareError::Release(source) => failure.because(source).into(),
+        PrepareError::Key { .. }
+        | PrepareError::Provider { .. }
+        | PrepareError::Env { .. }
+        | PrepareError::Thread(_) => failure.into(),
+    }
+}

@@ -1,0 +1,236 @@
+//! `skyclaw fleet dispatch`: hands tasks to the agents of the fleet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::args::{FleetArgs, FormatArgs, OnArgs, load_fleet};
+use super::connect::{ConnectArgs, selected};
+use super::deploy::{SourceArgs, as_failure};
+use super::error::Failure;
+use super::exit::Exit;
+use super::output::Output;
+use super::perform::{self, Performance};
+use super::task_args::{ShowArgs, TaskArgs};
+use crate::fleet::agent::{AgentPreset, Passing};
+use crate::fleet::attend::Attendant;
+use crate::fleet::choose::{self, Candidate};
+use crate::fleet::dispatch::{Spread, Work, prepare};
+use crate::fleet::file::{Fleet, Host};
+use crate::fleet::{deploy, status};
+use crate::support::paths;
+
+/// How long --one waits for a host to answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Hand a task to the agents of the fleet
+///
+/// One task runs on every selected host. Several tasks (or --tasks) run once each, on the next free
+/// host; with --each every task runs on every host. With several, {name}, {host} and {index} in a task
+/// stand for the host.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: skyclaw fleet dispatch \"summarize the last 24h of syslog\" --on @web --timeout 5m\n\n\
+Exit codes: 0 every task succeeded, 1 a task failed, 2 usage or configuration error, 4 a host was\n\
+unreachable, 10 the agent is not installed, 124 a task ran into its limit, 130/143 stopped by a signal.\n\
+With exactly one host and one task: the agent's own exit code, or 255 if SSH failed."
+)]
+pub struct Args {
+    /// The task; several are spread over the hosts
+    #[arg(value_name = "TASK", required_unless_present = "tasks")]
+    pub texts: Vec<String>,
+    /// Which agent: picoclaw, openclaw, or a command with {task} [default: the host's `agent`, else picoclaw]
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Go on with a conversation of this name instead of starting afresh
+    #[arg(long, value_name = "KEY")]
+    pub session: Option<String>,
+    /// Send the task on standard input, not as an argument
+    #[arg(long, conflicts_with = "stdin")]
+    pub task_stdin: bool,
+    /// Print only the agent's answer, without logo and log lines
+    #[arg(long)]
+    pub strip: bool,
+    /// Run on one host only: the least loaded of those that answer and have the agent
+    #[arg(long, conflicts_with_all = ["each", "tasks"])]
+    pub one: bool,
+    /// Install PicoClaw first on hosts that have no agent
+    #[arg(long)]
+    pub deploy_missing: bool,
+    /// Install PicoClaw first on hosts that have no agent, and put them back to how they were afterwards
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// What to install with --deploy-missing or --ephemeral.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Which hosts.
+    #[command(flatten)]
+    pub on: OnArgs,
+    /// How tasks run.
+    #[command(flatten)]
+    pub task: TaskArgs,
+    /// How output is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// How hosts are connected to.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// Which fleet file.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When nothing could be started; what fails on hosts is in the exit code.
+pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let fleet = load_fleet(&args.fleet, output)?;
+    check_no_host_among(&args.texts, &fleet)?;
+    let hosts = selected(&fleet, &args.on.selection()?, output)?;
+    let mut texts = args.texts.clone();
+    texts.extend(args.task.listed_tasks()?);
+    let agent = args
+        .agent
+        .as_deref()
+        .map(AgentPreset::read)
+        .transpose()
+        .map_err(|error| Failure::usage("--agent is no command").because(error))?;
+    let spread = if texts.len() == 1 && args.task.tasks.is_none() || args.task.each {
+        Spread::Each
+    } else {
+        Spread::Once
+    };
+    // A single task is passed on byte for byte, braces and all.
+    let fill_in = texts.len() > 1 || args.task.tasks.is_some() || args.task.each;
+    let attendant = attendant(args, agent.as_ref(), &hosts).await?;
+    if args.one && texts.len() > 1 {
+        return Err(Failure::usage("--one is for a single task").into());
+    }
+    let (hosts, spread) = match args.one {
+        true => (candidates(&hosts, args, output).await, Spread::Once),
+        false => (hosts, spread),
+    };
+    let title = perform::title(&texts);
+    let meta = json!({ "tasks": texts, "agent": args.agent, "spread": spread == Spread::Once });
+    let work = Work::Tasks {
+        texts,
+        agent,
+        session: args.session.clone(),
+        passing: if args.task_stdin {
+            Passing::Stdin
+        } else {
+            Passing::Preferred
+        },
+    };
+    let prepared = prepare(work, spread, args.task.common(fill_in)?, &hosts)
+        .map_err(|error| Failure::usage("dispatch").because(error))?;
+    perform::perform(
+        Performance {
+            kind: "dispatch",
+            title,
+            meta,
+            hosts,
+            prepared,
+            task: &args.task,
+            show: &args.show,
+            connect: &args.connect,
+            strip: args.strip,
+            attendant,
+            one_by_one: args.one,
+        },
+        output,
+    )
+    .await
+}
+
+/// Returns who installs the agent first, if that was asked for, with all it needs at hand.
+async fn attendant(
+    args: &Args,
+    agent: Option<&AgentPreset>,
+    hosts: &[Arc<Host>],
+) -> anyhow::Result<Option<Arc<Attendant>>> {
+    if !args.deploy_missing && !args.ephemeral {
+        return Ok(None);
+    }
+    if agent.is_some_and(|agent| *agent != AgentPreset::Picoclaw) {
+        return Err(Failure::usage(
+            "only picoclaw can be installed by --deploy-missing and --ephemeral",
+        )
+        .hint("leave --agent out, or install that agent yourself")
+        .into());
+    }
+    let cache_dir = paths::cache_dir()?.join("releases");
+    let origin = args.source.picoclaw(&cache_dir)?;
+    let options = deploy::Options::new(deploy::Component::Picoclaw, origin, cache_dir);
+    let deployer = deploy::Deployer::new(&options);
+    if !args.task.dry_run {
+        deployer.prepare(hosts).await.map_err(as_failure)?;
+    }
+    Ok(Some(Arc::new(Attendant::new(deployer, args.ephemeral))))
+}
+
+/// Returns the hosts in the order in which they are to be tried, and tells which is first and why.
+async fn candidates(hosts: &[Arc<Host>], args: &Args, output: &Output) -> Vec<Arc<Host>> {
+    if args.task.dry_run || hosts.len() == 1 {
+        return hosts.to_vec();
+    }
+    let links = args.connect.links(PROBE_TIMEOUT);
+    let seen = status::probe_all(&links, hosts).await;
+    let candidates: Vec<Candidate<'_>> = hosts
+        .iter()
+        .zip(&seen)
+        .map(|(host, seen)| Candidate {
+            slots: host.slots,
+            seen: seen.as_ref().ok(),
+        })
+        .collect();
+    let ranked = choose::rank(&candidates);
+    let mut order: Vec<Arc<Host>> = Vec::new();
+    for (at, score) in &ranked {
+        let Some(host) = hosts.get(*at) else { continue };
+        if order.is_empty() {
+            let load = score
+                .load_per_cpu
+                .map_or_else(String::new, |load| format!(", load {load:.2} per cpu"));
+            let running = score
+                .running
+                .map_or_else(String::new, |running| format!(", {running} running"));
+            let installed = if score.installed {
+                "agent installed"
+            } else {
+                "agent missing"
+            };
+            output.note(&format!("chose {}: {installed}{running}{load}", host.name));
+        }
+        order.push(Arc::clone(host));
+    }
+    // Hosts that did not answer come last: one may be back by then, and if not, their reason is shown.
+    order.extend(
+        hosts
+            .iter()
+            .zip(&seen)
+            .filter(|(_, seen)| seen.is_err())
+            .map(|(host, _)| Arc::clone(host)),
+    );
+    order
+}
+
+/// `dispatch "task" web1` would send a task called web1; whoever writes that means the host.
+fn check_no_host_among(texts: &[String], fleet: &Fleet) -> Result<(), Failure> {
+    match texts
+        .iter()
+        .find(|text| texts.len() > 1 && fleet.host(text).is_some())
+    {
+        None => Ok(()),
+        Some(name) => Err(
+            Failure::usage(format!("`{name}` is a host, not a task")).hint(format!(
+                "choose hosts with --on {name}; for a task of that name use --tasks FILE"
+            )),
+        ),
+    }
+}

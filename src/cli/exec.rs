@@ -1,0 +1,123 @@
+//! `skyclaw fleet exec`: runs a command on the fleet.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use serde_json::json;
+
+use super::args::{FleetArgs, FormatArgs, SelectArgs, load_fleet};
+use super::connect::{ConnectArgs, selected};
+use super::error::Failure;
+use super::exit::Exit;
+use super::output::Output;
+use super::perform::{self, Performance};
+use super::task_args::{ShowArgs, TaskArgs};
+use crate::fleet::dispatch::{Spread, Work, prepare};
+
+/// Run a command on the fleet
+///
+/// The command is an argument list that no shell looks at; --shell takes a line for the host's sh.
+/// With --tasks every line is a shell line that runs once, on the next free host.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: skyclaw fleet exec '@web' -- systemctl is-active nginx\n\n\
+Exit codes: 0 every command succeeded, 1 one failed, 2 usage or configuration error, 4 a host was\n\
+unreachable, 124 one ran into its limit, 130/143 stopped by a signal.\n\
+With exactly one host: the command's own exit code, or 255 if SSH failed."
+)]
+pub struct Args {
+    /// Which hosts.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["shell", "tasks"])]
+    pub command: Vec<OsString>,
+    /// A line for the host's sh, instead of a command
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["command", "tasks"])]
+    pub shell: Option<String>,
+    /// How commands run.
+    #[command(flatten)]
+    pub task: TaskArgs,
+    /// How output is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// How hosts are connected to.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// Which fleet file.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When nothing could be started; what fails on hosts is in the exit code.
+pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let fleet = load_fleet(&args.fleet, output)?;
+    let hosts = selected(&fleet, &args.select.selection()?, output)?;
+    let lines = match &args.shell {
+        Some(line) => vec![line.clone()],
+        None => args.task.listed_tasks()?,
+    };
+    let commands: Vec<Vec<Vec<u8>>> = if lines.is_empty() {
+        vec![
+            args.command
+                .iter()
+                .map(|word| word.as_bytes().to_vec())
+                .collect(),
+        ]
+    } else {
+        lines
+            .iter()
+            .map(|line| {
+                vec![
+                    b"/bin/sh".to_vec(),
+                    b"-c".to_vec(),
+                    line.clone().into_bytes(),
+                ]
+            })
+            .collect()
+    };
+    let listed = args.task.tasks.is_some();
+    let spread = if listed && !args.task.each {
+        Spread::Once
+    } else {
+        Spread::Each
+    };
+    let title = perform::title(&if lines.is_empty() {
+        vec![
+            args.command
+                .iter()
+                .map(|word| word.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(" "),
+        ]
+    } else {
+        lines
+    });
+    let meta = json!({ "spread": spread == Spread::Once });
+    let common = args.task.common(listed)?;
+    let prepared = prepare(Work::Commands(commands), spread, common, &hosts)
+        .map_err(|error| Failure::usage("exec").because(error))?;
+    perform::perform(
+        Performance {
+            kind: "exec",
+            title,
+            meta,
+            hosts,
+            prepared,
+            task: &args.task,
+            show: &args.show,
+            connect: &args.connect,
+            strip: false,
+            attendant: None,
+            one_by_one: false,
+        },
+        output,
+    )
+    .await
+}

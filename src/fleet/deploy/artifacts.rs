@@ -1,0 +1,119 @@
+//! The programs of one run: each is fetched and checked once per target, however many hosts need it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::fleet::release::{self, Artifact, Digest, ReleaseSource, Releases};
+use crate::fleet::target::Target;
+
+/// Where a program comes from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A release.
+    Release(Box<ReleaseSource>),
+    /// A file on this machine, bare or in a `.tar.gz`.
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What its digest must be, if given.
+        sha256: Option<Digest>,
+    },
+}
+
+type Fetched = Result<Artifact, Arc<release::Error>>;
+
+/// The programs of one origin.
+pub(super) struct Artifacts {
+    origin: Fetch,
+    cache_dir: PathBuf,
+    done: Mutex<HashMap<Target, Arc<OnceCell<Fetched>>>>,
+}
+
+enum Fetch {
+    Releases(Box<Releases>, Option<String>),
+    File(PathBuf, Option<Digest>),
+}
+
+impl Artifacts {
+    pub(super) fn new(origin: &Origin, cache_dir: &Path) -> Self {
+        Self {
+            origin: match origin {
+                Origin::Release(source) => {
+                    let releases = Releases::new((**source).clone());
+                    Fetch::Releases(Box::new(releases), source.tag.clone())
+                }
+                Origin::File { path, sha256 } => Fetch::File(path.clone(), *sha256),
+            },
+            cache_dir: cache_dir.to_owned(),
+            done: Mutex::default(),
+        }
+    }
+
+    /// Looks the release up, or checks the file's digest, so that a slip is known before any host is
+    /// contacted.
+    ///
+    /// # Errors
+    /// When there is no such release, or the file is another one. With a tag, a server that does not answer is no error yet: what is
+    /// needed may be in the cache.
+    pub(super) async fn look_up(&self) -> Result<(), release::Error> {
+        let (releases, tag) = match &self.origin {
+            Fetch::Releases(releases, tag) => (releases, tag),
+            Fetch::File(_, None) => return Ok(()),
+            Fetch::File(path, Some(pinned)) => {
+                let (path, pinned) = (path.clone(), *pinned);
+                return tokio::task::spawn_blocking(move || compare(&path, pinned)).await?;
+            }
+        };
+        match releases.release().await {
+            Ok(_) => Ok(()),
+            Err(
+                release::Error::Unreachable { .. }
+                | release::Error::RateLimited { .. }
+                | release::Error::Status { .. },
+            ) if tag.is_some() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the program for `target`. A failure counts for all hosts with that target.
+    pub(super) async fn get(&self, target: Target) -> Fetched {
+        let cell = {
+            let mut done = self.done.lock().await;
+            Arc::clone(done.entry(target).or_default())
+        };
+        cell.get_or_init(|| async { self.fetch(target).await.map_err(Arc::new) })
+            .await
+            .clone()
+    }
+
+    async fn fetch(&self, target: Target) -> Result<Artifact, release::Error> {
+        match &self.origin {
+            Fetch::Releases(releases, _) => releases.artifact(target).await,
+            Fetch::File(path, sha256) => {
+                release::from_file(path, target, *sha256, &self.cache_dir).await
+            }
+        }
+    }
+}
+
+fn compare(path: &Path, pinned: Digest) -> Result<(), release::Error> {
+    let io = |source| release::Error::Io {
+        act: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(io)?;
+    let (found, _) = Digest::of_reader(file).map_err(io)?;
+    if found == pinned {
+        return Ok(());
+    }
+    Err(release::Error::Mismatch {
+        what: path.display().to_string(),
+        said_by: "--sha256".to_owned(),
+        expected: pinned.to_string(),
+        found: found.to_string(),
+    })
+}

@@ -1,0 +1,278 @@
+//! Looks at a host before a deploy, in one round trip that writes nothing.
+//!
+//! What comes back holds keys, so files are kept as [`Secret`]s and the answer is never shown.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::error::DeployError;
+use crate::fleet::agent::picoclaw;
+use crate::fleet::release::Digest;
+use crate::fleet::target::{self, Target};
+use crate::ssh::framing::{Step, Unframer};
+use crate::ssh::shell::{Code, Marker, command_line, header};
+use crate::ssh::upload::path_word;
+use crate::ssh::{Connection, Error as SshError};
+use crate::support::secret::Secret;
+use crate::support::span;
+
+const TEMPLATE: &str = include_str!("../../../templates/deploy-observe.sh");
+/// Three files of at most 256 KiB each, and noise.
+const MOST_KEPT: usize = 1 << 20;
+/// A host that takes longer to read four files and hash two programs is stuck.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A file of PicoClaw's that a deploy changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum File {
+    /// `~/.picoclaw/.env`.
+    Env,
+    /// `~/.picoclaw/config.json`.
+    Config,
+    /// `~/.picoclaw/.security.yml`.
+    Security,
+}
+
+impl File {
+    /// All of them, in the order in which the host tells of them and in which they are written.
+    pub const ALL: [Self; 3] = [Self::Env, Self::Config, Self::Security];
+
+    /// Returns its name below the agent's directory.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Env => ".env",
+            Self::Config => "config.json",
+            Self::Security => ".security.yml",
+        }
+    }
+
+    /// Returns its path, with `~` for the home directory.
+    pub fn path(self) -> String {
+        format!("~/{}/{}", picoclaw::HOME, self.name())
+    }
+}
+
+/// What stands at a program's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtPath {
+    /// Nothing.
+    Nothing,
+    /// A file with this digest; none if the host cannot tell.
+    File(Option<Digest>),
+    /// Something that is no file.
+    Other,
+}
+
+/// What stands at the path of one of our files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A file.
+    Text {
+        /// What it says.
+        text: Secret,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Something that cannot be merged into, and why.
+    Unusable(&'static str),
+}
+
+impl Found {
+    /// Returns the text, if there is any.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text { text, .. } => Some(text.expose()),
+            Self::Nothing | Self::Unusable(_) => None,
+        }
+    }
+}
+
+/// What a deploy knows of a host before it changes anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// What it runs on.
+    pub target: Result<Target, target::Error>,
+    /// What stands at the paths that were asked for.
+    pub programs: Vec<AtPath>,
+    /// Free space where programs go, in bytes, if the host can tell.
+    pub free: Option<u64>,
+    /// Whether the agent's directory is there.
+    pub has_home: bool,
+    /// What stands at the paths of our files, in the order of [`File::ALL`].
+    pub files: [Found; 3],
+}
+
+impl Observed {
+    /// Returns what stands at the path of `file`.
+    pub fn file(&self, file: File) -> &Found {
+        let [env, config, security] = &self.files;
+        match file {
+            File::Env => env,
+            File::Config => config,
+            File::Security => security,
+        }
+    }
+}
+
+/// Asks the host. `programs` are paths below the home directory.
+///
+/// # Errors
+/// When the connection dies or the answer is none of ours.
+pub async fn observe(connection: &Connection, programs: &[&str]) -> Result<Observed, DeployError> {
+    let mut code = Code::new().raw("set --");
+    for program in programs {
+        code = path_word(code.raw(" "), &format!("~/{program}"));
+    }
+    let marker = Marker::fresh();
+    let line = command_line(TEMPLATE);
+    let running = connection.run(&line, header(&marker, [code]), MOST_KEPT);
+    let collected = match tokio::time::timeout(LIMIT, running).await {
+        Ok(collected) => collected?,
+        Err(_) => {
+            let why = format!("the host did not answer within {}", span::human(LIMIT));
+            return Err(SshError::Lost { why }.into());
+        }
+    };
+    let mut unframer = Unframer::new(marker.as_str());
+    match unframer.push(Bytes::from(collected.stdout)) {
+        Step::Opened { rest, .. } => read(&rest).ok_or(DeployError::Answer {
+            said: "a broken-off answer".into(),
+        }),
+        // Nothing of ours came, so what came holds none of the files.
+        Step::Waiting | Step::Payload(_) => Err(DeployError::Answer {
+            said: format!(
+                "`{} {}`",
+                unframer.noise(),
+                String::from_utf8_lossy(&collected.stderr).trim()
+            ),
+        }),
+    }
+}
+
+/// Reads the facts in the order in which the template tells them.
+fn read(answer: &[u8]) -> Option<Observed> {
+    let mut lines = Lines(answer);
+    let target = Target::from_uname(lines.fact("uname")?);
+    let mut programs = Vec::new();
+    while let Some(program) = lines.fact("program") {
+        programs.push(match program {
+            "none" => AtPath::Nothing,
+            "other" => AtPath::Other,
+            digest => AtPath::File(digest.parse().ok()),
+        });
+    }
+    let kibibytes: Option<u64> = lines.fact("disk")?.parse().ok();
+    let has_home = lines.fact("home")? == "yes";
+    let files = [lines.file()?, lines.file()?, lines.file()?];
+    (lines.line()? == "end").then(|| Observed {
+        target,
+        programs,
+        free: kibibytes.map(|kib| kib.saturating_mul(1024)),
+        has_home,
+        files,
+    })
+}
+
+/// Reads the first column of `ls -l`; what is not understood counts as no permission.
+fn permissions(listed: &str) -> u32 {
+    let letters = listed.chars().skip(1).take(9);
+    letters.fold(0, |mode, letter| mode << 1 | u32::from(letter != '-'))
+}
+
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Lines<'a> {
+    fn peek(&self) -> Option<(&'a str, &'a [u8])> {
+        let end = self.0.iter().position(|byte| *byte == b'\n')?;
+        let line = std::str::from_utf8(self.0.get(..end)?).ok()?;
+        Some((line, self.0.get(end + 1..)?))
+    }
+
+    fn line(&mut self) -> Option<&'a str> {
+        let (line, rest) = self.peek()?;
+        self.0 = rest;
+        Some(line)
+    }
+
+    /// Takes the next line if it is about `name`.
+    fn fact(&mut self, name: &str) -> Option<&'a str> {
+        let (line, rest) = self.peek()?;
+        let value = line.strip_prefix(name)?.strip_prefix(' ')?;
+        self.0 = rest;
+        Some(value)
+    }
+
+    fn file(&mut self) -> Option<Found> {
+        let fact = self.fact("file")?;
+        let (length, mode) = match fact {
+            "none" => return Some(Found::Nothing),
+            "other" => return Some(Found::Unusable("it is no regular file")),
+            "large" => return Some(Found::Unusable("it is larger than 256 KiB")),
+            "unreadable" => return Some(Found::Unusable("it cannot be read")),
+            readable => readable.split_once(' ')?,
+        };
+        let length: usize = length.parse().ok()?;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest.strip_prefix(b"\n")?;
+        let Ok(text) = String::from_utf8(bytes.to_vec()) else {
+            return Some(Found::Unusable("it is not UTF-8 text"));
+        };
+        Some(Found::Text {
+            text: Secret::new(text),
+            mode: permissions(mode),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_template_tells() {
+        let digest = Digest::of(b"x");
+        let answer = format!(
+            "uname Linux x86_64\nprogram {digest}\nprogram none\ndisk 7\nhome yes\n\
+             file 6 -rw-r--r--\nA=1\n\nB\nfile none\nfile 0 -rw-------.\n\nend\n"
+        );
+        let seen = read(answer.as_bytes()).unwrap();
+        assert_eq!(seen.target.unwrap().to_string(), "linux/amd64");
+        assert_eq!(seen.programs, [AtPath::File(Some(digest)), AtPath::Nothing]);
+        assert_eq!((seen.free, seen.has_home), (Some(7168), true));
+        let text = |text: &str, mode| Found::Text {
+            text: Secret::new(text.into()),
+            mode,
+        };
+        assert_eq!(
+            seen.files,
+            [text("A=1\n\nB", 0o644), Found::Nothing, text("", 0o600)]
+        );
+        for cut in 0..answer.len() - 1 {
+            assert_eq!(read(&answer.as_bytes()[..cut]), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_not_merged_into() {
+        let answer =
+            b"uname a b\ndisk \nhome no\nfile 1 -rw-------\n\xff\nfile other\nfile large\nend\n";
+        let seen = read(answer).unwrap();
+        assert!(seen.target.is_err());
+        assert_eq!(seen.free, None);
+        for file in File::ALL {
+            assert!(matches!(seen.file(file), Found::Unusable(_)), "{file:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_seen_is_never_shown() {
+        let found = Found::Text {
+            text: Secret::new("sk-hidden".into()),
+            mode: 0o600,
+        };
+        assert!(!format!("{found:?}").contains("hidden"));
+    }
+}

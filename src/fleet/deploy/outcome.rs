@@ -1,0 +1,163 @@
+//! What a deploy would do, and what one did.
+
+use super::Component;
+use super::apply::Applied;
+use super::observe::{AtPath, File, Found, Observed};
+use super::plan::{Desired, Former, Step};
+
+/// What became of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A program is there that was not.
+    Installed,
+    /// A program or a setting is another.
+    Updated,
+    /// Nothing was written.
+    Unchanged,
+}
+
+impl Change {
+    /// Returns the word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Installed => "installed",
+            Self::Updated => "updated",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// What stood on the host before, for those who put it back afterwards.
+///
+/// The texts of files are in custody: `Debug` does not show them.
+#[derive(Debug, Clone)]
+pub struct Before {
+    /// What stood at each program's path.
+    pub programs: Vec<(Component, AtPath)>,
+    /// Whether the agent's directory was there.
+    pub had_home: bool,
+    /// What stood at the path of each file of ours.
+    pub files: Vec<(File, Found)>,
+}
+
+/// A deploy that came to its end.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// The host in one word.
+    pub change: Change,
+    /// What each program says it is.
+    pub versions: Vec<(Component, String)>,
+    /// Whether the (first) program was there before.
+    pub had_binary_before: bool,
+    /// Whether PicoClaw had a configuration before.
+    pub had_config_before: bool,
+    /// Files that are there now and were not, with `~` for the home directory.
+    pub created: Vec<String>,
+    /// Files that were there and are others now.
+    pub replaced: Vec<String>,
+    /// What stood there before.
+    pub before: Before,
+    /// What a person should know of.
+    pub warnings: Vec<String>,
+}
+
+/// What a deploy would do.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// In this order.
+    pub steps: Vec<Step>,
+    /// What a person should know of.
+    pub warnings: Vec<String>,
+    pub(super) observed: Observed,
+    pub(super) desired: Desired,
+}
+
+impl Planned {
+    /// Tells whether a real run would write something.
+    pub fn changes(&self) -> bool {
+        self.steps.iter().any(Step::changes)
+    }
+
+    /// Returns what stands on the host now, for [`restore`](super::restore()).
+    pub fn before(&self) -> Before {
+        let programs = self.desired.programs.iter();
+        let components = programs.map(|(component, _)| *component);
+        Before {
+            programs: components.zip(self.observed.programs.clone()).collect(),
+            had_home: self.observed.has_home,
+            files: File::ALL
+                .into_iter()
+                .zip(self.observed.files.clone())
+                .collect(),
+        }
+    }
+
+    /// Puts together what the plan and its execution brought.
+    pub(super) fn into_deployed(self, applied: Applied) -> Deployed {
+        let before = self.before();
+        let Self {
+            steps,
+            mut warnings,
+            observed,
+            ..
+        } = self;
+        warnings.extend(applied.warnings);
+        let mut paths = Paths::default();
+        for step in &steps {
+            paths.take(step);
+        }
+        for file in &applied.written {
+            let is_new = *observed.file(*file) == Found::Nothing;
+            paths.add(file.path(), is_new);
+        }
+        let Paths {
+            created,
+            replaced,
+            has_new_program,
+        } = paths;
+        let change = match (has_new_program, created.is_empty() && replaced.is_empty()) {
+            (true, _) => Change::Installed,
+            (false, false) => Change::Updated,
+            (false, true) => Change::Unchanged,
+        };
+        Deployed {
+            change,
+            versions: applied.versions,
+            had_binary_before: observed.programs.first() != Some(&AtPath::Nothing),
+            had_config_before: *observed.file(File::Config) != Found::Nothing,
+            created,
+            replaced,
+            before,
+            warnings,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Paths {
+    created: Vec<String>,
+    replaced: Vec<String>,
+    has_new_program: bool,
+}
+
+impl Paths {
+    fn take(&mut self, step: &Step) {
+        let Step::Install {
+            component, former, ..
+        } = step
+        else {
+            return;
+        };
+        let is_new = *former == Former::None;
+        self.has_new_program |= is_new;
+        self.add(format!("~/{}", component.path()), is_new);
+    }
+
+    fn add(&mut self, path: String, is_new: bool) {
+        if is_new {
+            self.created.push(path);
+        } else {
+            self.replaced.push(path);
+        }
+    }
+}

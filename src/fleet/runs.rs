@@ -1,0 +1,110 @@
+//! What is remembered of runs: the local queue, and a directory for output too large for it.
+
+use std::path::PathBuf;
+
+use crate::protocol::{GroupId, GroupRecord};
+use crate::queue::store::{Cursor, JobFilter, JobView};
+use crate::queue::sweeper::{Retention, prune_all};
+use crate::queue::{self, Options, Queue};
+use crate::support::clock::{Clock, SystemClock};
+use crate::support::paths;
+
+/// Runs that cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no place for them.
+    #[error(transparent)]
+    Place(#[from] paths::Error),
+    /// The queue cannot be read.
+    #[error("the local queue")]
+    Queue(#[from] queue::Error),
+    /// No run has this id.
+    #[error("no run `{0}`: `skyclaw fleet runs` lists them")]
+    NoSuchRun(String),
+    /// Several runs begin so.
+    #[error("`{0}` is the beginning of several runs: give more of it")]
+    Ambiguous(String),
+}
+
+/// The most runs that are listed.
+const MOST_LISTED: u32 = 200;
+
+/// Opens the queue of this user on this machine.
+///
+/// # Errors
+/// When it cannot be opened or made.
+pub fn open_queue() -> Result<Queue, Error> {
+    let dir = paths::state_dir()?;
+    paths::create_private_dir(&dir)?;
+    Ok(Queue::open(Options::new(dir.join("queue.db")))?)
+}
+
+/// Returns the directory of a run. It is only made when there is something to put in it.
+///
+/// # Errors
+/// When there is no home.
+pub fn directory(run: GroupId) -> Result<PathBuf, Error> {
+    Ok(paths::state_dir()?.join("runs").join(run.to_string()))
+}
+
+/// Forgets old runs and removes their directories. What fails is left for the next time.
+pub async fn prune(queue: &Queue) {
+    match prune_all(queue, &Retention::default(), SystemClock.now()).await {
+        Ok(pruned) => {
+            for group in pruned.groups {
+                if let Ok(dir) = directory(group) {
+                    let _ = std::fs::remove_dir_all(dir);
+                }
+            }
+        }
+        Err(error) => tracing::debug!(%error, "cannot prune old runs"),
+    }
+}
+
+/// Returns the newest runs, newest first.
+///
+/// # Errors
+/// When the queue fails.
+pub async fn list(queue: &Queue) -> Result<Vec<GroupRecord>, Error> {
+    // A controller that was killed left leases behind; what ran under them is lost by now.
+    queue.expire_due().await?;
+    Ok(queue.groups(MOST_LISTED).await?)
+}
+
+/// Finds a run by its id, the beginning of it, or `last`.
+///
+/// # Errors
+/// When there is none, or several.
+pub async fn find(queue: &Queue, word: &str) -> Result<GroupRecord, Error> {
+    let mut runs = list(queue).await?;
+    if word == "last" {
+        runs.truncate(1);
+    } else {
+        runs.retain(|run| run.id.to_string().starts_with(word));
+    }
+    match runs.len() {
+        0 => Err(Error::NoSuchRun(word.to_owned())),
+        1 => runs.pop().ok_or_else(|| Error::NoSuchRun(word.to_owned())),
+        _ => Err(Error::Ambiguous(word.to_owned())),
+    }
+}
+
+/// Returns the jobs of a run in order.
+///
+/// # Errors
+/// When the queue fails.
+pub async fn jobs(queue: &Queue, run: GroupId) -> Result<Vec<JobView>, Error> {
+    let filter = JobFilter {
+        group: Some(run),
+        status: None,
+    };
+    let (mut all, mut from): (Vec<JobView>, Option<Cursor>) = (Vec::new(), None);
+    loop {
+        let page = queue.jobs(filter, from, 500).await?;
+        all.extend(page.items);
+        match page.next {
+            Some(next) => from = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
