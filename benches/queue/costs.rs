@@ -30,7 +30,7 @@ const RUN: usize = 1_000;
 /// Says so if files in `place` never reach a disk, so that its numbers mean nothing.
 #[allow(
     clippy::useless_conversion,
-    reason = "the type of the number differs from system to system"
+    reason = "the field has another type on other systems"
 )]
 pub fn warning(place: &Path) -> &'static str {
     const TMPFS: i64 = 0x0102_1994;

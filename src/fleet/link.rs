@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::fleet::file::Host;
 use crate::ssh::{Connection, Error, Settings, Target, connect};
 use crate::support::limits::raise_open_files;
+use crate::support::tasks;
 
 /// How long a host may be silent before it gives its place to another.
 const STEP_ASIDE: Duration = Duration::from_millis(400);
@@ -137,14 +138,7 @@ impl Links {
             let job = work(position, Arc::clone(host), self.clone());
             set.spawn(async move { (position, job.await) });
         }
-        while let Some(joined) = set.join_next().await {
-            match joined {
-                Ok((position, result)) => done(position, result),
-                // Only a panic ends a task without a result; let it be seen.
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => {}
-            }
-        }
+        tasks::finish(&mut set, |(position, result)| done(position, result)).await;
     }
 }
 

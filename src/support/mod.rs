@@ -9,4 +9,5 @@ pub mod paths;
 pub mod secret;
 pub mod shutdown;
 pub mod span;
+pub mod tasks;
 pub mod telemetry;
