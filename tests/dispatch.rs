@@ -1,5 +1,11 @@
 //! `fleet dispatch`: tasks for agents, one or many, on one host or many.
 //! Rows 4.1, 4.2, 4.3, 4.12, 4.14, 4.26, 9.9, 13.7.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod common;
 

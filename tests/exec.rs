@@ -1,5 +1,11 @@
 //! `fleet exec`: any command, its arguments, input, environment, directory, user and exit code.
 //! Rows 4.20, 4.22, 4.23, 9.9; the exit codes of single-host runs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod common;
 

@@ -1,5 +1,11 @@
 //! No task outlives its reason to run: a dead controller, a signal, a limit, a lost connection.
 //! Rows 4.4, 4.5, 4.17, 4.18; pitfalls 1 to 3.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod common;
 

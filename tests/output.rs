@@ -1,5 +1,11 @@
 //! What a run prints: bytes, prefixes, groups, JSON, events, files; and readers that are slow or gone.
 //! Rows 4.2, 4.6 to 4.9, 4.26, 14.8; pitfalls 8 and 9.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod common;
 
@@ -71,8 +77,11 @@ fn binary_output_is_the_same_on_stdout_in_files_and_in_json() {
     );
 }
 
+/// What came from each stream of each host.
+type Chunks = BTreeMap<(String, String), Vec<u8>>;
+
 /// Returns the bytes of each stream of each host, and the kinds of events in order.
-fn collect(text: &str) -> (BTreeMap<(String, String), Vec<u8>>, Vec<String>) {
+fn collect(text: &str) -> (Chunks, Vec<String>) {
     let (mut bytes, mut kinds) = (BTreeMap::<_, Vec<u8>>::new(), Vec::new());
     for line in text.lines() {
         let event: Value =
