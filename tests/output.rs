@@ -391,3 +391,32 @@ fn the_summary_counts_and_names_the_run() {
     let one = bed.shell(&["web1"], "echo x").expect_code(0);
     assert_eq!((one.out().as_str(), one.err().as_str()), ("x\n", ""));
 }
+
+#[test]
+fn a_terminal_sees_colours_but_no_other_control_sequences() {
+    let Some(bed) = Bed::one() else { return };
+    if !common::require_program("script") {
+        return;
+    }
+    let inner =
+        "fleet exec --shell 'printf \"\\033[31mred\\033[0m \\033]0;title\\007 \\033[2J end\\n\"'";
+    let line = format!("{} {inner}", env!("CARGO_BIN_EXE_skyclaw"));
+    let typed = |flags: &str| {
+        let mut script = bed.world.clean("script");
+        script.args(["-qec", &format!("{line} {flags}"), "/dev/null"]);
+        common::Running::start(script, None)
+            .wait(SOON)
+            .expect_code(0)
+            .out()
+    };
+    let shown = typed("");
+    assert!(
+        shown.contains("\x1b[31mred\x1b[0m") && shown.contains("end"),
+        "{shown:?}"
+    );
+    assert!(
+        !shown.contains("\x1b]0;") && !shown.contains("\x1b[2J") && !shown.contains('\x07'),
+        "{shown:?}"
+    );
+    assert!(typed("--raw").contains("\x1b]0;title\x07"));
+}

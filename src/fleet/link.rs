@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
@@ -16,6 +17,11 @@ use crate::ssh::{Connection, Error, Settings, Target, connect};
 
 /// How long a host may be silent before it gives its place to another.
 const STEP_ASIDE: Duration = Duration::from_millis(400);
+
+/// What a host at work has open: its connection and two files of output.
+const FILES_PER_HOST: u64 = 3;
+/// What the process has open besides.
+const OWN_FILES: u64 = 32;
 
 type Place = Mutex<Option<OwnedSemaphorePermit>>;
 
@@ -43,11 +49,13 @@ pub struct Link {
 }
 
 impl Links {
-    /// Returns links of which at most `fanout` are in use at once.
+    /// Returns links of which at most `fanout` are in use at once, or fewer where this process may
+    /// not have that many files open.
     pub fn new(settings: Settings, fanout: usize) -> Self {
+        let fanout = within_file_limit(fanout.max(1));
         Self {
             settings,
-            places: Arc::new(Semaphore::new(fanout.max(1))),
+            places: Arc::new(Semaphore::new(fanout)),
         }
     }
 
@@ -121,6 +129,34 @@ impl Links {
             }
         }
     }
+}
+
+/// Allows this process as many open files as it may have; returns how many hosts that is enough for.
+fn within_file_limit(fanout: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        // Some systems name a maximum that they do not grant; then the current limit stays.
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "cannot raise the limit of open files");
+        }
+    }
+    let Some(files) = getrlimit(Resource::Nofile).current else {
+        return fanout;
+    };
+    let most = files.saturating_sub(OWN_FILES) / FILES_PER_HOST;
+    let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
+    if most < fanout {
+        tracing::warn!(
+            files,
+            fanout = most,
+            "fewer hosts at once: the limit of open files is low"
+        );
+    }
+    fanout.min(most)
 }
 
 /// Checks that every host can be reached the way the fleet file asks.
