@@ -1,5 +1,11 @@
 //! `fleet dispatch`: tasks for agents, one or many, on one host or many.
 //! Rows 4.1, 4.2, 4.3, 4.12, 4.14, 4.26, 9.9, 13.7.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod common;
 
@@ -508,4 +514,41 @@ fn a_run_is_remembered_and_shown() {
         runs.out().contains(&run) && runs.out().contains("summarize"),
         "{runs}"
     );
+}
+
+#[test]
+fn a_dry_run_shows_who_would_do_what_and_contacts_nobody() {
+    let Some(bed) = Bed::many(2) else { return };
+    let done = dispatch(&bed, &["it's {name}", "b", "--each", "--dry-run"]).expect_code(0);
+    assert_eq!(done.out().lines().count(), 1 + 4, "{done}");
+    assert!(
+        done.out()
+            .contains("~/.local/bin/picoclaw agent -m 'it'\\''s web2'"),
+        "{done}"
+    );
+    let spread = dispatch(&bed, &["a", "b", "--dry-run", "--json"])
+        .expect_code(0)
+        .json();
+    assert_eq!(spread["commands"][1]["host"], "(next free)", "{spread}");
+    assert!(!bed.server.log().contains("Connection from"));
+    assert_eq!(
+        bed.run(&["fleet", "runs", "--json"]).json()["runs"],
+        serde_json::json!([])
+    );
+}
+
+#[test]
+fn a_task_on_standard_input_may_be_long_but_only_one_line() {
+    let Some(bed) = Bed::one() else { return };
+    bed.install(
+        ".local/bin/picoclaw",
+        "#!/bin/sh\n[ \"$2\" = --help ] || wc -c\n",
+    );
+    let list = bed.world.dir().join("tasks");
+    std::fs::write(&list, "x".repeat(200 * 1024)).unwrap();
+    let path = list.display().to_string();
+    let done = dispatch(&bed, &["--tasks", &path, "--task-stdin"]).expect_code(0);
+    assert_eq!(done.out().trim(), (200 * 1024 + 1).to_string(), "{done}");
+    let done = dispatch(&bed, &["two\nlines", "--task-stdin"]).expect_code(2);
+    assert!(done.err().contains("one line"), "{done}");
 }

@@ -1,5 +1,11 @@
 //! `fleet exec`: any command, its arguments, input, environment, directory, user and exit code.
 //! Rows 4.20, 4.22, 4.23, 9.9; the exit codes of single-host runs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod common;
 
@@ -316,4 +322,42 @@ fn the_history_keeps_the_newest_runs() {
     assert!(shown.out().starts_with("\0\0") && shown.out().ends_with("\0\0"));
     assert!(shown.out().contains("[output truncated]"));
     assert!(shown.err().contains("runs/"), "{}", shown.err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_runs_are_remembered_and_the_output_of_older_ones_goes() {
+    use skyclaw::protocol::{GroupId, JobId, Payload};
+    use skyclaw::queue::{Cancel, IntoGroup, NewGroup, NewJob, Options, Queue, Submit};
+    let Some(bed) = Bed::one() else { return };
+    bed.shell(&[], "head -c 2000000 /dev/zero").expect_code(0);
+    let state = bed.world.home().join(".local/state/skyclaw");
+    let kept = || std::fs::read_dir(state.join("runs")).unwrap().count();
+    assert_eq!(kept(), 1);
+    // What two hundred more runs leave in the queue, without the runs.
+    let queue = Queue::open(Options::new(state.join("queue.db"))).unwrap();
+    for _ in 0..200 {
+        let id = GroupId::fresh();
+        let group = NewGroup {
+            id,
+            kind: "exec".into(),
+            title: "filler".into(),
+            parent: None,
+            meta: Payload::empty(),
+        };
+        let job = NewJob {
+            id: JobId::fresh(),
+            ..NewJob::new(Payload::empty())
+        };
+        let submit = Submit {
+            group: Some(IntoGroup::New(group)),
+            jobs: vec![job],
+        };
+        queue.submit(submit, None).await.unwrap();
+        queue.cancel(Cancel::Group(id), None).await.unwrap();
+    }
+    drop(queue);
+    bed.shell(&[], "true").expect_code(0);
+    let runs = bed.run(&["fleet", "runs", "--json"]).expect_code(0).json();
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 200);
+    assert_eq!(kept(), 0);
 }

@@ -1,5 +1,11 @@
 //! Hosts that fail in every known way, together with hosts that do not.
 //! Rows 2.4, 2.15, 2.16, 4.10, 4.14; pitfalls 4, 6, 7, 10.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod common;
 
@@ -270,4 +276,80 @@ fn a_busy_server_does_not_hold_up_the_others() {
     let done = running.wait(SOON).expect_code(0);
     assert_eq!(done.out(), "[quick] done\n[slow] done\n");
     assert!(done.took < Duration::from_secs(60), "{done}");
+}
+
+#[test]
+fn a_low_limit_of_open_files_is_raised_or_lowers_the_fan_out() {
+    let Some(bed) = Bed::many(40) else { return };
+    for (limit, lowered) in [("ulimit -Sn 40", false), ("ulimit -n 50", true)] {
+        let mut shell = bed.world.clean("sh");
+        let line = format!("{limit}; exec \"$0\" fleet exec -f 40 --shell 'sleep 0.3'");
+        shell.args(["-c", &line, env!("CARGO_BIN_EXE_skyclaw")]);
+        let done = common::Running::start(shell, None)
+            .wait(SOON)
+            .expect_code(0);
+        assert!(done.err().contains("40 ok in "), "{limit}: {done}");
+        assert_eq!(
+            done.err().contains("limit of open files"),
+            lowered,
+            "{limit}: {done}"
+        );
+    }
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_hosts_that_do_not_answer() {
+    if !require_sshd() {
+        return;
+    }
+    let world = World::new();
+    let good = world.sshd().start();
+    let (hole, mute) = (BlackholeHost::start(), MuteHost::start());
+    world.fleet(&[
+        FleetHost::new("hole", "127.0.0.1", hole.port()),
+        FleetHost::new("mute", "127.0.0.1", mute.port()),
+        good.fleet_host("good"),
+    ]);
+    let args = [
+        "fleet",
+        "exec",
+        "--connect-timeout",
+        "0",
+        "--json",
+        "--",
+        "touch",
+        "done",
+    ];
+    let running = world.spawn(&args);
+    common::eventually(SOON, || good.home().join("done").exists());
+    common::eventually(SOON, || good.session_processes().is_empty());
+    running.interrupt();
+    let done = running
+        .wait(Duration::from_secs(15))
+        .expect_code(130)
+        .json();
+    for name in ["hole", "mute"] {
+        assert_eq!(result(&done, name)["status"], "cancelled", "{done}");
+    }
+    assert_eq!(result(&done, "good")["status"], "ok", "{done}");
+}
+
+#[test]
+fn the_deadline_does_not_wait_for_hosts_that_do_not_answer() {
+    let mute = MuteHost::start();
+    let world = World::new();
+    world.fleet(&[FleetHost::new("mute", "127.0.0.1", mute.port())]);
+    let args = [
+        "fleet",
+        "exec",
+        "--connect-timeout",
+        "0",
+        "--deadline",
+        "1s",
+        "--json",
+        "--",
+        "true",
+    ];
+    let done = world.skyclaw(&args).expect_code(124).json();
+    assert_eq!(result(&done, "mute")["status"], "skipped", "{done}");
 }

@@ -1,5 +1,11 @@
 //! No task outlives its reason to run: a dead controller, a signal, a limit, a lost connection.
 //! Rows 4.4, 4.5, 4.17, 4.18; pitfalls 1 to 3.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod common;
 
@@ -165,6 +171,58 @@ fn a_host_that_loses_its_power_is_lost() {
     let done = running.wait(SOON).expect_code(255);
     assert_eq!(done.out(), "begun\n");
     assert!(done.err().contains("web1: lost"), "{done}");
+}
+
+#[test]
+fn a_server_that_starts_anew_loses_the_task_and_takes_the_next() {
+    let Some(mut bed) = Bed::one() else { return };
+    let list = bed.world.dir().join("tasks");
+    std::fs::write(&list, "echo begun; sleep 300\necho second\n").unwrap();
+    let path = list.display().to_string();
+    let running = bed.world.spawn(&[
+        "fleet",
+        "exec",
+        "--tasks",
+        &path,
+        "--json",
+        "--connect-timeout",
+        "30s",
+    ]);
+    common::eventually(SOON, || {
+        bed.tasks().iter().any(|task| task.cmdline == "sleep 300")
+    });
+    bed.server.restart();
+    let done = running.wait(SOON).expect_code(1).json();
+    assert_eq!(done["results"][0]["status"], "lost", "{done}");
+    assert_eq!(done["results"][1]["stdout"], "second\n", "{done}");
+}
+
+#[test]
+fn json_is_one_document_even_after_ctrl_c() {
+    let Some(bed) = Bed::one() else { return };
+    let running = bed.start_shell(
+        &["--json", "--grace", "1s"],
+        "echo begun; touch begun; sleep 300",
+    );
+    common::eventually(SOON, || bed.server.home().join("begun").exists());
+    running.interrupt();
+    let done = running.wait(SOON).expect_code(130).json();
+    assert_eq!(done["results"][0]["status"], "cancelled", "{done}");
+    assert_eq!(
+        (&done["results"][0]["stdout"], &done["exit"]),
+        (&"begun\n".into(), &130.into()),
+        "{done}"
+    );
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_run_as_sigterm_does() {
+    let Some(bed) = Bed::one() else { return };
+    let running = bed.start_shell(&["--grace", "1s"], "echo begun; sleep 300");
+    running.wait_for_line("begun", SOON);
+    running.signal(rustix::process::Signal::HUP);
+    running.wait(SOON).expect_code(143);
+    bed.assert_no_task_within(GONE);
 }
 
 #[test]

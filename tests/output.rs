@@ -1,5 +1,11 @@
 //! What a run prints: bytes, prefixes, groups, JSON, events, files; and readers that are slow or gone.
 //! Rows 4.2, 4.6 to 4.9, 4.26, 14.8; pitfalls 8 and 9.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod common;
 
@@ -71,8 +77,11 @@ fn binary_output_is_the_same_on_stdout_in_files_and_in_json() {
     );
 }
 
+/// What came from each stream of each host.
+type Chunks = BTreeMap<(String, String), Vec<u8>>;
+
 /// Returns the bytes of each stream of each host, and the kinds of events in order.
-fn collect(text: &str) -> (BTreeMap<(String, String), Vec<u8>>, Vec<String>) {
+fn collect(text: &str) -> (Chunks, Vec<String>) {
     let (mut bytes, mut kinds) = (BTreeMap::<_, Vec<u8>>::new(), Vec::new());
     for line in text.lines() {
         let event: Value =
@@ -381,4 +390,33 @@ fn the_summary_counts_and_names_the_run() {
     assert_eq!(quiet.err(), "");
     let one = bed.shell(&["web1"], "echo x").expect_code(0);
     assert_eq!((one.out().as_str(), one.err().as_str()), ("x\n", ""));
+}
+
+#[test]
+fn a_terminal_sees_colours_but_no_other_control_sequences() {
+    let Some(bed) = Bed::one() else { return };
+    if !common::require_program("script") {
+        return;
+    }
+    let inner =
+        "fleet exec --shell 'printf \"\\033[31mred\\033[0m \\033]0;title\\007 \\033[2J end\\n\"'";
+    let line = format!("{} {inner}", env!("CARGO_BIN_EXE_skyclaw"));
+    let typed = |flags: &str| {
+        let mut script = bed.world.clean("script");
+        script.args(["-qec", &format!("{line} {flags}"), "/dev/null"]);
+        common::Running::start(script, None)
+            .wait(SOON)
+            .expect_code(0)
+            .out()
+    };
+    let shown = typed("");
+    assert!(
+        shown.contains("\x1b[31mred\x1b[0m") && shown.contains("end"),
+        "{shown:?}"
+    );
+    assert!(
+        !shown.contains("\x1b]0;") && !shown.contains("\x1b[2J") && !shown.contains('\x07'),
+        "{shown:?}"
+    );
+    assert!(typed("--raw").contains("\x1b]0;title\x07"));
 }
