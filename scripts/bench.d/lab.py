@@ -30,6 +30,8 @@ class Lab:
         self.sockets = []
         self.env = {
             "PATH": os.environ["PATH"],
+            # A deploy wants a key to put on the hosts; it is never used.
+            "ANTHROPIC_API_KEY": "made-up-for-the-bench",
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "USER": self.user,

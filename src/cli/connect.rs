@@ -70,7 +70,15 @@ impl ConnectArgs {
             )),
             throttle: Arc::default(),
         };
-        Links::new(settings, usize::try_from(self.fanout).unwrap_or(usize::MAX))
+        let wanted = usize::try_from(self.fanout).unwrap_or(usize::MAX);
+        let links = Links::new(settings, wanted);
+        if links.fanout() < wanted {
+            tracing::warn!(
+                fanout = links.fanout(),
+                "fewer hosts at once: the limit of open files (ulimit -n) allows no more"
+            );
+        }
+        links
     }
 }
 

@@ -13,6 +13,7 @@ use super::connect::{CONNECT_TIMEOUT, selected};
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
+use super::progress::{Line, Progress as Bars};
 use crate::fleet::deploy::{DeployError, Deployer, PrepareError, Progress};
 use crate::fleet::file::Host;
 use crate::fleet::link::Links;
@@ -39,22 +40,27 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let mut report = Report::new(&hosts, args.dry_run, output);
     let links = args.connect.links(CONNECT_TIMEOUT);
     let dry_run = args.dry_run;
+    let bars = Bars::start(output, "deploy", hosts.len());
+    let lines = bars.lines();
     let work = |_, host: Arc<Host>, links: Links| {
         let deployer = Arc::clone(&deployer);
+        let line = lines.host(host.name.as_str(), "connecting");
         async move {
             let started_at = Instant::now();
-            let outcome = deploy(&deployer, &host, &links, dry_run).await;
+            let outcome = deploy(&deployer, &host, &links, dry_run, line).await;
             (outcome, started_at.elapsed())
         }
     };
     let mut was_stopped = None;
     tokio::select! {
         () = links.each(&hosts, work, |position, (outcome, took): (Outcome, Duration)| {
+            bars.done();
             report.take(position, outcome, took);
         }) => {}
         // Dropping the work closes the connections; what is half sent is not put in place.
         () = shutdown.reached(Urgency::Stop) => was_stopped = Some(stopped(&shutdown)),
     }
+    drop(bars);
     let exit = report.finish()?;
     Ok(was_stopped.unwrap_or(exit))
 }
@@ -66,7 +72,13 @@ fn stopped(shutdown: &Shutdown) -> Exit {
     }
 }
 
-async fn deploy(deployer: &Deployer, host: &Host, links: &Links, dry_run: bool) -> Outcome {
+async fn deploy(
+    deployer: &Deployer,
+    host: &Host,
+    links: &Links,
+    dry_run: bool,
+    line: Line,
+) -> Outcome {
     let link = match links.open(host).await {
         Ok(link) => link,
         Err(error) => return Outcome::NotConnected(error),
@@ -74,6 +86,7 @@ async fn deploy(deployer: &Deployer, host: &Host, links: &Links, dry_run: bool) 
     let name = host.name.clone();
     let watch = move |progress: Progress| {
         tracing::info!(host = %name, step = ?progress, "deploying");
+        line.step(&step_text(progress));
     };
     let outcome = if dry_run {
         let planned = deployer.plan_on(&link.connection, host, &watch).await;
@@ -90,6 +103,17 @@ async fn deploy(deployer: &Deployer, host: &Host, links: &Links, dry_run: bool) 
             Outcome::Lost(error)
         }
         Err(error) => Outcome::Failed(error),
+    }
+}
+
+fn step_text(progress: Progress) -> String {
+    match progress {
+        Progress::Observing => "looking".to_owned(),
+        Progress::Fetching => "fetching the release".to_owned(),
+        Progress::Uploading { bytes } => format!("sending {:.1} MiB", bytes as f64 / 1_048_576.0),
+        Progress::Testing => "testing".to_owned(),
+        Progress::Onboarding => "onboarding".to_owned(),
+        Progress::Settings => "merging settings".to_owned(),
     }
 }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::args::{FleetArgs, FormatArgs, OnArgs, load_fleet};
-use super::connect::{ConnectArgs, selected};
+use super::args::{OnArgs, load_fleet};
+use super::connect::selected;
 use super::deploy::{SourceArgs, as_failure};
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
 use super::perform::{self, Performance};
-use super::task_args::{ShowArgs, TaskArgs};
+use super::task_args::RunArgs;
 use crate::fleet::agent::{AgentPreset, Passing};
 use crate::fleet::attend::Attendant;
 use crate::fleet::choose::{self, Candidate};
@@ -67,21 +67,9 @@ pub struct Args {
     /// Which hosts.
     #[command(flatten)]
     pub on: OnArgs,
-    /// How tasks run.
+    /// Everything else.
     #[command(flatten)]
-    pub task: TaskArgs,
-    /// How output is shown.
-    #[command(flatten)]
-    pub show: ShowArgs,
-    /// How hosts are connected to.
-    #[command(flatten)]
-    pub connect: ConnectArgs,
-    /// Which fleet file.
-    #[command(flatten)]
-    pub fleet: FleetArgs,
-    /// How to print.
-    #[command(flatten)]
-    pub format: FormatArgs,
+    pub run: RunArgs,
 }
 
 /// Runs the verb.
@@ -89,24 +77,24 @@ pub struct Args {
 /// # Errors
 /// When nothing could be started; what fails on hosts is in the exit code.
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let fleet = load_fleet(&args.fleet, output)?;
+    let fleet = load_fleet(&args.run.fleet, output)?;
     check_no_host_among(&args.texts, &fleet)?;
     let hosts = selected(&fleet, &args.on.selection()?, output)?;
     let mut texts = args.texts.clone();
-    texts.extend(args.task.listed_tasks()?);
+    texts.extend(args.run.task.listed_tasks()?);
     let agent = args
         .agent
         .as_deref()
         .map(AgentPreset::read)
         .transpose()
         .map_err(|error| Failure::usage("--agent is no command").because(error))?;
-    let spread = if texts.len() == 1 && args.task.tasks.is_none() || args.task.each {
+    let spread = if texts.len() == 1 && args.run.task.tasks.is_none() || args.run.task.each {
         Spread::Each
     } else {
         Spread::Once
     };
     // A single task is passed on byte for byte, braces and all.
-    let fill_in = texts.len() > 1 || args.task.tasks.is_some() || args.task.each;
+    let fill_in = texts.len() > 1 || args.run.task.tasks.is_some() || args.run.task.each;
     let attendant = attendant(args, agent.as_ref(), &hosts).await?;
     if args.one && texts.len() > 1 {
         return Err(Failure::usage("--one is for a single task").into());
@@ -127,7 +115,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             Passing::Preferred
         },
     };
-    let prepared = prepare(work, spread, args.task.common(fill_in)?, &hosts)
+    let prepared = prepare(work, spread, args.run.task.common(fill_in)?, &hosts)
         .map_err(|error| Failure::usage("dispatch").because(error))?;
     perform::perform(
         Performance {
@@ -136,9 +124,9 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             meta,
             hosts,
             prepared,
-            task: &args.task,
-            show: &args.show,
-            connect: &args.connect,
+            task: &args.run.task,
+            show: &args.run.show,
+            connect: &args.run.connect,
             strip: args.strip,
             attendant,
             one_by_one: args.one,
@@ -168,7 +156,7 @@ async fn attendant(
     let origin = args.source.picoclaw(&cache_dir)?;
     let options = deploy::Options::new(deploy::Component::Picoclaw, origin, cache_dir);
     let deployer = deploy::Deployer::new(&options);
-    if !args.task.dry_run {
+    if !args.run.task.dry_run {
         deployer.prepare(hosts).await.map_err(as_failure)?;
     }
     Ok(Some(Arc::new(Attendant::new(deployer, args.ephemeral))))
@@ -176,10 +164,10 @@ async fn attendant(
 
 /// Returns the hosts in the order in which they are to be tried, and tells which is first and why.
 async fn candidates(hosts: &[Arc<Host>], args: &Args, output: &Output) -> Vec<Arc<Host>> {
-    if args.task.dry_run || hosts.len() == 1 {
+    if args.run.task.dry_run || hosts.len() == 1 {
         return hosts.to_vec();
     }
-    let links = args.connect.links(PROBE_TIMEOUT);
+    let links = args.run.connect.links(PROBE_TIMEOUT);
     let seen = status::probe_all(&links, hosts).await;
     let candidates: Vec<Candidate<'_>> = hosts
         .iter()

@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde_json::json;
 
-use super::args::{FleetArgs, FormatArgs, SelectArgs, load_fleet};
-use super::connect::{ConnectArgs, selected};
+use super::args::{SelectArgs, load_fleet};
+use super::connect::selected;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
 use super::perform::{self, Performance};
-use super::task_args::{ShowArgs, TaskArgs};
+use super::task_args::RunArgs;
 use crate::fleet::dispatch::{Spread, Work, prepare};
 
 /// Run a command on the fleet
@@ -35,21 +35,9 @@ pub struct Args {
     /// A line for the host's sh, instead of a command
     #[arg(long, value_name = "LINE", conflicts_with_all = ["command", "tasks"])]
     pub shell: Option<String>,
-    /// How commands run.
+    /// Everything else.
     #[command(flatten)]
-    pub task: TaskArgs,
-    /// How output is shown.
-    #[command(flatten)]
-    pub show: ShowArgs,
-    /// How hosts are connected to.
-    #[command(flatten)]
-    pub connect: ConnectArgs,
-    /// Which fleet file.
-    #[command(flatten)]
-    pub fleet: FleetArgs,
-    /// How to print.
-    #[command(flatten)]
-    pub format: FormatArgs,
+    pub run: RunArgs,
 }
 
 /// Runs the verb.
@@ -57,11 +45,11 @@ pub struct Args {
 /// # Errors
 /// When nothing could be started; what fails on hosts is in the exit code.
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let fleet = load_fleet(&args.fleet, output)?;
+    let fleet = load_fleet(&args.run.fleet, output)?;
     let hosts = selected(&fleet, &args.select.selection()?, output)?;
     let lines = match &args.shell {
         Some(line) => vec![line.clone()],
-        None => args.task.listed_tasks()?,
+        None => args.run.task.listed_tasks()?,
     };
     let commands: Vec<Vec<Vec<u8>>> = if lines.is_empty() {
         vec![
@@ -82,8 +70,8 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             })
             .collect()
     };
-    let listed = args.task.tasks.is_some();
-    let spread = if listed && !args.task.each {
+    let listed = args.run.task.tasks.is_some();
+    let spread = if listed && !args.run.task.each {
         Spread::Once
     } else {
         Spread::Each
@@ -100,7 +88,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         lines
     });
     let meta = json!({ "spread": spread == Spread::Once });
-    let common = args.task.common(listed)?;
+    let common = args.run.task.common(listed)?;
     let prepared = prepare(Work::Commands(commands), spread, common, &hosts)
         .map_err(|error| Failure::usage("exec").because(error))?;
     perform::perform(
@@ -110,9 +98,9 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             meta,
             hosts,
             prepared,
-            task: &args.task,
-            show: &args.show,
-            connect: &args.connect,
+            task: &args.run.task,
+            show: &args.run.show,
+            connect: &args.run.connect,
             strip: false,
             attendant: None,
             one_by_one: false,

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::args::{FleetArgs, FormatArgs};
+use super::connect::ConnectArgs;
 use super::error::Failure;
 use super::output::Output;
 use crate::fleet::dispatch::Common;
@@ -16,6 +18,26 @@ use crate::ssh::shell::is_variable_name;
 use crate::support::ids::hex;
 use crate::support::secret::Secret;
 use crate::support::span::{Limit, parse_limit};
+
+/// Everything that `dispatch` and `exec` take alike.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// How tasks run.
+    #[command(flatten)]
+    pub task: TaskArgs,
+    /// How output is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// How hosts are connected to.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// Which fleet file.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
 
 /// How tasks run.
 #[derive(Debug, Clone, Args)]

@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::fleet::file::Host;
 use crate::ssh::{Connection, Error, Settings, Target, connect};
+use crate::support::limits::raise_open_files;
+use crate::support::tasks;
 
 /// How long a host may be silent before it gives its place to another.
 const STEP_ASIDE: Duration = Duration::from_millis(400);
 
-/// What a host at work has open: its connection and two files of output.
-const FILES_PER_HOST: u64 = 3;
-/// What the process has open besides.
-const OWN_FILES: u64 = 32;
+/// Open files we ask for, and those we need for other things than connections.
+const OPEN_FILES: u64 = 16_384;
+const OWN_FILES: u64 = 64;
 
 type Place = Mutex<Option<OwnedSemaphorePermit>>;
 
@@ -38,6 +38,8 @@ pub struct Unsupported {
 pub struct Links {
     settings: Settings,
     places: Arc<Semaphore>,
+    /// Bounds all connections, also those of silent hosts that hold no place, by the open files allowed.
+    sockets: Arc<Semaphore>,
 }
 
 /// A connection and the place it takes among those that work at the same time.
@@ -46,17 +48,27 @@ pub struct Link {
     /// The connection.
     pub connection: Connection,
     _place: Option<OwnedSemaphorePermit>,
+    _socket: Option<OwnedSemaphorePermit>,
 }
 
 impl Links {
-    /// Returns links of which at most `fanout` are in use at once, or fewer where this process may
-    /// not have that many files open.
+    /// Returns links of which at most `fanout` are in use at once, or fewer if the system does not
+    /// allow that many open files; see [`Links::fanout`].
     pub fn new(settings: Settings, fanout: usize) -> Self {
-        let fanout = within_file_limit(fanout.max(1));
+        let allowed = raise_open_files(OPEN_FILES).saturating_sub(OWN_FILES);
+        let sockets = usize::try_from(allowed)
+            .unwrap_or(usize::MAX)
+            .clamp(1, Semaphore::MAX_PERMITS);
         Self {
             settings,
-            places: Arc::new(Semaphore::new(fanout)),
+            places: Arc::new(Semaphore::new(fanout.clamp(1, sockets))),
+            sockets: Arc::new(Semaphore::new(sockets)),
         }
+    }
+
+    /// Returns how many hosts are worked on at once at most. Only true before the first is.
+    pub fn fanout(&self) -> usize {
+        self.places.available_permits()
     }
 
     /// Connects to `host` and takes a place.
@@ -65,10 +77,16 @@ impl Links {
     /// The last try's; see [`connect::connect`].
     pub async fn open(&self, host: &Host) -> Result<Link, Error> {
         let target = target_of(host);
+        // Never closed, so this is always a permit.
+        let _socket = Arc::clone(&self.sockets).acquire_owned().await.ok();
         let place = Mutex::new(self.take_place().await);
         let connection = self.connect_aside(&target, &place).await?;
         let _place = place.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Link { connection, _place })
+        Ok(Link {
+            connection,
+            _place,
+            _socket,
+        })
     }
 
     /// Connects while `place` is given away and taken again as the server is silent or speaks.
@@ -120,43 +138,8 @@ impl Links {
             let job = work(position, Arc::clone(host), self.clone());
             set.spawn(async move { (position, job.await) });
         }
-        while let Some(joined) = set.join_next().await {
-            match joined {
-                Ok((position, result)) => done(position, result),
-                // Only a panic ends a task without a result; let it be seen.
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => {}
-            }
-        }
+        tasks::finish(&mut set, |(position, result)| done(position, result)).await;
     }
-}
-
-/// Allows this process as many open files as it may have; returns how many hosts that is enough for.
-fn within_file_limit(fanout: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let raised = Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        };
-        // Some systems name a maximum that they do not grant; then the current limit stays.
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::debug!(%error, "cannot raise the limit of open files");
-        }
-    }
-    let Some(files) = getrlimit(Resource::Nofile).current else {
-        return fanout;
-    };
-    let most = files.saturating_sub(OWN_FILES) / FILES_PER_HOST;
-    let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
-    if most < fanout {
-        tracing::warn!(
-            files,
-            fanout = most,
-            "fewer hosts at once: the limit of open files is low"
-        );
-    }
-    fanout.min(most)
 }
 
 /// Checks that every host can be reached the way the fleet file asks.

@@ -22,6 +22,7 @@ use crate::ssh::upload::Upload;
 use crate::support::chain::chain;
 use crate::support::ids::random_hex;
 use crate::support::shutdown::{Shutdown, Urgency};
+use crate::support::tasks;
 
 /// How long the queue believes a push worker that says nothing.
 const LEASE: Duration = Duration::from_secs(60);
@@ -119,13 +120,7 @@ async fn run_slots(
         };
         slots.spawn(slot.work());
     }
-    while let Some(joined) = slots.join_next().await {
-        if let Err(error) = joined
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
-        }
-    }
+    tasks::finish(&mut slots, |()| {}).await;
     died.load(Ordering::Relaxed)
 }
 

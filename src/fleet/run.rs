@@ -28,6 +28,7 @@ use crate::queue::{
 };
 use crate::support::clock::Clock;
 use crate::support::shutdown::{Shutdown, Urgency};
+use crate::support::tasks;
 
 /// Events that may wait for the one who shows them.
 const EVENT_BACKLOG: usize = 256;
@@ -218,13 +219,7 @@ pub async fn carry_out(
         }
     }
     loop {
-        while let Some(joined) = workers.join_next().await {
-            if let Err(error) = joined
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
-            }
-        }
+        tasks::finish(&mut workers, |()| {}).await;
         // A task may come back after the hosts that could run it have left. Each round loses a host.
         if !run.gave_back.swap(false, Ordering::Relaxed) || run.is_done() {
             break;

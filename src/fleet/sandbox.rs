@@ -6,10 +6,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::ssh::server::{Account, Identity, KeyError, KeyPair, Server, end_with_variable};
+use crate::support::limits::raise_open_files;
 use crate::support::paths;
 
 /// The variable the fleet file names as the source of the agents' API key, so that no real key is taken.
@@ -395,22 +395,12 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     Ok(paths::write_private(path, text.as_bytes())?)
 }
 
-/// Allows as many open files as the hosts need, if the system does.
+/// Allows as many open files as the hosts need. What is missing shows as a refused connection.
 fn raise_file_limit(hosts: usize) {
-    let limit = getrlimit(Resource::Nofile);
     let hosts = u64::try_from(hosts).unwrap_or(u64::MAX);
-    let wanted = FILES_PER_HOST
-        .saturating_mul(hosts)
-        .saturating_add(OWN_FILES);
-    let wanted = limit.maximum.map_or(wanted, |most| most.min(wanted));
-    if limit.current.is_some_and(|current| current < wanted) {
-        let raised = Rlimit {
-            current: Some(wanted),
-            maximum: limit.maximum,
-        };
-        // What is missing shows as a refused connection or a failed listen.
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "cannot raise the limit of open files");
-        }
-    }
+    raise_open_files(
+        FILES_PER_HOST
+            .saturating_mul(hosts)
+            .saturating_add(OWN_FILES),
+    );
 }

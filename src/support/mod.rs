@@ -3,9 +3,11 @@
 pub mod chain;
 pub mod clock;
 pub mod ids;
+pub mod limits;
 pub mod mask;
 pub mod paths;
 pub mod secret;
 pub mod shutdown;
 pub mod span;
+pub mod tasks;
 pub mod telemetry;

@@ -6,6 +6,7 @@ use crate::fleet::agent::{config, env_file, picoclaw, security};
 use crate::fleet::file::{HostName, KeyError};
 use crate::fleet::{release, target};
 use crate::ssh;
+use crate::support::chain::chain;
 
 /// A deploy that cannot begin. Nothing was contacted but, perhaps, the release server.
 #[derive(Debug, thiserror::Error)]
@@ -189,18 +190,6 @@ fn self_test_hint(component: Component, why: &str, after: &Undone) -> String {
             component.version_argument()
         ),
     }
-}
-
-/// Returns the text of an error with its causes, on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// A file of ours that is unusable, as an error.

@@ -73,6 +73,13 @@ impl Maker {
         self.held.get(index).cloned().unwrap_or(nobodys)
     }
 
+    fn target(&self, choice: u8) -> Cancel {
+        match self.groups.last() {
+            Some(group) if choice.is_multiple_of(2) => Cancel::Group(*group),
+            Some(_) | None => Cancel::Jobs(self.jobs.last().copied().into_iter().collect()),
+        }
+    }
+
     fn next(&mut self, kind: u8, choice: u8) -> Envelope {
         let now = self.now();
         let lease = self.lease(choice);
@@ -103,10 +110,7 @@ impl Maker {
             },
             6 => Command::Cancel {
                 now,
-                target: match self.groups.last() {
-                    Some(group) if choice.is_multiple_of(2) => Cancel::Group(*group),
-                    Some(_) | None => Cancel::Jobs(self.jobs.last().copied().into_iter().collect()),
-                },
+                target: self.target(choice),
                 reason: None,
                 limit: 10,
             },
@@ -176,7 +180,13 @@ fn report(choice: u8) -> Report {
 }
 
 fn open(dir: &Path) -> Store {
-    Store::open(&dir.join("queue.db"), false).unwrap()
+    let store = Store::open(&dir.join("queue.db"), false).unwrap();
+    // Nobody pulls a plug here, and waiting for the disk is most of what these tests would do.
+    store
+        .connection
+        .execute_batch("PRAGMA synchronous = OFF")
+        .unwrap();
+    store
 }
 
 fn run(store: &Store, commands: &[Envelope]) -> Vec<Result<Applied, Error>> {
