@@ -281,9 +281,9 @@ fn a_busy_server_does_not_hold_up_the_others() {
 #[test]
 fn a_low_limit_of_open_files_is_raised_or_lowers_the_fan_out() {
     let Some(bed) = Bed::many(40) else { return };
-    for (limit, lowered) in [("ulimit -Sn 40", false), ("ulimit -n 50", true)] {
+    for (limit, lowered) in [("ulimit -Sn 40", false), ("ulimit -n 80", true)] {
         let mut shell = bed.world.clean("sh");
-        let line = format!("{limit}; exec \"$0\" fleet exec -f 40 --shell 'sleep 0.3'");
+        let line = format!("{limit}; exec \"$0\" fleet exec -f 40 --shell 'sleep 0.1'");
         shell.args(["-c", &line, env!("CARGO_BIN_EXE_skyclaw")]);
         let done = common::Running::start(shell, None)
             .wait(SOON)

@@ -315,3 +315,33 @@ fn after_a_killed_controller_the_record_says_lost() {
         "{runs}"
     );
 }
+
+#[test]
+fn what_holds_the_pipe_is_ended_also_when_every_slot_is_taken() {
+    let Some(bed) = Bed::one() else { return };
+    bed.world
+        .fleet(&[bed.server.fleet_host("web1").with("slots", 12)]);
+    let lines = "sleep 300 & echo first\n".repeat(12);
+    let done = bed
+        .world
+        .skyclaw_with_stdin(
+            &["fleet", "exec", "--tasks", "-", "--json"],
+            lines.as_bytes(),
+        )
+        .expect_code(0)
+        .json();
+    assert_eq!(done["summary"]["ok"], 12, "{done}");
+    bed.assert_no_task_within(GONE);
+}
+
+#[test]
+fn an_agent_that_hangs_over_its_help_runs_into_the_limit() {
+    let Some(bed) = Bed::one() else { return };
+    bed.install(
+        ".local/bin/picoclaw",
+        "#!/bin/sh\ntrap '' TERM\nsleep 300\n",
+    );
+    let args = ["fleet", "dispatch", "t", "--timeout", "2s", "--grace", "1s"];
+    bed.run(&args).expect_code(124);
+    common::procs::assert_no_process_within(GONE, &bed.server.marker());
+}

@@ -420,3 +420,20 @@ fn a_terminal_sees_colours_but_no_other_control_sequences() {
     );
     assert!(typed("--raw").contains("\x1b]0;title\x07"));
 }
+
+#[test]
+fn a_directory_that_cannot_be_written_does_not_hide_the_results() {
+    let Some(bed) = Bed::one() else { return };
+    let dir = bed.world.dir().join("out");
+    std::fs::create_dir_all(dir.join("web1.out")).unwrap();
+    let path = dir.display().to_string();
+    let flags = ["--json", "--output-dir", &path];
+    let done = bed.shell(&flags, "echo hi").expect_code(1);
+    assert_eq!(done.json()["results"][0]["stdout"], "hi\n", "{done}");
+    assert!(done.err().contains("web1.out"), "{done}");
+    std::fs::write(bed.world.dir().join("file"), "").unwrap();
+    let under_file = bed.world.dir().join("file/out").display().to_string();
+    bed.shell(&["--output-dir", &under_file], "touch ran")
+        .expect_code(2);
+    assert!(!bed.server.home().join("ran").exists());
+}

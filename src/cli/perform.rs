@@ -184,11 +184,14 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
     if show.gather {
         summary::gather(&outcome, show.similar, &context, output);
     }
-    if let Some(dir) = &show.output_dir {
-        summary::write_files(dir, &outcome, &context)?;
-    }
+    let written = match &show.output_dir {
+        Some(dir) => summary::write_files(dir, &outcome, &context),
+        None => Ok(()),
+    };
+    // Files that cannot be written must not hide what came of the tasks.
     summary::print(&outcome, &context, several, output)?;
     carried?;
+    written?;
     runs::prune(&queue).await;
     Ok(exit)
 }

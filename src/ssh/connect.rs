@@ -41,6 +41,9 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_MISSES: usize = 3;
 /// Channels open at once on one connection, under the `MaxSessions 10` of a stock sshd.
 const MOST_CHANNELS: usize = 8;
+/// One more for short questions: whether a task has left something behind is asked while tasks hold
+/// all the others.
+const SPARE_CHANNELS: usize = 1;
 /// Unread packets a channel may hold before its connection stops reading: 16 of at most 32 KiB.
 const CHANNEL_BACKLOG: usize = 16;
 
@@ -193,6 +196,7 @@ impl Dialed {
         Ok(Connection {
             handle,
             channels: Semaphore::new(MOST_CHANNELS),
+            spare: Semaphore::new(SPARE_CHANNELS),
             fate,
         })
     }
@@ -413,6 +417,7 @@ fn host_key_order(listed: &[String]) -> Cow<'static, [Algorithm]> {
 pub struct Connection {
     handle: Handle<Guard>,
     channels: Semaphore,
+    spare: Semaphore,
     pub(super) fate: Arc<Fate>,
 }
 
@@ -438,11 +443,23 @@ impl Connection {
             .await;
     }
 
-    pub(super) async fn open_channel(&self) -> Result<(Channel<Msg>, SemaphorePermit<'_>), Error> {
+    /// Waits for the right to open a channel.
+    pub(super) async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
         // The semaphore is never closed.
-        let permit = self.channels.acquire().await.map_err(|_| self.lost())?;
+        self.channels.acquire().await.map_err(|_| self.lost())
+    }
+
+    /// Waits for the right to open a channel for a moment.
+    pub(super) async fn short_place(&self) -> Result<SemaphorePermit<'_>, Error> {
+        match self.channels.try_acquire() {
+            Ok(place) => Ok(place),
+            Err(_) => self.spare.acquire().await.map_err(|_| self.lost()),
+        }
+    }
+
+    pub(super) async fn open_channel(&self) -> Result<Channel<Msg>, Error> {
         match self.handle.channel_open_session().await {
-            Ok(channel) => Ok((channel, permit)),
+            Ok(channel) => Ok(channel),
             Err(russh::Error::ChannelOpenFailure(why)) => Err(Error::ChannelRefused {
                 act: "open a channel",
                 why: format!("{why:?}"),

@@ -89,7 +89,16 @@ impl Connection {
     /// # Errors
     /// [`Error::ChannelRefused`] or [`Error::Lost`].
     pub async fn exec(&self, command_line: &str) -> Result<Exec<'_>, Error> {
-        let (channel, place) = self.open_channel().await?;
+        let place = self.place().await?;
+        self.exec_in(place, command_line).await
+    }
+
+    async fn exec_in<'c>(
+        &'c self,
+        place: SemaphorePermit<'c>,
+        command_line: &str,
+    ) -> Result<Exec<'c>, Error> {
+        let channel = self.open_channel().await?;
         channel
             .exec(true, command_line)
             .await
@@ -119,7 +128,8 @@ impl Connection {
         stdin: Vec<u8>,
         limit: usize,
     ) -> Result<Collected, Error> {
-        let mut exec = self.exec(command_line).await?;
+        let place = self.short_place().await?;
+        let mut exec = self.exec_in(place, command_line).await?;
         exec.stdin.write(stdin.into()).await?;
         exec.stdin.eof().await?;
         let (mut stdout, mut stderr, mut exit) = (Vec::new(), Vec::new(), None);
