@@ -22,6 +22,7 @@ use crate::ssh::auth;
 use crate::ssh::config::{Settings, Target};
 use crate::ssh::error::{Error, Phase};
 use crate::ssh::known_hosts::{self, KnownHosts};
+use crate::ssh::socket::Socket;
 use crate::ssh::throttle::Permit;
 use crate::support::clock::{Clock, SystemClock};
 use crate::support::ids;
@@ -66,8 +67,6 @@ pub async fn dial(target: &Target, settings: &Settings) -> Result<Dialed, Error>
     };
     let addresses = limited.run(Phase::Resolve, resolve(target)).await?;
     let stream = limited.run(Phase::Tcp, open_tcp(&addresses)).await?;
-    // Without this the small packets of a handshake wait for each other's acknowledgement.
-    let _ = stream.set_nodelay(true);
     limited.run(Phase::Banner, wait_for_banner(&stream)).await?;
     Ok(Dialed { stream, deadline })
 }
@@ -184,7 +183,7 @@ impl Dialed {
             fate: Arc::clone(&fate),
         };
         let config = Arc::new(config_for(target, settings));
-        let exchange = russh::client::connect_stream(config, self.stream, guard);
+        let exchange = russh::client::connect_stream(config, Socket::open(self.stream), guard);
         let mut handle = limited.run(Phase::KeyExchange, exchange).await?;
         limited
             .run(
@@ -354,7 +353,6 @@ fn config_for(target: &Target, settings: &Settings) -> Config {
     Config {
         keepalive_interval: Some(KEEPALIVE),
         keepalive_max: KEEPALIVE_MISSES,
-        nodelay: true,
         channel_buffer_size: CHANNEL_BACKLOG,
         preferred: Preferred {
             key: host_key_order(&listed),

@@ -14,6 +14,7 @@ pub mod framing;
 pub mod known_hosts;
 pub mod server;
 pub mod shell;
+mod socket;
 pub mod throttle;
 pub mod upload;
 
