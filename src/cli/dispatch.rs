@@ -61,15 +61,15 @@ pub struct Args {
     /// Install PicoClaw first on hosts that have no agent, and put them back to how they were afterwards
     #[arg(long)]
     pub ephemeral: bool,
-    /// What to install with --deploy-missing or --ephemeral.
-    #[command(flatten)]
-    pub source: SourceArgs,
     /// Which hosts.
     #[command(flatten)]
     pub on: OnArgs,
     /// Everything else.
     #[command(flatten)]
     pub run: RunArgs,
+    /// What to install with --deploy-missing or --ephemeral.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Runs the verb.

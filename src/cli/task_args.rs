@@ -22,6 +22,13 @@ use crate::support::span::{Limit, parse_limit};
 /// Everything that `dispatch` and `exec` take alike.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
+    // Those without a heading come first: a heading goes on until the next one.
+    /// Which fleet file.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub format: FormatArgs,
     /// How tasks run.
     #[command(flatten)]
     pub task: TaskArgs,
@@ -31,12 +38,6 @@ pub struct RunArgs {
     /// How hosts are connected to.
     #[command(flatten)]
     pub connect: ConnectArgs,
-    /// Which fleet file.
-    #[command(flatten)]
-    pub fleet: FleetArgs,
-    /// How to print.
-    #[command(flatten)]
-    pub format: FormatArgs,
 }
 
 /// How tasks run.

@@ -19,9 +19,12 @@ use crate::support::tasks;
 /// How long a host may be silent before it gives its place to another.
 const STEP_ASIDE: Duration = Duration::from_millis(400);
 
-/// Open files we ask for, and those we need for other things than connections.
-const OPEN_FILES: u64 = 16_384;
-const OWN_FILES: u64 = 64;
+/// Open files we ask for.
+const OPEN_FILES: u64 = 65_536;
+/// What a host at work has open: its connection and two files of output.
+const FILES_PER_HOST: u64 = 3;
+/// What the process has open besides.
+const OWN_FILES: u64 = 32;
 
 type Place = Mutex<Option<OwnedSemaphorePermit>>;
 
@@ -56,7 +59,7 @@ impl Links {
     /// allow that many open files; see [`Links::fanout`].
     pub fn new(settings: Settings, fanout: usize) -> Self {
         let allowed = raise_open_files(OPEN_FILES).saturating_sub(OWN_FILES);
-        let sockets = usize::try_from(allowed)
+        let sockets = usize::try_from(allowed / FILES_PER_HOST)
             .unwrap_or(usize::MAX)
             .clamp(1, Semaphore::MAX_PERMITS);
         Self {
