@@ -353,3 +353,20 @@ fn the_deadline_does_not_wait_for_hosts_that_do_not_answer() {
     let done = world.skyclaw(&args).expect_code(124).json();
     assert_eq!(result(&done, "mute")["status"], "skipped", "{done}");
 }
+
+#[test]
+fn a_server_with_few_sessions_still_gets_every_task_done() {
+    let Some(bed) = Bed::on(&[], |sshd| sshd.extra("MaxSessions 2")) else {
+        return;
+    };
+    bed.world
+        .fleet(&[bed.server.fleet_host("web1").with("slots", 4)]);
+    let lines = "sleep 0.1; echo done\n".repeat(12);
+    let args = ["fleet", "exec", "--tasks", "-", "--json"];
+    let done = bed
+        .world
+        .skyclaw_with_stdin(&args, lines.as_bytes())
+        .expect_code(0)
+        .json();
+    assert_eq!(done["summary"]["ok"], 12, "{done}");
+}

@@ -353,9 +353,9 @@ fn ctrl_c_twice_leaves_even_when_nobody_reads() {
     let child = piped(
         &bed,
         &["--timeout", "1h", "--grace", "1h"],
-        "trap 'touch asked' TERM; while :; do head -c 1000000 /dev/zero; done",
+        "trap 'touch asked' TERM; touch begun; while :; do head -c 1000000 /dev/zero; done",
     );
-    common::eventually(SOON, || !bed.tasks().is_empty());
+    common::eventually(SOON, || bed.server.home().join("begun").exists());
     let pid = rustix::process::Pid::from_child(&child);
     let interrupt = || rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     interrupt();

@@ -45,6 +45,10 @@ const MOST_CHANNELS: usize = 8;
 /// One more for short questions: whether a task has left something behind is asked while tasks hold
 /// all the others.
 const SPARE_CHANNELS: usize = 1;
+/// A channel that the server refuses is asked for again this long: it counts a session until all that
+/// it left behind is gone, which may be after we have closed it.
+const CHANNEL_PATIENCE: Duration = Duration::from_secs(5);
+const CHANNEL_PAUSE: Duration = Duration::from_millis(20);
 /// Unread packets a channel may hold before its connection stops reading: 16 of at most 32 KiB.
 const CHANNEL_BACKLOG: usize = 16;
 
@@ -456,13 +460,23 @@ impl Connection {
     }
 
     pub(super) async fn open_channel(&self) -> Result<Channel<Msg>, Error> {
-        match self.handle.channel_open_session().await {
-            Ok(channel) => Ok(channel),
-            Err(russh::Error::ChannelOpenFailure(why)) => Err(Error::ChannelRefused {
-                act: "open a channel",
-                why: format!("{why:?}"),
-            }),
-            Err(_) => Err(self.lost()),
+        let patient_until = Instant::now() + CHANNEL_PATIENCE;
+        let mut pause = CHANNEL_PAUSE;
+        loop {
+            let why = match self.handle.channel_open_session().await {
+                Ok(channel) => return Ok(channel),
+                Err(russh::Error::ChannelOpenFailure(why)) => why,
+                Err(_) => return Err(self.lost()),
+            };
+            // Nothing has started, so asking again does no harm.
+            if Instant::now() + pause > patient_until {
+                return Err(Error::ChannelRefused {
+                    act: "open a channel",
+                    why: format!("{why:?}"),
+                });
+            }
+            sleep(pause).await;
+            pause *= 2;
         }
     }
 
