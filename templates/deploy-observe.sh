@@ -2,14 +2,13 @@
 #
 # stdin: the marker, one line of code that makes the programs to look at the arguments. Answers the framed
 # word `observed`, then one fact a line; a file of ours is a line with its length, then the file itself.
-n=${IFS#??};
-IFS= read -r m && IFS= read -r c || exit 1;
+IFS= read -r c || exit 1;
 eval "$c";
 if command -v sha256sum >/dev/null; then h() { sha256sum; };
 elif command -v shasum >/dev/null; then h() { shasum -a 256; };
 elif command -v openssl >/dev/null; then h() { openssl dgst -sha256 -r; };
 else h() { echo unknown; }; fi;
-echo "$m observed";
+echo "$_m observed";
 echo "uname $(uname -sm)";
 for p in "$@"; do
 if [ -f "$p" ]; then x=$(h <"$p"); echo "program ${x%% *}";

@@ -3,12 +3,10 @@
 # stdin: the marker, then one line of code that sets k (seconds that a program may take to tell its version)
 # and defines last, which sets l to the process started last: its name in shell must not stand in a template.
 # Answers the marker with the time, lines of key=value, what the programs said, and the marker with `end`.
-n=${IFS#??};
-while IFS= read -r m; do case $m in skyclaw-*) break;; esac; done;
 IFS= read -r c || exit 1;
 k=4;
 eval "$c";
-echo "$m probe $(date +%s%N)";
+echo "$_m probe $(date +%s%N)";
 exec 2>/dev/null;
 b=$HOME/.local/bin;
 echo "uname=$(uname -sm)";
@@ -40,10 +38,10 @@ if [ -f "$HOME/.config/systemd/user/skyclaw-host.service" ]; then
 echo "unit=$(r systemctl --user is-active skyclaw-host.service | head -c 64)";
 fi;
 s() {
-if [ -f "$b/$1" ] && [ -x "$b/$1" ]; then echo "$1=there"; echo "$m $1"; r "$b/$@" | head -c 4096; echo; echo "$m";
+if [ -f "$b/$1" ] && [ -x "$b/$1" ]; then echo "$1=there"; echo "$_m $1"; r "$b/$@" | head -c 4096; echo; echo "$_m";
 elif [ -e "$b/$1" ]; then echo "$1=unusable";
 else echo "$1=missing"; fi;
 };
 s skyclaw --version;
 s picoclaw version;
-echo "$m end"
+echo "$_m end"

@@ -4,14 +4,12 @@
 # file too), s (1: the host daemon), k (1: keep the agent's program), z (1: purge).
 # Answers the marker, lines of `WORD PATH`, and the marker with `end`. Words: gone (removed, or with d=1
 # there), cut (our lines taken out), link (a symlink that is not followed), fail, tasks (a number).
-n=${IFS#??};
-while IFS= read -r m; do case $m in skyclaw-*) break;; esac; done;
 IFS= read -r c || exit 1;
 d=; a=; y=; s=; k=; z=;
 eval "$c";
-echo "$m teardown";
+echo "$_m teardown";
 h=$HOME;
-case $h in /?*) ;; *) echo "fail ~"; echo "$m end"; exit 1;; esac;
+case $h in /?*) ;; *) echo "fail ~"; echo "$_m end"; exit 1;; esac;
 # A path below the home, if it is there; a symlink is removed itself and never followed.
 g() {
 [ -e "$h/$1" ] || [ -L "$h/$1" ] || return 0;
@@ -79,4 +77,4 @@ f .local/state/skyclaw/last-task;
 g .local/state/skyclaw/host;
 f .config/skyclaw/host.env;
 fi;
-echo "$m end"
+echo "$_m end"

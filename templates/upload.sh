@@ -2,10 +2,9 @@
 #
 # stdin: the marker, one line of code that sets p (path), o (mode), b (bytes), h (SHA-256), then the file.
 # Answers one framed line: `ok`, or a word and the reason. A cut transfer leaves the old file untouched.
-n=${IFS#??};
-IFS= read -r m && IFS= read -r c || exit 1;
+IFS= read -r c || exit 1;
 eval "$c";
-say() { echo "$m $*"; };
+say() { echo "$_m $*"; };
 d=${p%/*};
 umask 077;
 mkdir -p "$d" || { say mkdir "$d"; exit 1; };
@@ -28,4 +27,5 @@ chmod "$o" "$t" || { say chmod "$o"; exit 1; };
 sync "$t" 2>/dev/null || sync;
 if [ -n "$k" ] && [ -f "$p" ]; then ln -f "$p" "$k" || cp -p "$p" "$k" || { say keep "$k"; exit 1; }; fi;
 mv -f "$t" "$p" || { say rename "$p"; exit 1; };
-say ok;
+case $p in /*) ;; *) p=$PWD/$p;; esac;
+say ok "$p";

@@ -51,7 +51,7 @@ pub fn exit(outcome: &Outcome) -> Exit {
     let of_report = |report: &TaskReport| match report.status {
         Status::Ok => Exit::Success,
         Status::Failed => match report.exit.and_then(|code| u8::try_from(code).ok()) {
-            Some(code) if alone => Exit::Remote(code),
+            Some(code) if alone && code != 0 => Exit::Remote(code),
             Some(_) | None => Exit::Failed,
         },
         Status::Timeout => Exit::TimedOut,

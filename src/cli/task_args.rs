@@ -188,6 +188,14 @@ impl TaskArgs {
         };
         let unreadable =
             |error| Failure::usage(format!("read {} for --stdin", path.display())).because(error);
+        // It is read once for its digest and once for every host, so it must be a file that stays.
+        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(
+                Failure::usage(format!("--stdin {}: not a regular file", path.display()))
+                    .hint("write it to a file first")
+                    .into(),
+            );
+        }
         let mut file = std::fs::File::open(path).map_err(unreadable)?;
         let mut digest = Sha256::new();
         let mut size = 0;

@@ -46,7 +46,7 @@ pub async fn ask(
         }
     };
     let stderr = String::from_utf8_lossy(&collected.stderr).into_owned();
-    let mut unframer = Unframer::new(marker.as_str());
+    let mut unframer = Unframer::new(&marker);
     match unframer.push(Bytes::from(collected.stdout)) {
         Step::Opened { words, rest } => Ok(Answer {
             words,

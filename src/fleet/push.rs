@@ -295,14 +295,13 @@ impl Slot {
 async fn send_input(link: &Link, file: &InputFile) -> Result<String, crate::ssh::Error> {
     let path = format!("~/.cache/skyclaw/stdin-{}", random_hex::<8>());
     let upload = Upload {
-        path: path.clone(),
+        path,
         mode: 0o600,
         size: file.size,
         sha256: file.sha256.clone(),
         keep_old_as: None,
     };
-    link.connection.upload_file(&upload, &file.path).await?;
-    Ok(path)
+    link.connection.upload_file(&upload, &file.path).await
 }
 
 /// Ends everything that only this host could have run, and says that the host is out.

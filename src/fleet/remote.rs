@@ -100,8 +100,10 @@ pub enum Error {
         /// Its length.
         length: usize,
     },
-    /// Not a name a shell can set.
-    #[error("`{0}` is not a variable name")]
+    /// Not a name a shell can set, or one the supervisor uses itself.
+    #[error(
+        "`{0}` is not a variable name, or begins with `_` and has two letters, which is reserved"
+    )]
     BadName(String),
     /// Not a name a user can have.
     #[error("`{0}` is not a user name")]
@@ -162,7 +164,7 @@ impl Command {
             }
         }
         for (name, value) in &self.env {
-            if !shell::is_variable_name(name) {
+            if !shell::is_variable_name(name) || shell::is_reserved_name(name) {
                 return Err(Error::BadName(name.clone()));
             }
             if value.expose().as_bytes().contains(&0) {
@@ -205,17 +207,18 @@ impl Command {
         }
         match &self.input {
             Input::Nothing => {}
-            Input::Text(text) => code = code.raw("i=").word(text).raw(";"),
-            Input::File(path) => code = path_word(code.raw("j="), path).raw(";"),
+            Input::Text(text) => code = code.raw("_i=").word(text).raw(";"),
+            // Opened before anything else, by the settings.
+            Input::File(_) => {}
         }
         // The login directory is not always $HOME, which is where a person expects to be.
         let directory = self.directory.as_deref().unwrap_or("~/");
         code = path_word(code.raw("cd -- "), directory);
-        code = path_word(code.raw(" 2>/dev/null || { echo \"$m nodir \""), directory);
+        code = path_word(code.raw(" 2>/dev/null || { echo \"$_m nodir \""), directory);
         code = words(code.raw("; exit 1; }; set --"), &self.words);
         if self.must_be_installed {
-            code =
-                code.raw("; command -v \"$1\" >/dev/null || { echo \"$m missing $1\"; exit 127; }");
+            code = code
+                .raw("; command -v \"$1\" >/dev/null || { echo \"$_m missing $1\"; exit 127; }");
         }
         if let Some((flag, more)) = &self.if_offered {
             code = code
@@ -229,11 +232,15 @@ impl Command {
     /// Returns the settings line of the supervisor.
     pub fn settings(&self, grace: std::time::Duration) -> Code {
         let leftovers = u64::from(self.end_leftovers);
-        Code::new()
-            .raw("g=")
+        let code = Code::new()
+            .raw("_g=")
             .number(grace.as_secs())
-            .raw("; l=")
-            .number(leftovers)
+            .raw("; _l=")
+            .number(leftovers);
+        match &self.input {
+            Input::File(path) => path_word(code.raw("; _j="), path),
+            Input::Nothing | Input::Text(_) => code,
+        }
     }
 }
 

@@ -288,6 +288,10 @@ impl Verdict {
                 None => Self::because(Status::Lost, "it ended without an exit status"),
             },
         };
+        if finished.not_started.is_some() {
+            // The shell's own exit code says nothing about the task.
+            return base;
+        }
         Self {
             exit,
             signal,

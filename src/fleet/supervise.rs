@@ -22,12 +22,11 @@ use crate::support::shutdown::{Shutdown, Urgency};
 
 static SUPERVISOR: LazyLock<String> =
     LazyLock::new(|| command_line(include_str!("../../templates/supervisor.sh")));
-/// Sends a signal to a process group by number, or asks whether it still has members.
-static SIGNAL: LazyLock<String> = LazyLock::new(|| {
-    command_line(
-        "IFS= read -r m && IFS= read -r c || exit 1;\neval \"$c\" 2>/dev/null && echo \"$m yes\" || echo \"$m no\"",
-    )
-});
+static SIGNAL: LazyLock<String> =
+    LazyLock::new(|| command_line(include_str!("../../templates/signal.sh")));
+
+/// A login shell that has not run our script by then never will.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// After the command is gone its pipes may be idle this long before we ask who holds them.
 const IDLE: Duration = Duration::from_millis(100);
@@ -144,12 +143,14 @@ pub async fn run(
         events,
         stdin,
         sink,
-        stdout: Unframer::new(marker.as_str()),
-        stderr: Unframer::new(marker.as_str()),
+        stdout: Unframer::new(&marker),
+        stderr: Unframer::new(&marker),
         backlog: VecDeque::new(),
         backlog_bytes: 0,
         grace: limits.grace,
         end_at: [by_timeout, limits.deadline].into_iter().flatten().min(),
+        start_by: Some(now + START_LIMIT),
+        word: marker.reply(),
         kill_at: None,
         give_up_at: None,
         group: None,
@@ -173,6 +174,9 @@ struct Task<'c, 's> {
     backlog_bytes: usize,
     grace: Duration,
     end_at: Option<Instant>,
+    start_by: Option<Instant>,
+    /// What the task's processes carry in their environment.
+    word: String,
     kill_at: Option<Instant>,
     give_up_at: Option<Instant>,
     group: Option<u64>,
@@ -202,6 +206,14 @@ impl Task<'_, '_> {
                     self.end(Ended::Stopped).await;
                 }
                 () = at(self.end_at), if self.kill_at.is_none() => self.end(Ended::TimedOut).await,
+                () = at(self.start_by) => {
+                    let said = match self.stdout.noise() {
+                        said if said.is_empty() => "nothing".to_owned(),
+                        said => said,
+                    };
+                    self.result.not_started = Some(NotStarted::Shell(said));
+                    return self.stdin.close().await;
+                }
                 () = at(self.kill_at), if self.give_up_at.is_none() => self.kill().await,
                 () = at(self.give_up_at), if may_read => {
                     self.stdin.close().await;
@@ -256,11 +268,16 @@ impl Task<'_, '_> {
     }
 
     fn opened(&mut self, words: &str) {
+        self.start_by = None;
         let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
         match word {
             "run" => {
                 self.group = rest.trim().parse().ok();
                 self.started_at = Instant::now();
+            }
+            "noinput" => {
+                let why = format!("cannot open its input {rest}");
+                self.result.not_started = Some(NotStarted::Shell(why));
             }
             "missing" => self.result.not_started = Some(NotStarted::Missing(rest.to_owned())),
             "nodir" => {
@@ -308,7 +325,7 @@ impl Task<'_, '_> {
         let _ = self.stdin.write(Bytes::from_static(b"KILL\n")).await;
         if self.exited_at.is_some() {
             // With the command gone sshd has closed its stdin, so the watcher cannot hear us.
-            self.signal_group(Code::new().raw("kill -KILL -")).await;
+            self.signal_rest("KILL").await;
         }
     }
 
@@ -320,30 +337,33 @@ impl Task<'_, '_> {
             return;
         }
         let held_for = self.exited_at.map_or(Duration::ZERO, |at| at.elapsed());
-        let has_members = self.signal_group(Code::new().raw("kill -0 -")).await;
+        let has_members = self.signal_rest("0").await;
         if !has_members {
             // Only what is still on its way to us keeps the channel open; it may take its time.
             self.give_up_at = Some(Instant::now() + LAST_CALL.max(held_for));
         } else if held_for >= HELD || self.result.ended.is_some() {
             self.result.pipe_held = true;
             self.give_up_at = Some(Instant::now() + LAST_CALL);
-            self.signal_group(Code::new().raw("kill -KILL -")).await;
+            self.signal_rest("KILL").await;
         } else {
             self.result.pipe_held = true;
             self.idle_at = self.exited_at.map(|at| at + HELD);
         }
     }
 
-    async fn signal_group(&self, code: Code) -> bool {
+    /// Signals what is left of the task, or asks with `0` whether anything is.
+    async fn signal_rest(&self, signal: &'static str) -> bool {
         let Some(group) = self.group else {
             return false;
         };
         let marker = Marker::fresh();
-        let stdin = header(&marker, [code.number(group)]);
+        let code = Code::new().raw("s=").raw(signal).raw("; p=").number(group);
+        let code = code.raw("; w=").word(self.word.as_bytes());
+        let stdin = header(&marker, [code]);
         let asked = self.connection.run(&SIGNAL, stdin, 64 << 10);
         match tokio::time::timeout(LAST_CALL, asked).await {
             Ok(Ok(answer)) => {
-                let yes = format!("{} yes", marker.as_str());
+                let yes = format!("{} yes", marker.reply());
                 String::from_utf8_lossy(&answer.stdout).contains(&yes)
             }
             Ok(Err(_)) | Err(_) => false,

@@ -189,7 +189,7 @@ async fn take_out_key(
                 let text = rest.expose().as_bytes();
                 let upload = Upload::of_bytes(SECURITY, 0o600, text);
                 match connection.upload(&upload, &mut &*text).await {
-                    Ok(()) => {}
+                    Ok(_) => {}
                     Err(SshError::Upload { why, .. }) => return stays(why),
                     Err(error) => return Err(error),
                 }

@@ -2,12 +2,20 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::ssh::shell::Marker;
+
 /// How much text before the marker is kept for an error message; the rest is dropped.
 const NOISE_KEPT: usize = 4096;
+
+/// How much of it a message shows, in characters.
+const NOISE_SHOWN: usize = 200;
 
 /// Passes on what comes after the marker line and keeps a little of what came before it.
 #[derive(Debug)]
 pub struct Unframer {
+    sent: Vec<u8>,
+    /// Our own input came back: what came with it may be anything we sent, secrets included.
+    echoed: bool,
     marker: Vec<u8>,
     /// What came so far, until the marker line is complete.
     before: BytesMut,
@@ -31,10 +39,12 @@ pub enum Step {
 }
 
 impl Unframer {
-    /// Returns one that waits for `marker`.
-    pub fn new(marker: &str) -> Self {
+    /// Returns one that waits for the reply to `marker`.
+    pub fn new(marker: &Marker) -> Self {
         Self {
-            marker: marker.as_bytes().to_vec(),
+            sent: marker.as_str().as_bytes().to_vec(),
+            echoed: false,
+            marker: marker.reply().into_bytes(),
             before: BytesMut::new(),
             open: false,
         }
@@ -47,6 +57,7 @@ impl Unframer {
         }
         self.before.extend_from_slice(&chunk);
         let Some(at) = find(&self.before, &self.marker) else {
+            self.echoed = self.echoed || find(&self.before, &self.sent).is_some();
             let spare = self
                 .before
                 .len()
@@ -71,9 +82,15 @@ impl Unframer {
         self.open
     }
 
-    /// Returns the end of what came before the marker.
+    /// Returns the end of what came before the marker, short enough for a message.
     pub fn noise(&self) -> String {
-        String::from_utf8_lossy(&self.before).trim().to_owned()
+        if self.echoed {
+            return "(it printed our own input back)".to_owned();
+        }
+        let text = String::from_utf8_lossy(&self.before);
+        let text = text.trim();
+        let skip = text.chars().count().saturating_sub(NOISE_SHOWN);
+        text.chars().skip(skip).collect()
     }
 }
 
@@ -89,10 +106,11 @@ mod tests {
 
     #[test]
     fn noise_is_dropped_wherever_the_chunks_end() {
-        let stream = b"Welcome!\nno newline M-1 go 42\npay\x00load";
+        let marker = Marker::fresh();
+        let stream = format!("Welcome!\nno newline {} go 42\npay\x00load", marker.reply());
         for cut in 0..stream.len() {
-            let (first, second) = stream.split_at(cut);
-            let mut unframer = Unframer::new("M-1");
+            let (first, second) = stream.as_bytes().split_at(cut);
+            let mut unframer = Unframer::new(&marker);
             let (mut words, mut payload) = (None, Vec::new());
             for chunk in [first, second] {
                 match unframer.push(Bytes::copy_from_slice(chunk)) {
@@ -106,20 +124,27 @@ mod tests {
             }
             assert_eq!(words.as_deref(), Some("go 42"), "cut at {cut}");
             assert_eq!(payload, b"pay\x00load");
-            assert_eq!(unframer.noise(), "Welcome!\nno newline");
         }
     }
 
     #[test]
-    fn endless_noise_takes_bounded_memory() {
-        let mut unframer = Unframer::new("M-1");
+    fn our_own_input_sent_back_opens_nothing_and_is_not_shown() {
+        let marker = Marker::fresh();
+        let mut unframer = Unframer::new(&marker);
+        let echo = format!("{}\nKEY=secret; export KEY;\n", marker.as_str());
+        assert_eq!(unframer.push(Bytes::from(echo)), Step::Waiting);
+        assert!(!unframer.noise().contains("secret"), "{}", unframer.noise());
+    }
+
+    #[test]
+    fn endless_noise_takes_bounded_memory_and_makes_a_short_message() {
+        let marker = Marker::fresh();
+        let mut unframer = Unframer::new(&marker);
         for _ in 0..1000 {
             assert_eq!(unframer.push(Bytes::from(vec![b'x'; 1000])), Step::Waiting);
         }
-        assert!(unframer.noise().len() <= NOISE_KEPT);
-        assert!(matches!(
-            unframer.push(Bytes::from_static(b"M-1\n")),
-            Step::Opened { .. }
-        ));
+        assert_eq!(unframer.noise().len(), NOISE_SHOWN);
+        let opening = Bytes::from(format!("{}\n", marker.reply()));
+        assert!(matches!(unframer.push(opening), Step::Opened { .. }));
     }
 }

@@ -4,6 +4,10 @@
 //! templates on one line. Everything that varies travels on stdin, where no process list shows it:
 //! first the marker that frames our replies, then one line of shell code made by [`Code`].
 
+/// Reads the marker, whatever came before it, and refuses to go on without one: if a login script has
+/// eaten our lines, the next one may be anything. `_n` is a newline and `_m` the word replies begin with.
+const PREAMBLE: &str = "_n=${IFS#??}; _m=; while IFS= read -r _m; do case $_m in skyclaw-*) break;; esac; done; case $_m in skyclaw-*) _m=$_m.;; *) exit 255;; esac;";
+
 /// Returns the constant command line that runs `template` under the host's `/bin/sh`, whatever the
 /// login shell is.
 ///
@@ -16,13 +20,13 @@ pub fn command_line(template: &str) -> String {
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .collect();
-    format!("exec /bin/sh -c '{}'", script.join(" "))
+    format!("exec /bin/sh -c '{PREAMBLE} {}'", script.join(" "))
 }
 
 /// One line of shell code that a template reads from stdin and evaluates.
 ///
-/// Values are quoted here and nowhere else. A newline in a value becomes `"$n"`, which every
-/// template sets to a newline first, so that the code stays one line.
+/// Values are quoted here and nowhere else. A newline in a value becomes `"$_n"`, which is set to a
+/// newline before every template, so that the code stays one line.
 #[derive(Debug, Clone, Default)]
 pub struct Code(Vec<u8>);
 
@@ -93,12 +97,17 @@ fn quote_into(out: &mut Vec<u8>, value: &[u8]) {
     for byte in value {
         match byte {
             b'\'' => out.extend_from_slice(b"'\"'\"'"),
-            b'\n' => out.extend_from_slice(b"'\"$n\"'"),
+            b'\n' => out.extend_from_slice(b"'\"$_n\"'"),
             0 => {}
             other => out.push(*other),
         }
     }
     out.push(b'\'');
+}
+
+/// Tells whether `name` is kept for the templates' own variables.
+pub fn is_reserved_name(name: &str) -> bool {
+    name.len() == 2 && name.starts_with('_')
 }
 
 /// Tells whether `name` can be a shell variable.
@@ -123,9 +132,15 @@ impl Marker {
         ))
     }
 
-    /// Returns it as text.
+    /// Returns it as it is sent.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the word that replies begin with. It differs from what is sent, so that a login script
+    /// that prints our own input back is not taken for a reply.
+    pub fn reply(&self) -> String {
+        format!("{}.", self.0)
     }
 }
 
@@ -139,7 +154,8 @@ mod tests {
     use super::*;
 
     /// A template that prints its arguments, each ended by a NUL.
-    const ECHO: &str = "n=${IFS#??};\nIFS= read -r m; IFS= read -r c; eval \"$c\";\n# each\nfor a in \"$@\"; do printf \"%s.\" \"$a\" ; done";
+    const ECHO: &str =
+        "IFS= read -r c; eval \"$c\";\n# each\nfor a in \"$@\"; do printf \"%s.\" \"$a\" ; done";
 
     fn echo(values: &[&[u8]]) -> Vec<u8> {
         let mut code = Code::new().raw("set --");

@@ -59,7 +59,7 @@ pub fn path_word(code: Code, path: &str) -> Code {
 }
 
 impl Connection {
-    /// Sends `source` as `upload` describes it.
+    /// Sends `source` as `upload` describes it. Returns the absolute path on the host.
     ///
     /// # Errors
     /// [`Error::Upload`] when the host could not store it or got other bytes, else as [`Connection::exec`].
@@ -67,7 +67,7 @@ impl Connection {
         &self,
         upload: &Upload,
         source: &mut (impl AsyncRead + Unpin),
-    ) -> Result<(), Error> {
+    ) -> Result<String, Error> {
         let marker = Marker::fresh();
         let mut code = path_word(Code::new().raw("p="), &upload.path).raw(";o=");
         code = code
@@ -100,17 +100,21 @@ impl Connection {
                 }
             }
         }
-        match reply.words.as_deref() {
-            Some("ok") => Ok(()),
-            _ => Err(fail(reply.explain())),
+        match reply
+            .words
+            .as_deref()
+            .and_then(|words| words.strip_prefix("ok "))
+        {
+            Some(path) => Ok(path.to_owned()),
+            None => Err(fail(reply.explain())),
         }
     }
 
-    /// Sends a local file.
+    /// Sends a local file. Returns the absolute path on the host.
     ///
     /// # Errors
     /// As [`Connection::upload`].
-    pub async fn upload_file(&self, upload: &Upload, local: &Path) -> Result<(), Error> {
+    pub async fn upload_file(&self, upload: &Upload, local: &Path) -> Result<String, Error> {
         let mut file = tokio::fs::File::open(local)
             .await
             .map_err(|error| Error::Upload {
@@ -151,7 +155,7 @@ struct Reply {
 impl Reply {
     fn new(marker: &Marker) -> Self {
         Self {
-            unframer: Unframer::new(marker.as_str()),
+            unframer: Unframer::new(marker),
             words: None,
             stderr: Vec::new(),
             closed: false,

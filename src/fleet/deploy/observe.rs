@@ -136,7 +136,7 @@ pub async fn observe(connection: &Connection, programs: &[&str]) -> Result<Obser
             return Err(SshError::Lost { why }.into());
         }
     };
-    let mut unframer = Unframer::new(marker.as_str());
+    let mut unframer = Unframer::new(&marker);
     match unframer.push(Bytes::from(collected.stdout)) {
         Step::Opened { rest, .. } => read(&rest).ok_or(DeployError::Answer {
             said: "a broken-off answer".into(),
