@@ -34,6 +34,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const HELD: Duration = Duration::from_secs(2);
 /// After KILL, or when nobody holds the pipes, the channel must close within this time.
 const LAST_CALL: Duration = Duration::from_secs(5);
+/// How long we stay to see a task killed once the user has asked us twice to go.
+const LEAVE: Duration = Duration::from_secs(1);
 /// What waits for a slow reader of live output before the rest is left to the record, in bytes.
 const MOST_UNSEEN: usize = 4 << 20;
 
@@ -190,6 +192,7 @@ impl Task<'_, '_> {
     async fn run(&mut self, shutdown: &mut Shutdown) {
         // The first signal asks the task to end, the second one ends us.
         let mut awaited = Urgency::Stop;
+        let mut leaving = false;
         loop {
             // A slow reader holds the output back, but never the clocks; and once we end the task
             // its output is read in any case, or the end could not get through.
@@ -197,10 +200,14 @@ impl Task<'_, '_> {
             let live = self.sink.live.as_ref().map(|(_, live)| live.clone());
             tokio::select! {
                 biased;
-                () = shutdown.reached(awaited) => {
+                () = shutdown.reached(awaited), if !leaving => {
                     self.result.ended.get_or_insert(Ended::Stopped);
                     if shutdown.urgency() >= Urgency::Now {
-                        return self.kill().await;
+                        // Stay until the signal is on its way: gone before, it would die with us.
+                        leaving = true;
+                        self.kill().await;
+                        self.give_up_at = Some(Instant::now() + LEAVE);
+                        continue;
                     }
                     awaited = Urgency::Now;
                     self.end(Ended::Stopped).await;
