@@ -58,9 +58,31 @@ pub fn show_usage(error: &clap::Error) -> ExitCode {
     // A reader that went away is no reason for another code.
     let _ = error.print();
     if error.use_stderr() {
+        print_usage_document(error);
         Exit::Usage.into()
     } else {
         Exit::Success.into()
+    }
+}
+
+/// Whoever asked for JSON gets a usage error as JSON too. The arguments could not be parsed, so the
+/// words themselves are looked at.
+fn print_usage_document(error: &clap::Error) {
+    let asked = std::env::args_os()
+        .take_while(|word| word != "--")
+        .any(|word| word == "--json" || word == "--ndjson");
+    if asked {
+        let text = error.render().to_string();
+        let message = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let body = serde_json::json!({
+            "schema": output::SCHEMA,
+            "error": { "exit": Exit::Usage.code(), "message": message, "hints": [] },
+        });
+        let _ = writeln!(std::io::stdout(), "{body}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of a run: summary, JSON document, files, gathered outputs, exit code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::fleet::file::Host;
 use crate::fleet::report::{Kept, Status, TaskReport};
 use crate::fleet::select::fold_names;
 use crate::protocol::GroupId;
+use crate::support::paths::write_private;
 use crate::support::shutdown::Cause;
 use crate::support::span;
 
@@ -399,21 +400,32 @@ fn without_names(bytes: &[u8], name: &str, address: Option<&str>) -> Vec<u8> {
 /// When one cannot be written.
 pub fn write_files(dir: &Path, outcome: &Outcome, context: &Context<'_>) -> anyhow::Result<()> {
     let several_tasks = outcome.reports.iter().any(|report| report.task > 0);
+    // `summary.json` is ours; names that would end up as one file get a number.
+    let mut taken = BTreeSet::from(["summary".to_owned()]);
     for report in &outcome.reports {
         let name = report
             .host
             .as_ref()
             .map_or("unassigned", |name| name.as_str());
         // Host names are words of [A-Za-z0-9._-], but `..` is one too.
-        let safe = name.trim_start_matches('.');
-        let stem = if several_tasks {
+        let safe = match name.trim_start_matches('.') {
+            "" => "_",
+            safe => safe,
+        };
+        let wanted = if several_tasks {
             format!("{safe}-{}", report.task + 1)
         } else {
             safe.to_owned()
         };
+        let stem = std::iter::once(wanted.clone())
+            .chain((2..).map(|number| format!("{wanted}_{number}")))
+            .find(|stem| !taken.contains(stem))
+            .unwrap_or(wanted);
+        taken.insert(stem.clone());
         let write = |ending: &str, bytes: &[u8]| {
             let path = dir.join(format!("{stem}.{ending}"));
-            std::fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))
+            // Written beside and renamed: a link that stands there is replaced, not followed.
+            write_private(&path, bytes).with_context(|| format!("write {}", path.display()))
         };
         write("out", &whole(&report.stdout))?;
         write("err", &whole(&report.stderr))?;
@@ -431,7 +443,7 @@ pub fn write_files(dir: &Path, outcome: &Outcome, context: &Context<'_>) -> anyh
         "durationMs": millis(context.took),
         "exit": context.exit.code(),
     });
-    std::fs::write(&path, serde_json::to_vec_pretty(&body)?)
+    write_private(&path, &serde_json::to_vec_pretty(&body)?)
         .with_context(|| format!("write {}", path.display()))
 }
 

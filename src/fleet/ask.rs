@@ -8,8 +8,10 @@ use crate::ssh::framing::{Step, Unframer};
 use crate::ssh::shell::{Code, Marker, command_line, header};
 use crate::ssh::{Connection, Error, Exit};
 
-/// The most of an answer that is kept, in bytes.
-const MOST_KEPT: usize = 1 << 20;
+/// The most of an answer that is kept, in bytes; what a login script prints before it counts too.
+const MOST_KEPT: usize = 16 << 20;
+/// How much of the shell's complaints a message shows, in characters.
+const COMPLAINT_SHOWN: usize = 200;
 
 /// What a template answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +57,12 @@ pub async fn ask(
             exit: collected.exit,
         }),
         Step::Waiting | Step::Payload(_) => {
-            let said = format!("{} {}", unframer.noise(), stderr.trim());
+            // A login script may have printed our own input back, which nobody should see.
+            let complaint: String = match stderr.contains(marker.as_str()) {
+                true => String::new(),
+                false => stderr.trim().chars().take(COMPLAINT_SHOWN).collect(),
+            };
+            let said = format!("{} {complaint}", unframer.noise());
             let why = format!(
                 "the login shell did not run our script; it said `{}`",
                 said.trim()

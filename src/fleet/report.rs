@@ -261,7 +261,10 @@ impl Verdict {
             (Some(Ended::TimedOut), _, _) => Self::plain(Status::Timeout),
             (Some(Ended::Stopped), _, _) => Self::plain(Status::Cancelled),
             (None, Some(NotStarted::Missing(program)), _) => Self {
-                hint: Some("run `skyclaw fleet deploy`, or dispatch with --deploy-missing".into()),
+                hint: Some(match program.ends_with("/.local/bin/picoclaw") {
+                    true => "run `skyclaw fleet deploy`, or dispatch with --deploy-missing".into(),
+                    false => "install it on the host, or choose another --agent".into(),
+                }),
                 ..Self::because(Status::Missing, format!("{program} is not installed"))
             },
             (None, Some(NotStarted::NoDirectory(directory)), _) => Self {

@@ -171,7 +171,7 @@ impl KnownHosts {
     pub fn expectations(&self, host: &str, port: u16) -> (Vec<String>, bool) {
         self.state().map_or_else(
             |_| (Vec::new(), false),
-            |state| state.table.expectations(&lookup_name(host, port)),
+            |state| state.table.expectations(&lookup_name(host, port), host),
         )
     }
 

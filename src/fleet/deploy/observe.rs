@@ -19,7 +19,7 @@ use crate::support::span;
 
 const TEMPLATE: &str = include_str!("../../../templates/deploy-observe.sh");
 /// Three files of at most 256 KiB each, and noise.
-const MOST_KEPT: usize = 1 << 20;
+const MOST_KEPT: usize = 16 << 20;
 /// A host that takes longer to read four files and hash two programs is stuck.
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -111,15 +111,31 @@ impl Table {
             .filter(move |(_, entry)| entry.hosts.matches(name))
     }
 
-    pub(super) fn expectations(&self, name: &str) -> (Vec<String>, bool) {
-        let (mut types, mut authority) = (Vec::new(), false);
-        for (_, entry) in self.about(name) {
-            match entry.marker {
-                Marker::None => types.push(entry.key_type.clone()),
-                Marker::CertAuthority => authority = true,
-                Marker::Revoked => {}
-            }
+    /// Returns what is marked for a host. Such lines name it without a port, also where it has one.
+    fn marked(
+        &self,
+        name: &str,
+        host: &str,
+        marker: Marker,
+    ) -> impl Iterator<Item = &(Place, Entry)> {
+        let bare = host.to_ascii_lowercase();
+        let mut seen: Vec<&(Place, Entry)> = self.about(name).collect();
+        if bare != name {
+            seen.extend(self.about(&bare));
         }
+        seen.into_iter()
+            .filter(move |(_, entry)| entry.marker == marker)
+    }
+
+    pub(super) fn expectations(&self, name: &str, host: &str) -> (Vec<String>, bool) {
+        let mut types = Vec::new();
+        for (_, entry) in self.about(name).filter(|(_, e)| e.marker == Marker::None) {
+            types.push(entry.key_type.clone());
+        }
+        let authority = self
+            .marked(name, host, Marker::CertAuthority)
+            .next()
+            .is_some();
         (types, authority)
     }
 
@@ -135,10 +151,7 @@ impl Table {
         let signer = shown
             .certificate()
             .map(|c| c.signature_key().clone().into());
-        for (place, entry) in self
-            .about(name)
-            .filter(|(_, e)| e.marker == Marker::Revoked)
-        {
+        for (place, entry) in self.marked(name, host, Marker::Revoked) {
             if entry.is_key(&key) || signer.as_ref().is_some_and(|signer| entry.is_key(signer)) {
                 return Err(Refusal::Revoked {
                     host: name.to_owned(),
@@ -147,10 +160,7 @@ impl Table {
                 });
             }
         }
-        let authorities: Vec<_> = self
-            .about(name)
-            .filter(|(_, e)| e.marker == Marker::CertAuthority)
-            .collect();
+        let authorities: Vec<_> = self.marked(name, host, Marker::CertAuthority).collect();
         if let Some((place, _)) = authorities.first() {
             return match shown.certificate() {
                 Some(certificate) => check_certificate(certificate, host, &authorities, now_unix),

@@ -245,3 +245,18 @@ fn many_threads_accept_many_hosts_into_one_file() {
     let text = std::fs::read_to_string(files.path()).unwrap();
     assert_eq!(text.lines().count(), 160);
 }
+
+#[test]
+fn marks_without_a_port_hold_on_every_port() {
+    let (host_key, authority) = (key(), key());
+    let files = Files::with(&[
+        line("@cert-authority *.lab", &authority),
+        line("@revoked bad", &host_key),
+    ]);
+    let known = files.load(HostKeyPolicy::AcceptNew);
+    assert_eq!(known.expectations("a.lab", 2222), (vec![], true));
+    let bare = known.check("a.lab", 2222, &shown(&host_key), NOW);
+    assert!(matches!(bare, Err(Refusal::Certificate { .. })));
+    let revoked = known.check("bad", 2222, &shown(&host_key), NOW);
+    assert!(matches!(revoked, Err(Refusal::Revoked { .. })));
+}
