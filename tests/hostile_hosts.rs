@@ -1,6 +1,10 @@
 //! Hosts and tasks that, by accident or on purpose, get in the way of the supervisor itself.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic and say why it skips"
+)]
 
 mod common;
 

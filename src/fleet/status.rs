@@ -155,7 +155,7 @@ impl<'m> Answer<'m> {
     fn new(marker: &'m Marker) -> Self {
         Self {
             marker,
-            unframer: Unframer::new(&marker),
+            unframer: Unframer::new(marker),
             body: Vec::new(),
             stderr: Vec::new(),
             asked_at: (Instant::now(), SystemClock.now()),
