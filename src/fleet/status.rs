@@ -165,7 +165,7 @@ impl<'m> Answer<'m> {
     }
 
     async fn listen(&mut self, events: &mut Events<'_>) -> Result<(), Error> {
-        let last = format!("{} end\n", self.marker.as_str());
+        let last = format!("{} end\n", self.marker.reply());
         loop {
             match events.next().await? {
                 Event::Stdout(bytes) => self.take(bytes),
@@ -207,7 +207,7 @@ impl<'m> Answer<'m> {
             return Err(Error::Lost { why });
         };
         let body = String::from_utf8_lossy(&self.body);
-        let mut seen = parse::observed(&body, self.marker.as_str());
+        let mut seen = parse::observed(&body, &self.marker.reply());
         seen.latency = latency;
         // The host read its clock about halfway between our question and its first word.
         let middle = self.asked_at.1.plus(latency / 2);
