@@ -8,6 +8,7 @@ pub mod connect;
 pub mod demo;
 pub mod deploy;
 pub mod dispatch;
+pub mod each_host;
 pub mod error;
 pub mod exec;
 pub mod exit;

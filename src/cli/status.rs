@@ -10,9 +10,10 @@ use anyhow::Context;
 use self::rows::{Row, Summary, table};
 use super::args::{FleetArgs, FormatArgs, SelectArgs, load_fleet};
 use super::connect::{ConnectArgs, selected};
+use super::each_host::each_host;
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::progress::Progress;
+use super::progress::Line;
 use crate::fleet::file::Host;
 use crate::fleet::link::Links;
 use crate::fleet::status::{Observed, probe};
@@ -96,34 +97,11 @@ async fn rounds(args: &Args, hosts: &[Arc<Host>], output: &Output) -> anyhow::Re
 
 /// Asks every host once; events come as hosts answer, rows in file order.
 async fn look(hosts: &[Arc<Host>], links: &Links, output: &Output) -> anyhow::Result<Vec<Row>> {
-    let progress = Progress::start(output, "status", hosts.len());
-    let lines = progress.lines();
-    let mut answers: Vec<Option<Row>> = hosts.iter().map(|_| None).collect();
-    let mut printed = Ok(());
-    links
-        .each(
-            hosts,
-            |_, host, links| {
-                let lines = lines.clone();
-                async move {
-                    let line = lines.host(host.name.as_str(), "connecting");
-                    let seen = ask(&host, &links, || line.step("asking")).await;
-                    Row::new(&host, seen)
-                }
-            },
-            |at, row| {
-                progress.done();
-                if printed.is_ok() {
-                    printed = output.event("host", &row);
-                }
-                if let Some(place) = answers.get_mut(at) {
-                    *place = Some(row);
-                }
-            },
-        )
-        .await;
-    printed?;
-    Ok(answers.into_iter().flatten().collect())
+    let work = |host: Arc<Host>, links: Links, line: Line| async move {
+        let seen = ask(&host, &links, || line.step("asking")).await;
+        Row::new(&host, seen)
+    };
+    each_host("status", hosts, links, output, work).await
 }
 
 async fn ask(host: &Host, links: &Links, connected: impl FnOnce()) -> Result<Observed, Error> {

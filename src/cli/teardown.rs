@@ -10,10 +10,11 @@ use clap::ValueEnum;
 use self::rows::{Document, Row, table};
 use super::args::{FleetArgs, FormatArgs, SelectArgs, load_fleet};
 use super::connect::{CONNECT_TIMEOUT, ConnectArgs, selected};
+use super::each_host::each_host;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::progress::Progress;
+use super::progress::Line;
 use crate::fleet::file::Host;
 use crate::fleet::link::Links;
 use crate::fleet::teardown::{Options, Report, run_on};
@@ -154,34 +155,11 @@ async fn sweep(
     links: &Links,
     output: &Output,
 ) -> anyhow::Result<Vec<Row>> {
-    let progress = Progress::start(output, "teardown", hosts.len());
-    let lines = progress.lines();
-    let mut rows: Vec<Option<Row>> = hosts.iter().map(|_| None).collect();
-    let mut printed = Ok(());
-    links
-        .each(
-            hosts,
-            |_, host, links| {
-                let lines = lines.clone();
-                async move {
-                    let line = lines.host(host.name.as_str(), "connecting");
-                    let done = on(&host, &links, options, || line.step("removing")).await;
-                    Row::new(&host, options, done)
-                }
-            },
-            |at, row| {
-                progress.done();
-                if printed.is_ok() {
-                    printed = output.event("host", &row);
-                }
-                if let Some(place) = rows.get_mut(at) {
-                    *place = Some(row);
-                }
-            },
-        )
-        .await;
-    printed?;
-    Ok(rows.into_iter().flatten().collect())
+    let work = move |host: Arc<Host>, links: Links, line: Line| async move {
+        let done = on(&host, &links, options, || line.step("removing")).await;
+        Row::new(&host, options, done)
+    };
+    each_host("teardown", hosts, links, output, work).await
 }
 
 async fn on(
