@@ -6,7 +6,7 @@ use super::{GroupId, Payload};
 use crate::support::clock::Timestamp;
 
 /// How many jobs of a group have which status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct GroupCounts {
     /// Waiting, also those that may not start yet.
     pub queued: u64,

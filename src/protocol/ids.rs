@@ -9,6 +9,20 @@ use uuid::Uuid;
 use super::Invalid;
 use crate::support::ids;
 
+/// Describes a type that is text on the wire.
+macro_rules! text_schema {
+    ($name:ty) => {
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                utoipa::openapi::schema::Object::with_type(utoipa::openapi::schema::Type::String)
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+}
+
 /// Writes a type as its `Display` text and reads it back through `FromStr`.
 macro_rules! text_serde {
     ($name:ident) => {
@@ -24,6 +38,8 @@ macro_rules! text_serde {
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
+
+        text_schema!($name);
     };
 }
 
@@ -151,7 +167,18 @@ text_serde!(HostId);
 
 /// Which try of a job, from 1. Zero means that none was made yet.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
 )]
 #[serde(transparent)]
 pub struct AttemptNo(u16);

@@ -3,12 +3,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{AttemptNo, GroupId, HostId, JobId, Output, Payload, Requirement};
 use crate::support::clock::Timestamp;
 
 /// Where a job stands. These four words are the whole set; [`Reason`] says more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum JobStatus {
     /// Waits for a host.
@@ -42,7 +45,9 @@ impl JobStatus {
 }
 
 /// Why a job failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// It ran and ended with another code than 0, or by a signal.
@@ -126,10 +131,14 @@ impl JobResult {
 }
 
 /// The JSON form: text where the bytes are UTF-8, and base64 beside it where they are not.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ResultWire {
+    /// When it ended, by the clock of whoever ran it. Hosts of the original do not say.
+    #[serde(default)]
     finished_at: Timestamp,
+    /// How long it ran.
+    #[serde(default)]
     duration_ms: u64,
     #[serde(default)]
     exit_code: Option<i32>,
@@ -210,6 +219,14 @@ impl From<ResultWire> for JobResult {
     }
 }
 
+impl utoipa::PartialSchema for JobResult {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        ResultWire::schema()
+    }
+}
+
+impl ToSchema for JobResult {}
+
 fn to_text(bytes: Vec<u8>) -> (String, Option<String>) {
     match String::from_utf8(bytes) {
         Ok(text) => (text, None),
@@ -227,7 +244,7 @@ fn from_text(text: String, encoded: Option<String>) -> Vec<u8> {
 }
 
 /// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AttemptEnd {
     /// The job ended well.
@@ -246,7 +263,7 @@ impl AttemptEnd {
 }
 
 /// One try of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AttemptRecord {
     /// Which try.
@@ -270,7 +287,7 @@ pub struct AttemptRecord {
 }
 
 /// That somebody wants a job to end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelRecord {
     /// When it was asked.
@@ -281,7 +298,7 @@ pub struct CancelRecord {
 }
 
 /// A job and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobRecord {
     /// Its id.

@@ -1,5 +1,6 @@
 //! Records and ids that cross a process border. Only data and its text form: no files, no network, no clock.
 
+pub mod api;
 pub mod group;
 pub mod ids;
 pub mod job;
