@@ -1,5 +1,6 @@
 //! The read side: each call is one short snapshot of at most a page.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -7,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::attempts::{read_result, result_columns};
 use super::row::{self, Stored, columns, payload};
-use super::{fault, needs, open};
+use super::{fault, hosts, logs, needs, open};
 use crate::protocol::{
-    AttemptNo, AttemptRecord, CancelRecord, GroupCounts, GroupId, GroupRecord, JobId, JobRecord,
-    JobResult, JobStatus, Payload,
+    AttemptNo, AttemptRecord, CancelRecord, GroupCounts, GroupId, GroupRecord, HostId, JobId,
+    JobRecord, JobResult, JobStatus, Payload, Reason,
 };
 use crate::queue::Error;
+use crate::queue::command::{HeldLease, HostEntry, Piece};
 use crate::queue::domain::{Lease, State};
 
 /// How many entries one page has at most: a long read would keep the log from being emptied.
@@ -42,12 +44,22 @@ pub struct JobView {
 }
 
 /// Which jobs to list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobFilter {
     /// Only these; with a group the order is that of the queue, without it newest first.
     pub group: Option<GroupId>,
     /// Only with this status.
     pub status: Option<JobStatus>,
+    /// Only those that failed, or were last put back, for this reason.
+    pub reason: Option<Reason>,
+    /// Only those that this host holds or had in its last try.
+    pub host: Option<HostId>,
+    /// Only those that this submitter asked for.
+    pub submitted_by: Option<String>,
+    /// Only payloads of this kind.
+    pub kind: Option<String>,
+    /// Oldest first, also without a group.
+    pub oldest_first: bool,
 }
 
 /// A connection that can only read.
@@ -58,7 +70,7 @@ pub struct Reader {
 
 /// The columns of a whole job, after which those of its last report follow.
 macro_rules! view {
-    ($rest:literal) => {
+    ($($rest:expr)*) => {
         concat!(
             "SELECT ",
             columns!(),
@@ -66,13 +78,24 @@ macro_rules! view {
             payload!(),
             ", ",
             result_columns!(),
-            " FROM job LEFT JOIN (SELECT key, ",
+            ", retry_of FROM job LEFT JOIN (SELECT key, ",
             result_columns!(),
             " FROM attempt) AS told ON told.key = (SELECT max(key) FROM attempt \
                WHERE key BETWEEN (job.seq << 16) AND (job.seq << 16 | 65535) \
                AND finished_at IS NOT NULL) ",
-            $rest
+            $($rest),*
         )
+    };
+}
+
+/// The rarer conditions of a filter; each holds if nothing was asked for.
+macro_rules! also {
+    () => {
+        "(?6 IS NULL OR job.reason = ?6) AND (?8 IS NULL OR job.submitted_by = ?8) \
+         AND (?7 IS NULL OR job.host = ?7 OR ?7 = (SELECT host FROM attempt \
+           WHERE key BETWEEN (job.seq << 16) AND (job.seq << 16 | 65535) ORDER BY key DESC LIMIT 1)) \
+         AND (?9 IS NULL OR ?9 = json_extract(coalesce(job.payload, \
+           (SELECT l.payload FROM long_payload AS l WHERE l.job = job.seq)), '$.kind'))"
     };
 }
 
@@ -210,36 +233,40 @@ impl Reader {
         limit: u32,
     ) -> rusqlite::Result<Page<JobView>> {
         let (low, high) = status_range(filter.status);
-        let found: Vec<(i64, Found)> = match filter.group {
-            Some(group) => self
-                .connection
-                .prepare_cached(view!(
-                    "WHERE job.grp = ?1 AND job.seq > ?2 AND job.state BETWEEN ?3 AND ?4 \
-                     ORDER BY job.seq LIMIT ?5"
-                ))?
-                .query_map(
-                    params![
-                        group.as_bytes(),
-                        from.map_or(0, |at| at.0),
-                        low,
-                        high,
-                        limit
-                    ],
-                    read_view,
-                )?
-                .collect::<rusqlite::Result<_>>()?,
-            None => self
-                .connection
-                .prepare_cached(view!(
-                    "WHERE job.seq < ?1 AND job.state BETWEEN ?2 AND ?3 \
-                     ORDER BY job.seq DESC LIMIT ?4"
-                ))?
-                .query_map(
-                    params![from.map_or(i64::MAX, |at| at.0), low, high, limit],
-                    read_view,
-                )?
-                .collect::<rusqlite::Result<_>>()?,
+        let rising = filter.oldest_first || filter.group.is_some();
+        let sql = match (filter.group.is_some(), rising) {
+            (true, _) => view!(
+                "WHERE job.grp = ?1 AND job.seq > ?2 AND job.state BETWEEN ?3 AND ?4 AND "
+                also!() " ORDER BY job.seq LIMIT ?5"
+            ),
+            (false, true) => view!(
+                "WHERE ?1 IS NULL AND job.seq > ?2 AND job.state BETWEEN ?3 AND ?4 AND "
+                also!() " ORDER BY job.seq LIMIT ?5"
+            ),
+            (false, false) => view!(
+                "WHERE ?1 IS NULL AND job.seq < ?2 AND job.state BETWEEN ?3 AND ?4 AND "
+                also!() " ORDER BY job.seq DESC LIMIT ?5"
+            ),
         };
+        let start = if rising { 0 } else { i64::MAX };
+        let found: Vec<(i64, Found)> = self
+            .connection
+            .prepare_cached(sql)?
+            .query_map(
+                params![
+                    filter.group.as_ref().map(GroupId::as_bytes),
+                    from.map_or(start, |at| at.0),
+                    low,
+                    high,
+                    limit,
+                    filter.reason.map(row::reason_number),
+                    filter.host.as_ref().map(HostId::as_str),
+                    filter.submitted_by,
+                    filter.kind,
+                ],
+                read_view,
+            )?
+            .collect::<rusqlite::Result<_>>()?;
         let full = found.len() == limit as usize;
         let next = found.last().filter(|_| full).map(|(seq, _)| Cursor(*seq));
         Ok(Page {
@@ -287,6 +314,55 @@ impl Reader {
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|error| self.failed(error))
+    }
+
+    /// Returns the host with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn host(&self, id: &HostId) -> Result<Option<HostEntry>, Error> {
+        hosts::find(&self.connection, id).map_err(|error| self.failed(error))
+    }
+
+    /// Returns every host, by name.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn hosts(&self) -> Result<Vec<HostEntry>, Error> {
+        hosts::all(&self.connection).map_err(|error| self.failed(error))
+    }
+
+    /// Returns how many leases each host holds, for those that hold any.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn held_counts(&self) -> Result<BTreeMap<HostId, u32>, Error> {
+        hosts::count_all_held(&self.connection).map_err(|error| self.failed(error))
+    }
+
+    /// Returns the leases that a host holds.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn leases_of(&self, host: &HostId) -> Result<Vec<HeldLease>, Error> {
+        hosts::leases_of(&self.connection, host).map_err(|error| self.failed(error))
+    }
+
+    /// Tells whether nothing is given out.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn paused(&self) -> Result<bool, Error> {
+        hosts::paused(&self.connection).map_err(|error| self.failed(error))
+    }
+
+    /// Returns kept output of a job after piece number `after`, at most about `limit` bytes and at
+    /// least one piece if there is any; nothing if there is no such job.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn log(&self, id: JobId, after: i64, limit: usize) -> Result<Option<Vec<Piece>>, Error> {
+        logs::read(&self.connection, id, after, limit).map_err(|error| self.failed(error))
     }
 
     fn counted(&self, mut group: GroupRecord) -> rusqlite::Result<GroupRecord> {
@@ -415,6 +491,7 @@ fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, Found)> {
         group: stored.group,
         submitted_by: row.get(28)?,
         timeout_ms: row.get(26)?,
+        retry_of: row.get::<_, Option<[u8; 16]>>(42)?.map(JobId::from_bytes),
         start_by: stored.job.start_by,
         not_before,
         assigned_host_id: lease.map(|lease| lease.host.clone()),

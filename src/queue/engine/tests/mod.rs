@@ -2,6 +2,7 @@
 
 mod basics;
 mod full;
+mod hosts;
 mod leases;
 mod processes;
 mod pruning;

@@ -1,11 +1,18 @@
 //! Every change that can be asked of the queue, as values. They carry their ids, their time and their chance.
 
+mod host;
+mod log;
+
+pub use host::{HeldLease, HostEntry, NewHost};
+pub use log::{LOG_HEAD, LOG_LIMIT, NewPiece, Piece};
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::domain::lease::Proof;
+use crate::protocol::api::HostMode;
 use crate::protocol::{
     AttemptNo, GroupId, HostId, Invalid, JobId, JobResult, JobStatus, LeaseToken, Payload, Reason,
     Requirement,
@@ -83,6 +90,63 @@ pub enum Command {
     Reprieve {
         /// When.
         now: Timestamp,
+    },
+    /// A host introduces itself, for the first time or again.
+    RegisterHost {
+        /// When.
+        now: Timestamp,
+        /// Who.
+        host: NewHost,
+        /// The leases it still works on; its others are lost. Nothing leaves them all as they are.
+        held: Option<Vec<LeaseRef>>,
+    },
+    /// A person decides whether a host is given work.
+    SetHostMode {
+        /// When.
+        now: Timestamp,
+        /// Which.
+        host: HostId,
+        /// How it is to be.
+        mode: HostMode,
+    },
+    /// A host leaves: its leases are lost and nobody remembers it.
+    ForgetHost {
+        /// When.
+        now: Timestamp,
+        /// Which.
+        host: HostId,
+    },
+    /// Leases that a host never received go back unharmed.
+    GiveBack {
+        /// When.
+        now: Timestamp,
+        /// Which host.
+        host: HostId,
+        /// What it does hold.
+        held: Vec<LeaseRef>,
+        /// Leases given later may still be on their way to it.
+        given_before: Timestamp,
+    },
+    /// Whether anything is given out at all.
+    SetPaused {
+        /// When.
+        now: Timestamp,
+        /// Nothing is.
+        paused: bool,
+    },
+    /// Output of running jobs.
+    AppendLog {
+        /// When.
+        now: Timestamp,
+        /// The pieces, in order.
+        pieces: Vec<NewPiece>,
+    },
+    /// Ended jobs are asked for again, as new jobs.
+    Retry {
+        /// When.
+        now: Timestamp,
+        /// The ended job, and the id of the new one.
+        jobs: Vec<(JobId, JobId)>,
     },
     /// What is old goes.
     Prune {
@@ -228,6 +292,8 @@ pub struct Claimant {
     pub labels: BTreeMap<String, String>,
     /// How many jobs it takes at most.
     pub max: u16,
+    /// How many leases it may hold in all, counting those it has.
+    pub limit: Option<u16>,
 }
 
 impl Claimant {
@@ -239,6 +305,7 @@ impl Claimant {
             capabilities: Vec::new(),
             labels: BTreeMap::new(),
             max: 1,
+            limit: None,
         }
     }
 }
@@ -356,6 +423,16 @@ pub enum Outcome {
     Expired(Expired),
     /// Of a reprieve: how many leases got more time.
     Reprieved(u64),
+    /// Of a registration, or a change of a host; nothing if there is no such host.
+    Host(Option<Box<HostEntry>>),
+    /// Of a host that left: whether it was known.
+    Forgotten(bool),
+    /// Of a pause or its end.
+    Paused(bool),
+    /// Of output, in the order sent: whether each piece was from the holder.
+    Logged(Vec<bool>),
+    /// Of a retry.
+    Retried(Retried),
     /// Of a pruning.
     Pruned(Pruned),
     /// Nothing was done.
@@ -401,6 +478,12 @@ pub struct Claimed {
     pub group: Option<GroupId>,
     /// How long it may run.
     pub timeout_ms: Option<u64>,
+    /// How long the lease lasts without renewal.
+    pub lease_for: Duration,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// Who asked for it.
+    pub submitted_by: Option<String>,
 }
 
 impl Claimed {
@@ -458,6 +541,17 @@ pub struct Cancelled {
     pub unknown: Vec<JobId>,
     /// The step was full: there are more jobs to cancel in this group.
     pub more: bool,
+}
+
+/// What a retry did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Retried {
+    /// The old job and the new one.
+    pub retried: Vec<(JobId, JobId)>,
+    /// Jobs that have not ended.
+    pub not_ended: Vec<JobId>,
+    /// Ids that no job has.
+    pub unknown: Vec<JobId>,
 }
 
 /// What time did.
