@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::domain::lease::Proof;
-use crate::protocol::api::HostMode;
+use crate::protocol::api::{DeployService, HostMode, ReportService, ServiceRecord};
 use crate::protocol::{
     AttemptNo, GroupId, HostId, Invalid, JobId, JobResult, JobStatus, LeaseToken, Payload, Reason,
     Requirement,
@@ -147,6 +147,39 @@ pub enum Command {
         now: Timestamp,
         /// The ended job, and the id of the new one.
         jobs: Vec<(JobId, JobId)>,
+    },
+    /// A service is asked for, or asked for anew.
+    DeployService {
+        /// When.
+        now: Timestamp,
+        /// Its id.
+        id: String,
+        /// What is asked for.
+        ask: DeployService,
+        /// Who answers for the change.
+        node: String,
+    },
+    /// A host asks for a service to run.
+    ClaimService {
+        /// When.
+        now: Timestamp,
+        /// Who asks.
+        host: HostId,
+        /// What it can do.
+        capabilities: Vec<String>,
+        /// Who answers for the change.
+        node: String,
+    },
+    /// A host tells how its part of a service is.
+    ReportService {
+        /// When.
+        now: Timestamp,
+        /// Which service.
+        id: String,
+        /// How it is.
+        report: ReportService,
+        /// Who answers for the change.
+        node: String,
     },
     /// What is old goes.
     Prune {
@@ -433,6 +466,10 @@ pub enum Outcome {
     Logged(Vec<bool>),
     /// Of a retry.
     Retried(Retried),
+    /// Of a service asked for or taken; nothing if there is none for the host.
+    Service(Option<Box<ServiceRecord>>),
+    /// Of a report on a service.
+    ServiceReported(ServiceReported),
     /// Of a pruning.
     Pruned(Pruned),
     /// Nothing was done.
@@ -541,6 +578,17 @@ pub struct Cancelled {
     pub unknown: Vec<JobId>,
     /// The step was full: there are more jobs to cancel in this group.
     pub more: bool,
+}
+
+/// What became of a host's word about a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceReported {
+    /// It was noted.
+    Noted(Box<ServiceRecord>),
+    /// The host does not have the service.
+    NotAssigned,
+    /// There is no such service.
+    Unknown,
 }
 
 /// What a retry did.

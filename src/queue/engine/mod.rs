@@ -6,6 +6,7 @@ mod hosts;
 mod local;
 mod now;
 mod readers;
+mod services;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -136,6 +137,8 @@ impl Queue {
             | Outcome::Paused(_)
             | Outcome::Logged(_)
             | Outcome::Retried(_)
+            | Outcome::Service(_)
+            | Outcome::ServiceReported(_)
             | Outcome::Pruned(_) => Ok(applied),
         }
     }

@@ -9,7 +9,7 @@ use rusqlite::params;
 
 use super::row::{self, columns};
 use super::tx::Tx;
-use super::{attempts, claim, hosts, keys, logs, needs, prune, retry};
+use super::{attempts, claim, hosts, keys, logs, needs, prune, retry, services};
 use crate::protocol::{GroupId, JobId};
 use crate::queue::command::{
     Cancel, Cancelled, Command, Completion, Envelope, Expired, IntoGroup, LeaseProof, LeaseRef,
@@ -78,6 +78,9 @@ const fn time_of(command: &Command) -> Timestamp {
         | Command::SetPaused { now, .. }
         | Command::AppendLog { now, .. }
         | Command::Retry { now, .. }
+        | Command::DeployService { now, .. }
+        | Command::ClaimService { now, .. }
+        | Command::ReportService { now, .. }
         | Command::Prune { now, .. } => *now,
     }
 }
@@ -142,6 +145,23 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             .collect::<rusqlite::Result<_>>()
             .map(Outcome::Logged),
         Command::Retry { now, jobs } => retry::retry(tx, *now, jobs).map(Outcome::Retried),
+        Command::DeployService { now, id, ask, node } => {
+            services::deploy(tx.connection, *now, id, ask, node)
+                .map(|service| Outcome::Service(Some(Box::new(service))))
+        }
+        Command::ClaimService {
+            now,
+            host,
+            capabilities,
+            node,
+        } => services::claim(tx.connection, *now, host, capabilities, node)
+            .map(|service| Outcome::Service(service.map(Box::new))),
+        Command::ReportService {
+            now,
+            id,
+            report,
+            node,
+        } => services::report(tx.connection, *now, id, report, node).map(Outcome::ServiceReported),
         Command::Prune { now, rule } => {
             prune::prune(tx.connection, *now, rule).map(Outcome::Pruned)
         }

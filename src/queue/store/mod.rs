@@ -16,6 +16,7 @@ mod read;
 mod retry;
 mod row;
 mod schema;
+mod services;
 mod tx;
 
 use std::borrow::Borrow;

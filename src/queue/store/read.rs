@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::attempts::{read_result, result_columns};
 use super::row::{self, Stored, columns, payload};
-use super::{fault, hosts, logs, needs, open};
+use super::{fault, hosts, logs, needs, open, services};
+use crate::protocol::api::ServiceRecord;
 use crate::protocol::{
     AttemptNo, AttemptRecord, CancelRecord, GroupCounts, GroupId, GroupRecord, HostId, JobId,
     JobRecord, JobResult, JobStatus, Payload, Reason,
@@ -354,6 +355,22 @@ impl Reader {
     /// When the file cannot be read.
     pub fn paused(&self) -> Result<bool, Error> {
         hosts::paused(&self.connection).map_err(|error| self.failed(error))
+    }
+
+    /// Returns the service with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn service(&self, id: &str) -> Result<Option<ServiceRecord>, Error> {
+        services::find(&self.connection, id).map_err(|error| self.failed(error))
+    }
+
+    /// Returns every service, oldest first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
+        services::all(&self.connection).map_err(|error| self.failed(error))
     }
 
     /// Returns kept output of a job after piece number `after`, at most about `limit` bytes and at
