@@ -18,6 +18,7 @@ mod row;
 mod schema;
 mod services;
 mod tx;
+mod view;
 
 use std::borrow::Borrow;
 use std::fs::File;

@@ -2,8 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::read::Reader;
 use crate::protocol::HostId;
 use crate::protocol::api::{DeployService, ReportService, ServiceRecord};
+use crate::queue::Error;
 use crate::queue::command::ServiceReported;
 use crate::queue::domain::service::{self, Claimed};
 use crate::support::clock::Timestamp;
@@ -96,4 +98,22 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ServiceRecord> {
     serde_json::from_str(&text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
     })
+}
+
+impl Reader {
+    /// Returns the service with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn service(&self, id: &str) -> Result<Option<ServiceRecord>, Error> {
+        find(&self.connection, id).map_err(|error| self.failed(error))
+    }
+
+    /// Returns every service, oldest first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
+        all(&self.connection).map_err(|error| self.failed(error))
+    }
 }
