@@ -96,11 +96,11 @@ pub async fn find(queue: &Queue, word: &str) -> Result<GroupRecord, Error> {
 pub async fn jobs(queue: &Queue, run: GroupId) -> Result<Vec<JobView>, Error> {
     let filter = JobFilter {
         group: Some(run),
-        status: None,
+        ..JobFilter::default()
     };
     let (mut all, mut from): (Vec<JobView>, Option<Cursor>) = (Vec::new(), None);
     loop {
-        let page = queue.jobs(filter, from, 500).await?;
+        let page = queue.jobs(filter.clone(), from, 500).await?;
         all.extend(page.items);
         match page.next {
             Some(next) => from = Some(next),

@@ -332,6 +332,9 @@ pub struct JobRecord {
     /// How long one try may run.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_ms: Option<u64>,
+    /// The ended job that this one repeats.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_of: Option<JobId>,
     /// When a try must have begun.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub start_by: Option<Timestamp>,

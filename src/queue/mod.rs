@@ -13,9 +13,9 @@ pub mod store;
 pub mod sweeper;
 
 pub use command::{
-    Cancel, Cancelled, ClaimRequest, Claimant, Claimed, Completion, Expired, Idempotency,
-    IntoGroup, LeaseProof, LeaseRef, NewGroup, NewJob, Prune, Pruned, Renewed, Report, Submit,
-    Submitted, Verdict,
+    Cancel, Cancelled, ClaimRequest, Claimant, Claimed, Completion, Expired, HeldLease, HostEntry,
+    Idempotency, IntoGroup, LOG_LIMIT, LeaseProof, LeaseRef, NewGroup, NewHost, NewJob, NewPiece,
+    Piece, Prune, Pruned, Renewed, Report, Retried, ServiceReported, Submit, Submitted, Verdict,
 };
 pub use engine::{Change, Options, Queue};
 pub use error::Error;

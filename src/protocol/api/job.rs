@@ -150,6 +150,5 @@ pub struct State {
     /// Every job, oldest first.
     pub jobs: Vec<JobWire>,
     /// Every service, oldest first.
-    #[schema(value_type = Vec<Object>)]
-    pub services: Vec<serde_json::Value>,
+    pub services: Vec<super::ServiceRecord>,
 }

@@ -11,6 +11,7 @@ pub mod host;
 pub mod job;
 pub mod kind;
 pub mod log;
+pub mod service;
 pub mod submit;
 
 pub use claim::{
@@ -29,4 +30,7 @@ pub use job::{
 };
 pub use kind::JobKind;
 pub use log::{AppendLogs, AppendedLogs, LogChunk, LogPage, LogPiece, LogState, LogWord, Stream};
+pub use service::{
+    Assignment, DeployService, ReportService, ServiceRecord, ServiceReply, ServiceStatus, Services,
+};
 pub use submit::{GroupRequest, SubmitJob, SubmitMany, SubmittedMany};

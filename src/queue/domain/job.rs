@@ -83,10 +83,14 @@ impl Job {
     /// Returns when something happens to this job by itself, if ever.
     pub fn due_at(&self) -> Option<Timestamp> {
         match &self.state {
-            State::Queued { not_before } => match (*not_before, self.start_by) {
-                (Some(ready), Some(late)) => Some(ready.min(late)),
-                (one, other) => one.or(other),
-            },
+            State::Queued { not_before } => {
+                let free = self.avoid.as_ref().map(|avoid| avoid.until);
+                let ready = not_before.or(free);
+                match (ready, self.start_by) {
+                    (Some(ready), Some(late)) => Some(ready.min(late)),
+                    (one, other) => one.or(other),
+                }
+            }
             State::Leased(lease) => Some(lease.expires_at),
             State::Ended(_) => None,
         }

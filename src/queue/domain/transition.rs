@@ -41,6 +41,8 @@ pub enum Event {
     },
     /// A person takes it back.
     Cancel(Option<String>),
+    /// Its holder is known to be gone.
+    Lose,
     /// Time passed.
     Due,
 }
@@ -112,6 +114,10 @@ pub fn apply(job: &Job, event: Event, now: Timestamp) -> Result<Step, Rejected> 
         } => complete(job, &proof, failure, jitter, now),
         Event::Release { proof, delay } => release(job, &proof, delay, now),
         Event::Cancel(reason) => cancel(job, reason, now),
+        Event::Lose => match &job.state {
+            State::Leased(lease) => Ok(lost(job, lease, now)),
+            State::Queued { .. } | State::Ended(_) => Err(Rejected::LeaseLost),
+        },
         Event::Due => due(job, now),
     }
 }
@@ -312,7 +318,16 @@ fn due(job: &Job, now: Timestamp) -> Result<Step, Rejected> {
             }
             match not_before {
                 Some(at) if now >= *at => Ok(requeued(job.clone(), None, now, Vec::new())),
-                Some(_) | None => Err(Rejected::NotDue),
+                Some(_) => Err(Rejected::NotDue),
+                // The host that lost it may have it again: those who wait should hear of it.
+                None if job.avoid.as_ref().is_some_and(|avoid| now >= avoid.until) => {
+                    let free = Job {
+                        avoid: None,
+                        ..job.clone()
+                    };
+                    Ok(requeued(free, None, now, Vec::new()))
+                }
+                None => Err(Rejected::NotDue),
             }
         }
         State::Leased(lease) if now >= lease.expires_at => Ok(lost(job, lease, now)),

@@ -2,9 +2,11 @@
 //!
 //! Here time, ids and chance are put into a command; behind this point nothing asks for them.
 
+mod hosts;
 mod local;
 mod now;
 mod readers;
+mod services;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,6 +132,13 @@ impl Queue {
             | Outcome::Cancelled(_)
             | Outcome::Expired(_)
             | Outcome::Reprieved(_)
+            | Outcome::Host(_)
+            | Outcome::Forgotten(_)
+            | Outcome::Paused(_)
+            | Outcome::Logged(_)
+            | Outcome::Retried(_)
+            | Outcome::Service(_)
+            | Outcome::ServiceReported(_)
             | Outcome::Pruned(_) => Ok(applied),
         }
     }
@@ -165,6 +174,21 @@ impl Queue {
     /// # Errors
     /// When the file fails.
     pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, Error> {
+        self.claim_keyed(request, None)
+            .await
+            .map(|(given, _)| given)
+    }
+
+    /// Claims as [`Self::claim`] does; asked again with the same key, it gives the same leases. The
+    /// second value tells that it did.
+    ///
+    /// # Errors
+    /// When the key was used otherwise or the file fails.
+    pub async fn claim_keyed(
+        &self,
+        request: ClaimRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(Vec<Claimed>, bool), Error> {
         let wanted: usize = request
             .claimants
             .iter()
@@ -175,8 +199,14 @@ impl Queue {
             request,
             tokens: (0..wanted).map(|_| LeaseToken::fresh()).collect(),
         };
-        match self.apply(command.into()).await?.outcome {
-            Outcome::Claimed(given) => Ok(given),
+        let applied = self
+            .apply(Envelope {
+                command,
+                idempotency,
+            })
+            .await?;
+        match applied.outcome {
+            Outcome::Claimed(given) => Ok((given, applied.replayed)),
             other => Err(mixed_up(&other)),
         }
     }
@@ -202,6 +232,22 @@ impl Queue {
     /// # Errors
     /// When the file fails. A lost lease is an answer.
     pub async fn complete(&self, lease: LeaseRef, report: Report) -> Result<Completion, Error> {
+        self.complete_keyed(lease, report, None)
+            .await
+            .map(|(completion, _)| completion)
+    }
+
+    /// Completes as [`Self::complete`] does, and remembers the answer under the key. The second value
+    /// tells that it was remembered.
+    ///
+    /// # Errors
+    /// When the key was used otherwise or the file fails. A lost lease is an answer.
+    pub async fn complete_keyed(
+        &self,
+        lease: LeaseRef,
+        report: Report,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(Completion, bool), Error> {
         let report = Report {
             result: report.result.within(OUTPUT_LIMIT),
             ..report
@@ -213,8 +259,14 @@ impl Queue {
             // A fraction below one of a whole number below 2^20 always fits.
             jitter: (ids::fraction() * f64::from(backoff::WHOLE)) as u32,
         };
-        match self.apply(command.into()).await?.outcome {
-            Outcome::Completed(completion) => Ok(completion),
+        let applied = self
+            .apply(Envelope {
+                command,
+                idempotency,
+            })
+            .await?;
+        match applied.outcome {
+            Outcome::Completed(completion) => Ok((completion, applied.replayed)),
             other => Err(mixed_up(&other)),
         }
     }

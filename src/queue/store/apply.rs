@@ -9,7 +9,7 @@ use rusqlite::params;
 
 use super::row::{self, columns};
 use super::tx::Tx;
-use super::{attempts, claim, keys, needs, prune};
+use super::{attempts, claim, hosts, keys, logs, needs, prune, retry, services};
 use crate::protocol::{GroupId, JobId};
 use crate::queue::command::{
     Cancel, Cancelled, Command, Completion, Envelope, Expired, IntoGroup, LeaseProof, LeaseRef,
@@ -71,6 +71,16 @@ const fn time_of(command: &Command) -> Timestamp {
         | Command::Cancel { now, .. }
         | Command::ExpireDue { now, .. }
         | Command::Reprieve { now }
+        | Command::RegisterHost { now, .. }
+        | Command::SetHostMode { now, .. }
+        | Command::ForgetHost { now, .. }
+        | Command::GiveBack { now, .. }
+        | Command::SetPaused { now, .. }
+        | Command::AppendLog { now, .. }
+        | Command::Retry { now, .. }
+        | Command::DeployService { now, .. }
+        | Command::ClaimService { now, .. }
+        | Command::ReportService { now, .. }
         | Command::Prune { now, .. } => *now,
     }
 }
@@ -111,6 +121,47 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             expire(tx, *now, *limit).map(Outcome::Expired)
         }
         Command::Reprieve { now } => reprieve(tx, *now).map(Outcome::Reprieved),
+        Command::RegisterHost { now, host, held } => {
+            hosts::register(tx, *now, host, held.as_deref())
+                .map(|entry| Outcome::Host(Some(Box::new(entry))))
+        }
+        Command::SetHostMode { now, host, mode } => {
+            hosts::set_mode(tx.connection, *now, host, *mode)
+                .map(|entry| Outcome::Host(entry.map(Box::new)))
+        }
+        Command::ForgetHost { now, host } => hosts::forget(tx, *now, host).map(Outcome::Forgotten),
+        Command::GiveBack {
+            now,
+            host,
+            held,
+            given_before,
+        } => hosts::give_back(tx, *now, host, held, *given_before).map(Outcome::Released),
+        Command::SetPaused { now: _, paused } => {
+            hosts::set_paused(tx, *paused).map(|()| Outcome::Paused(*paused))
+        }
+        Command::AppendLog { now: _, pieces } => pieces
+            .iter()
+            .map(|piece| logs::append(tx, piece))
+            .collect::<rusqlite::Result<_>>()
+            .map(Outcome::Logged),
+        Command::Retry { now, jobs } => retry::retry(tx, *now, jobs).map(Outcome::Retried),
+        Command::DeployService { now, id, ask, node } => {
+            services::deploy(tx.connection, *now, id, ask, node)
+                .map(|service| Outcome::Service(Some(Box::new(service))))
+        }
+        Command::ClaimService {
+            now,
+            host,
+            capabilities,
+            node,
+        } => services::claim(tx.connection, *now, host, capabilities, node)
+            .map(|service| Outcome::Service(service.map(Box::new))),
+        Command::ReportService {
+            now,
+            id,
+            report,
+            node,
+        } => services::report(tx.connection, *now, id, report, node).map(Outcome::ServiceReported),
         Command::Prune { now, rule } => {
             prune::prune(tx.connection, *now, rule).map(Outcome::Pruned)
         }
@@ -160,7 +211,7 @@ fn insert_group(tx: &Tx<'_>, now: Timestamp, group: &NewGroup) -> rusqlite::Resu
     Ok(())
 }
 
-fn insert_job(
+pub fn insert_job(
     tx: &mut Tx<'_>,
     now: Timestamp,
     job: &NewJob,
@@ -295,7 +346,7 @@ fn release(
     })
 }
 
-const fn completion(job: &Job) -> Completion {
+pub const fn completion(job: &Job) -> Completion {
     match &job.state {
         State::Queued { not_before } => Completion::Requeued {
             not_before: *not_before,

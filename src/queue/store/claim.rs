@@ -6,9 +6,9 @@
 
 use rusqlite::{Row, params};
 
-use super::needs;
 use super::row::{self, Stored, columns, payload};
 use super::tx::Tx;
+use super::{hosts, needs};
 use crate::protocol::{GroupId, LeaseToken, Payload};
 use crate::queue::command::{ClaimRequest, Claimant, Claimed};
 use crate::queue::domain::{Event, State};
@@ -23,6 +23,8 @@ struct Candidate {
     priority: i8,
     timeout_ms: Option<u64>,
     payload: String,
+    created_at: Timestamp,
+    submitted_by: Option<String>,
 }
 
 /// Gives leases to the claimants, in their order.
@@ -33,6 +35,9 @@ pub fn claim(
     tokens: &[LeaseToken],
 ) -> rusqlite::Result<Vec<Claimed>> {
     super::apply::expire(tx, now, DUE_LIMIT)?;
+    if tx.paused()? {
+        return Ok(Vec::new());
+    }
     let mut tokens = tokens.iter().copied();
     let mut given = Vec::new();
     for claimant in &request.claimants {
@@ -76,6 +81,9 @@ fn take(
         requirement: needs::read(&stored.pin, &stored.need),
         group: stored.group,
         timeout_ms: candidate.timeout_ms,
+        lease_for: lease.lease_for,
+        created_at: candidate.created_at,
+        submitted_by: candidate.submitted_by,
     }))
 }
 
@@ -86,6 +94,16 @@ fn candidates(
     group: Option<GroupId>,
     claimant: &Claimant,
 ) -> rusqlite::Result<Vec<Candidate>> {
+    let max = match claimant.limit {
+        None => claimant.max,
+        Some(limit) => {
+            let held = hosts::count_held(tx.connection, &claimant.host)?;
+            claimant.max.min(limit.saturating_sub(held))
+        }
+    };
+    if max == 0 {
+        return Ok(Vec::new());
+    }
     let own = std::iter::once(&claimant.host).chain(&claimant.names);
     let names = own.map(crate::protocol::HostId::as_str);
     let connection = tx.connection;
@@ -102,14 +120,14 @@ fn candidates(
             .map(|need| need.text.clone())
             .collect();
         for need in open {
-            heads(tx, now, group, claimant, (pin, &need), &mut found)?;
+            heads(tx, now, group, (claimant, max), (pin, &need), &mut found)?;
         }
     }
     // Stable and total: `seq` is unique, so every replica takes the same jobs.
     found.sort_by_key(|one| (-i16::from(one.priority), one.stored.seq));
     // A host may go by the same name twice, but gets a job once.
     found.dedup_by_key(|one| one.stored.seq);
-    found.truncate(usize::from(claimant.max));
+    found.truncate(usize::from(max));
     Ok(found)
 }
 
@@ -117,13 +135,12 @@ fn heads(
     tx: &Tx<'_>,
     now: Timestamp,
     group: Option<GroupId>,
-    claimant: &Claimant,
+    (claimant, max): (&Claimant, u16),
     (pin, need): (&str, &str),
     found: &mut Vec<Candidate>,
 ) -> rusqlite::Result<()> {
     let host = claimant.host.as_str();
     let now = now.as_millis();
-    let max = claimant.max;
     match group {
         None => found.extend(
             tx.connection
@@ -132,7 +149,7 @@ fn heads(
                     columns!(),
                     ", priority, timeout_ms, ",
                     payload!(),
-                    " FROM job INDEXED BY job_queue \
+                    ", created_at, submitted_by FROM job INDEXED BY job_queue \
                      WHERE state = 0 AND pin = ?1 AND need = ?2 \
                      AND (avoid_host IS NULL OR avoid_host <> ?3 OR avoid_until <= ?4) \
                      ORDER BY priority DESC, seq LIMIT ?5"
@@ -147,7 +164,7 @@ fn heads(
                     columns!(),
                     ", priority, timeout_ms, ",
                     payload!(),
-                    " FROM job INDEXED BY job_group_queue \
+                    ", created_at, submitted_by FROM job INDEXED BY job_group_queue \
                      WHERE grp = ?6 AND state = 0 AND pin = ?1 AND need = ?2 \
                      AND (avoid_host IS NULL OR avoid_host <> ?3 OR avoid_until <= ?4) \
                      ORDER BY priority DESC, seq LIMIT ?5"
@@ -168,5 +185,7 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
         priority: row.get(25)?,
         timeout_ms: row.get(26)?,
         payload: row.get(27)?,
+        created_at: row::time(row, 28)?.unwrap_or_default(),
+        submitted_by: row.get(29)?,
     })
 }

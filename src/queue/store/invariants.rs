@@ -17,8 +17,10 @@ const BROKEN: &[(&str, &str)] = &[
         "SELECT id FROM job WHERE state = 2 AND (due_at IS NULL OR attempt = 0)",
     ),
     (
-        "a job that may start waits for nothing, and its alarm is its latest start",
-        "SELECT id FROM job WHERE state = 0 AND (not_before IS NOT NULL OR due_at IS NOT start_by)",
+        "a job that may start waits for nothing, and its alarm is its latest start or the end of its avoiding a host",
+        "SELECT id FROM job WHERE state = 0 AND (not_before IS NOT NULL OR due_at IS NOT \
+         CASE WHEN avoid_until IS NULL THEN start_by \
+         ELSE min(avoid_until, coalesce(start_by, avoid_until)) END)",
     ),
     (
         "a delayed job has its alarm when the wait ends or its start is missed",
@@ -65,7 +67,14 @@ const BROKEN: &[(&str, &str)] = &[
         "nothing is left of jobs that are gone",
         "SELECT key FROM attempt WHERE key >> 16 NOT IN (SELECT seq FROM job) UNION ALL \
          SELECT key FROM stray WHERE key >> 16 NOT IN (SELECT seq FROM job) UNION ALL \
-         SELECT job FROM long_payload WHERE job NOT IN (SELECT seq FROM job)",
+         SELECT job FROM long_payload WHERE job NOT IN (SELECT seq FROM job) UNION ALL \
+         SELECT job FROM log WHERE job NOT IN (SELECT seq FROM job) UNION ALL \
+         SELECT job FROM log_end WHERE job NOT IN (SELECT seq FROM job)",
+    ),
+    (
+        "what is kept of a job's output is counted",
+        "SELECT job FROM log_end WHERE kept <> \
+         (SELECT coalesce(sum(length(bytes)), 0) FROM log WHERE log.job = log_end.job)",
     ),
     (
         "no job is of a group that is gone",

@@ -4,16 +4,21 @@ mod apply;
 mod attempts;
 mod claim;
 mod fault;
+mod hosts;
 #[cfg(test)]
 mod invariants;
 mod keys;
+mod logs;
 mod needs;
 mod open;
 mod prune;
 mod read;
+mod retry;
 mod row;
 mod schema;
+mod services;
 mod tx;
+mod view;
 
 use std::borrow::Borrow;
 use std::fs::File;

@@ -127,9 +127,13 @@ fn remove(
         connection
             .prepare_cached("DELETE FROM stray WHERE key BETWEEN ?1 AND ?2")?
             .execute(range)?;
-        connection
-            .prepare_cached("DELETE FROM long_payload WHERE job = ?1")?
-            .execute([seq])?;
+        for of_job in [
+            "DELETE FROM long_payload WHERE job = ?1",
+            "DELETE FROM log WHERE job = ?1",
+            "DELETE FROM log_end WHERE job = ?1",
+        ] {
+            connection.prepare_cached(of_job)?.execute([seq])?;
+        }
         connection
             .prepare_cached("DELETE FROM job WHERE seq = ?1")?
             .execute([seq])?;

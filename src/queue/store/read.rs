@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::attempts::{read_result, result_columns};
-use super::row::{self, Stored, columns, payload};
-use super::{fault, needs, open};
+use super::attempts::result_columns;
+use super::row::{self, columns, payload};
+use super::view::{Found, add, read_attempt, read_group, read_view, running, status_range};
+use super::{fault, open};
 use crate::protocol::{
-    AttemptNo, AttemptRecord, CancelRecord, GroupCounts, GroupId, GroupRecord, JobId, JobRecord,
-    JobResult, JobStatus, Payload,
+    AttemptNo, AttemptRecord, GroupCounts, GroupId, GroupRecord, HostId, JobId, JobRecord,
+    JobResult, JobStatus, Reason,
 };
 use crate::queue::Error;
-use crate::queue::domain::{Lease, State};
 
 /// How many entries one page has at most: a long read would keep the log from being emptied.
 const PAGE: u32 = 500;
@@ -42,23 +42,33 @@ pub struct JobView {
 }
 
 /// Which jobs to list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobFilter {
     /// Only these; with a group the order is that of the queue, without it newest first.
     pub group: Option<GroupId>,
     /// Only with this status.
     pub status: Option<JobStatus>,
+    /// Only those that failed, or were last put back, for this reason.
+    pub reason: Option<Reason>,
+    /// Only those that this host holds or had in its last try.
+    pub host: Option<HostId>,
+    /// Only those that this submitter asked for.
+    pub submitted_by: Option<String>,
+    /// Only payloads of this kind.
+    pub kind: Option<String>,
+    /// Oldest first, also without a group.
+    pub oldest_first: bool,
 }
 
 /// A connection that can only read.
 pub struct Reader {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
 }
 
 /// The columns of a whole job, after which those of its last report follow.
 macro_rules! view {
-    ($rest:literal) => {
+    ($($rest:expr)*) => {
         concat!(
             "SELECT ",
             columns!(),
@@ -66,13 +76,24 @@ macro_rules! view {
             payload!(),
             ", ",
             result_columns!(),
-            " FROM job LEFT JOIN (SELECT key, ",
+            ", retry_of FROM job LEFT JOIN (SELECT key, ",
             result_columns!(),
             " FROM attempt) AS told ON told.key = (SELECT max(key) FROM attempt \
                WHERE key BETWEEN (job.seq << 16) AND (job.seq << 16 | 65535) \
                AND finished_at IS NOT NULL) ",
-            $rest
+            $($rest),*
         )
+    };
+}
+
+/// The rarer conditions of a filter; each holds if nothing was asked for.
+macro_rules! also {
+    () => {
+        "(?6 IS NULL OR job.reason = ?6) AND (?8 IS NULL OR job.submitted_by = ?8) \
+         AND (?7 IS NULL OR job.host = ?7 OR ?7 = (SELECT host FROM attempt \
+           WHERE key BETWEEN (job.seq << 16) AND (job.seq << 16 | 65535) ORDER BY key DESC LIMIT 1)) \
+         AND (?9 IS NULL OR ?9 = json_extract(coalesce(job.payload, \
+           (SELECT l.payload FROM long_payload AS l WHERE l.job = job.seq)), '$.kind'))"
     };
 }
 
@@ -88,7 +109,7 @@ impl Reader {
         })
     }
 
-    fn failed(&self, source: rusqlite::Error) -> Error {
+    pub(super) fn failed(&self, source: rusqlite::Error) -> Error {
         fault::error("read", &self.path, source)
     }
 
@@ -210,36 +231,40 @@ impl Reader {
         limit: u32,
     ) -> rusqlite::Result<Page<JobView>> {
         let (low, high) = status_range(filter.status);
-        let found: Vec<(i64, Found)> = match filter.group {
-            Some(group) => self
-                .connection
-                .prepare_cached(view!(
-                    "WHERE job.grp = ?1 AND job.seq > ?2 AND job.state BETWEEN ?3 AND ?4 \
-                     ORDER BY job.seq LIMIT ?5"
-                ))?
-                .query_map(
-                    params![
-                        group.as_bytes(),
-                        from.map_or(0, |at| at.0),
-                        low,
-                        high,
-                        limit
-                    ],
-                    read_view,
-                )?
-                .collect::<rusqlite::Result<_>>()?,
-            None => self
-                .connection
-                .prepare_cached(view!(
-                    "WHERE job.seq < ?1 AND job.state BETWEEN ?2 AND ?3 \
-                     ORDER BY job.seq DESC LIMIT ?4"
-                ))?
-                .query_map(
-                    params![from.map_or(i64::MAX, |at| at.0), low, high, limit],
-                    read_view,
-                )?
-                .collect::<rusqlite::Result<_>>()?,
+        let rising = filter.oldest_first || filter.group.is_some();
+        let sql = match (filter.group.is_some(), rising) {
+            (true, _) => view!(
+                "WHERE job.grp = ?1 AND job.seq > ?2 AND job.state BETWEEN ?3 AND ?4 AND "
+                also!() " ORDER BY job.seq LIMIT ?5"
+            ),
+            (false, true) => view!(
+                "WHERE ?1 IS NULL AND job.seq > ?2 AND job.state BETWEEN ?3 AND ?4 AND "
+                also!() " ORDER BY job.seq LIMIT ?5"
+            ),
+            (false, false) => view!(
+                "WHERE ?1 IS NULL AND job.seq < ?2 AND job.state BETWEEN ?3 AND ?4 AND "
+                also!() " ORDER BY job.seq DESC LIMIT ?5"
+            ),
         };
+        let start = if rising { 0 } else { i64::MAX };
+        let found: Vec<(i64, Found)> = self
+            .connection
+            .prepare_cached(sql)?
+            .query_map(
+                params![
+                    filter.group.as_ref().map(GroupId::as_bytes),
+                    from.map_or(start, |at| at.0),
+                    low,
+                    high,
+                    limit,
+                    filter.reason.map(row::reason_number),
+                    filter.host.as_ref().map(HostId::as_str),
+                    filter.submitted_by,
+                    filter.kind,
+                ],
+                read_view,
+            )?
+            .collect::<rusqlite::Result<_>>()?;
         let full = found.len() == limit as usize;
         let next = found.last().filter(|_| full).map(|(seq, _)| Cursor(*seq));
         Ok(Page {
@@ -318,111 +343,4 @@ impl Reader {
         };
         read().map_err(|error| self.failed(error))
     }
-}
-
-const fn add(counts: &mut GroupCounts, state: i64, number: u64) {
-    match state {
-        row::READY | row::DELAYED => counts.queued += number,
-        row::LEASED => counts.leased += number,
-        row::COMPLETED => counts.completed += number,
-        _ => counts.failed += number,
-    }
-}
-
-const fn status_range(status: Option<JobStatus>) -> (i64, i64) {
-    match status {
-        None => (row::READY, row::FAILED),
-        Some(JobStatus::Queued) => (row::READY, row::DELAYED),
-        Some(JobStatus::Leased) => (row::LEASED, row::LEASED),
-        Some(JobStatus::Completed) => (row::COMPLETED, row::COMPLETED),
-        Some(JobStatus::Failed) => (row::FAILED, row::FAILED),
-    }
-}
-
-fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRecord> {
-    Ok(GroupRecord {
-        id: GroupId::from_bytes(row.get(0)?),
-        kind: row.get(1)?,
-        title: row.get(2)?,
-        created_at: row::time(row, 3)?.unwrap_or_default(),
-        parent: row.get::<_, Option<[u8; 16]>>(4)?.map(GroupId::from_bytes),
-        meta: Payload::stored(row.get(5)?),
-        counts: GroupCounts::default(),
-    })
-}
-
-fn read_attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
-    Ok(AttemptRecord {
-        attempt: AttemptNo::new(row.get(0)?),
-        host: row::host(row, 1)?.ok_or(rusqlite::Error::InvalidQuery)?,
-        started_at: row::time(row, 2)?.unwrap_or_default(),
-        ended_at: row::time(row, 3)?,
-        end: Some(row::ending(row, 4)?),
-        reason: row::reason(row, 5)?,
-        result: read_result(row, 6)?,
-    })
-}
-
-/// A job whose last try is known only if it runs.
-struct Found {
-    job: JobRecord,
-    running: Option<AttemptRecord>,
-}
-
-fn running(stored: &Stored) -> Option<AttemptRecord> {
-    let lease = lease_of(stored)?;
-    Some(AttemptRecord {
-        attempt: stored.job.attempt,
-        host: lease.host.clone(),
-        started_at: lease.since,
-        ended_at: None,
-        end: None,
-        reason: None,
-        result: None,
-    })
-}
-
-const fn lease_of(stored: &Stored) -> Option<&Lease> {
-    match &stored.job.state {
-        State::Leased(lease) => Some(lease),
-        State::Queued { .. } | State::Ended(_) => None,
-    }
-}
-
-fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, Found)> {
-    let stored = row::read(row)?;
-    let (not_before, ended_at) = match &stored.job.state {
-        State::Queued { not_before } => (*not_before, None),
-        State::Leased(_) => (None, None),
-        State::Ended(ending) => (None, Some(ending.at)),
-    };
-    let result = read_result(row, 30)?;
-    let cancel = row::time(row, 15)?
-        .map(|asked_at| row.get(16).map(|reason| CancelRecord { asked_at, reason }))
-        .transpose()?;
-    let lease = lease_of(&stored);
-    let job = JobRecord {
-        id: stored.id,
-        status: stored.job.status(),
-        reason: row::reason(row, 19)?,
-        created_at: row::time(row, 27)?.unwrap_or_default(),
-        updated_at: stored.updated_at,
-        ended_at,
-        attempts: stored.job.attempt,
-        requirement: needs::read(&stored.pin, &stored.need),
-        payload: Payload::stored(row.get(29)?),
-        priority: row.get(25)?,
-        group: stored.group,
-        submitted_by: row.get(28)?,
-        timeout_ms: row.get(26)?,
-        start_by: stored.job.start_by,
-        not_before,
-        assigned_host_id: lease.map(|lease| lease.host.clone()),
-        lease_expires_at: lease.map(|lease| lease.expires_at),
-        cancel,
-        error: result.as_ref().and_then(|result| result.error.clone()),
-        result,
-    };
-    let running = running(&stored);
-    Ok((stored.seq, Found { job, running }))
 }

@@ -10,7 +10,7 @@
 /// - an attempt is written when it ends; the running one is part of the job's row. Its key is the
 ///   job's number and the attempt's number in one integer, so it needs no second index.
 /// - a row is written anew whenever its job changes, so a long payload lies in a table of its own.
-pub const STEPS: [&str; 1] = [
+pub const STEPS: [&str; 2] = [
     "CREATE TABLE job (
         seq INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
@@ -93,5 +93,48 @@ pub const STEPS: [&str; 1] = [
         key INTEGER PRIMARY KEY,
         received_at INTEGER NOT NULL,
         report TEXT NOT NULL
+    );",
+    // Hosts, what running jobs print, and the switches of a coordinator. `log_end` knows where the
+    // output of a job stands, so that adding a piece never reads the others.
+    "ALTER TABLE job ADD COLUMN retry_of BLOB;
+    CREATE INDEX job_holder ON job (host) WHERE state = 2;
+    CREATE TABLE host (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        capabilities TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        max_parallel INTEGER NOT NULL,
+        mode INTEGER NOT NULL,
+        state_id TEXT,
+        facts TEXT,
+        registered_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE service (
+        id TEXT PRIMARY KEY,
+        created_at INTEGER NOT NULL,
+        record TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE setting (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE log (
+        number INTEGER PRIMARY KEY,
+        job INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        stream INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        dropped INTEGER NOT NULL,
+        bytes BLOB NOT NULL
+    );
+    CREATE INDEX log_of ON log (job);
+    CREATE TABLE log_end (
+        job INTEGER PRIMARY KEY,
+        attempt INTEGER NOT NULL,
+        kept INTEGER NOT NULL,
+        head INTEGER,
+        stdout_next INTEGER NOT NULL,
+        stderr_next INTEGER NOT NULL
     );",
 ];

@@ -6,9 +6,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::attempts;
 use super::needs::Needs;
 use super::row::{self, Stored, columns};
+use super::{attempts, hosts};
 use crate::protocol::{JobId, JobResult};
 use crate::queue::domain::{self, Effect, Event, Job, Lease, Rejected, State};
 use crate::queue::engine::Change;
@@ -24,6 +24,8 @@ pub struct Tx<'c> {
     pub needs: Needs,
     /// Not later than the earliest alarm; nothing while nobody looked.
     next_due: Option<Option<Timestamp>>,
+    /// Whether nothing is given out; nothing while nobody looked.
+    paused: Option<bool>,
 }
 
 impl<'c> Tx<'c> {
@@ -34,6 +36,7 @@ impl<'c> Tx<'c> {
             changes: Vec::new(),
             needs: Needs::default(),
             next_due: None,
+            paused: None,
         }
     }
 
@@ -118,6 +121,21 @@ impl<'c> Tx<'c> {
             }),
         }
         Ok(())
+    }
+
+    /// Tells whether nothing is to be given out.
+    pub fn paused(&mut self) -> rusqlite::Result<bool> {
+        if let Some(paused) = self.paused {
+            return Ok(paused);
+        }
+        let paused = hosts::paused(self.connection)?;
+        self.paused = Some(paused);
+        Ok(paused)
+    }
+
+    /// Notes that the switch was moved.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = Some(paused);
     }
 
     /// Notes that something happens by itself at `at`.

@@ -48,9 +48,9 @@ async fn a_job_is_submitted_claimed_completed_and_remembered() {
     assert_eq!((counts.queued, counts.completed), (1, 1));
     let filter = JobFilter {
         group: Some(id),
-        status: None,
+        ..JobFilter::default()
     };
-    let page = queue.jobs(filter, None, 1).await.unwrap();
+    let page = queue.jobs(filter.clone(), None, 1).await.unwrap();
     let rest = queue.jobs(filter, page.next, 10).await.unwrap();
     assert_eq!(rest.items[0].job.payload.as_str(), r#"{"kind": "shell"}"#);
     assert_eq!(

@@ -45,7 +45,7 @@ async fn fill(queue: &Queue) -> Vec<JobId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_told_to_all_and_loses_nothing() {
-    let Some(disk) = Small::mount("size=1m") else {
+    let Some(disk) = Small::mount("size=2m") else {
         return;
     };
     let filler = disk.0.path().join("filler");

@@ -2,10 +2,12 @@
 
 mod basics;
 mod full;
+mod hosts;
 mod leases;
 mod processes;
 mod pruning;
 mod random;
+mod services;
 
 use std::path::Path;
 

@@ -1,6 +1,8 @@
 //! Random runs of commands keep every promise.
 
 use super::*;
+use crate::protocol::api::Stream;
+use crate::queue::command::NewPiece;
 
 /// One command of a random run; numbers choose hosts and earlier leases.
 async fn random_step(queue: &Queue, clock: &ManualClock, held: &mut Vec<Claimed>, step: (u8, u8)) {
@@ -9,7 +11,7 @@ async fn random_step(queue: &Queue, clock: &ManualClock, held: &mut Vec<Claimed>
         let index = usize::from(choice).checked_rem(held.len())?;
         Some(held[index].lease())
     };
-    match kind % 6 {
+    match kind % 10 {
         0 => drop(queue.submit(only(vec![job()]), None).await.unwrap()),
         1 => {
             let host = format!("h{}", choice % 3);
@@ -34,6 +36,37 @@ async fn random_step(queue: &Queue, clock: &ManualClock, held: &mut Vec<Claimed>
             clock.advance(Duration::from_secs(u64::from(choice)));
             queue.expire_due().await.unwrap();
         }
+        5 => {
+            let held = lease(held).map(|lease| vec![lease]);
+            let host = hosts::host(&format!("h{}", choice % 3));
+            queue.register_host(host, held, None).await.unwrap();
+        }
+        6 => {
+            let host = HostId::new(format!("h{}", choice % 3)).unwrap();
+            if choice % 2 == 0 {
+                queue.forget_host(host).await.unwrap();
+            } else {
+                let known = lease(held).into_iter().collect();
+                let settled = Duration::from_secs(5);
+                queue.give_back(host, known, settled).await.unwrap();
+            }
+        }
+        7 => {
+            if let Some(lease) = lease(held) {
+                let piece = NewPiece {
+                    lease,
+                    stream: Stream::Stdout,
+                    offset: u64::from(choice / 2),
+                    bytes: vec![b'x'; usize::from(choice)],
+                };
+                queue.append_log(vec![piece]).await.unwrap();
+            }
+        }
+        8 => {
+            if let Some(lease) = lease(held) {
+                queue.retry(vec![lease.job], None).await.unwrap();
+            }
+        }
         _ => {
             if let Some(lease) = lease(held) {
                 queue
@@ -48,7 +81,7 @@ async fn random_step(queue: &Queue, clock: &ManualClock, held: &mut Vec<Claimed>
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
     #[test]
-    fn any_sequence_keeps_the_promises(steps in proptest::collection::vec((0u8..6, 0u8..90), 1..60)) {
+    fn any_sequence_keeps_the_promises(steps in proptest::collection::vec((0u8..10, 0u8..90), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let dir = tempfile::tempdir().unwrap();

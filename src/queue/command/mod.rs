@@ -1,0 +1,244 @@
+//! Every change that can be asked of the queue, as values. They carry their ids, their time and their chance.
+
+mod host;
+mod lease;
+mod log;
+mod outcome;
+mod submit;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use host::{HeldLease, HostEntry, NewHost};
+pub use lease::{ClaimRequest, Claimant, LeaseProof, LeaseRef, Report, Verdict};
+pub use log::{LOG_HEAD, LOG_LIMIT, NewPiece, Piece};
+pub use outcome::{
+    Cancelled, Claimed, Completion, Expired, Outcome, Pruned, Refusal, Renewed, Retried,
+    ServiceReported, Submitted,
+};
+pub use submit::{IntoGroup, MOST_TRIES, NewGroup, NewJob, Submit};
+
+use crate::protocol::api::{DeployService, HostMode, ReportService};
+use crate::protocol::{GroupId, HostId, JobId, LeaseToken};
+use crate::support::clock::Timestamp;
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// New jobs.
+    Submit {
+        /// When.
+        now: Timestamp,
+        /// What.
+        submit: Submit,
+    },
+    /// Hosts ask for work.
+    Claim {
+        /// When.
+        now: Timestamp,
+        /// Who asks for what.
+        request: ClaimRequest,
+        /// One for each lease that may be given.
+        tokens: Vec<LeaseToken>,
+    },
+    /// Holders go on.
+    Renew {
+        /// When.
+        now: Timestamp,
+        /// Which leases.
+        leases: Vec<LeaseRef>,
+    },
+    /// A holder is done.
+    Complete {
+        /// When.
+        now: Timestamp,
+        /// Which lease.
+        lease: LeaseRef,
+        /// How it went.
+        report: Report,
+        /// For the backoff, in `0..domain::backoff::WHOLE`.
+        jitter: u32,
+    },
+    /// Holders give jobs back unharmed.
+    Release {
+        /// When.
+        now: Timestamp,
+        /// Which leases.
+        leases: Vec<LeaseRef>,
+        /// How long nobody should take them.
+        delay: Duration,
+    },
+    /// A person takes jobs back.
+    Cancel {
+        /// When.
+        now: Timestamp,
+        /// Which jobs.
+        target: Cancel,
+        /// What the person said about it.
+        reason: Option<String>,
+        /// How many jobs at most in this step.
+        limit: u32,
+    },
+    /// Time passed: leases ran out, waits ended, starts were missed.
+    ExpireDue {
+        /// When.
+        now: Timestamp,
+        /// How many jobs at most in this step.
+        limit: u32,
+    },
+    /// Every lease gets at least one whole lease time from now, because nobody could renew meanwhile.
+    Reprieve {
+        /// When.
+        now: Timestamp,
+    },
+    /// A host introduces itself, for the first time or again.
+    RegisterHost {
+        /// When.
+        now: Timestamp,
+        /// Who.
+        host: NewHost,
+        /// The leases it still works on; its others are lost. Nothing leaves them all as they are.
+        held: Option<Vec<LeaseRef>>,
+    },
+    /// A person decides whether a host is given work.
+    SetHostMode {
+        /// When.
+        now: Timestamp,
+        /// Which.
+        host: HostId,
+        /// How it is to be.
+        mode: HostMode,
+    },
+    /// A host leaves: its leases are lost and nobody remembers it.
+    ForgetHost {
+        /// When.
+        now: Timestamp,
+        /// Which.
+        host: HostId,
+    },
+    /// Leases that a host never received go back unharmed.
+    GiveBack {
+        /// When.
+        now: Timestamp,
+        /// Which host.
+        host: HostId,
+        /// What it does hold.
+        held: Vec<LeaseRef>,
+        /// Leases given later may still be on their way to it.
+        given_before: Timestamp,
+    },
+    /// Whether anything is given out at all.
+    SetPaused {
+        /// When.
+        now: Timestamp,
+        /// Nothing is.
+        paused: bool,
+    },
+    /// Output of running jobs.
+    AppendLog {
+        /// When.
+        now: Timestamp,
+        /// The pieces, in order.
+        pieces: Vec<NewPiece>,
+    },
+    /// Ended jobs are asked for again, as new jobs.
+    Retry {
+        /// When.
+        now: Timestamp,
+        /// The ended job, and the id of the new one.
+        jobs: Vec<(JobId, JobId)>,
+    },
+    /// A service is asked for, or asked for anew.
+    DeployService {
+        /// When.
+        now: Timestamp,
+        /// Its id.
+        id: String,
+        /// What is asked for.
+        ask: DeployService,
+        /// Who answers for the change.
+        node: String,
+    },
+    /// A host asks for a service to run.
+    ClaimService {
+        /// When.
+        now: Timestamp,
+        /// Who asks.
+        host: HostId,
+        /// What it can do.
+        capabilities: Vec<String>,
+        /// Who answers for the change.
+        node: String,
+    },
+    /// A host tells how its part of a service is.
+    ReportService {
+        /// When.
+        now: Timestamp,
+        /// Which service.
+        id: String,
+        /// How it is.
+        report: ReportService,
+        /// Who answers for the change.
+        node: String,
+    },
+    /// What is old goes.
+    Prune {
+        /// When.
+        now: Timestamp,
+        /// What counts as old.
+        rule: Prune,
+    },
+}
+
+/// A command, and the key that makes repeating it harmless.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// What to do.
+    pub command: Command,
+    /// Remembered in the same transaction as the change.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl From<Command> for Envelope {
+    fn from(command: Command) -> Self {
+        Self {
+            command,
+            idempotency: None,
+        }
+    }
+}
+
+/// The name under which the answer to a command is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// Scope and key in one text.
+    pub key: String,
+    /// Hash of what was asked; the same key with another hash is a conflict.
+    pub body_hash: [u8; 32],
+    /// When it may be forgotten.
+    pub expires_at: Timestamp,
+}
+
+/// Which jobs to take back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cancel {
+    /// These.
+    Jobs(Vec<JobId>),
+    /// All of a group that have not ended.
+    Group(GroupId),
+}
+
+/// What is old enough to go. Jobs that have not ended always stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prune {
+    /// Jobs that ended earlier go.
+    pub ended_before: Timestamp,
+    /// Of the ended jobs only this many of the newest stay.
+    pub keep_ended: u64,
+    /// Of the groups only this many of the newest stay, and their jobs with them, however old.
+    /// Nothing means that the jobs of groups go by age as others do, and empty groups after them.
+    pub keep_groups: Option<u64>,
+    /// How many jobs at most in this step.
+    pub limit: u32,
+}
