@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod client;
 pub mod fleet;
+pub mod host;
 pub mod protocol;
 pub mod queue;
 pub mod ssh;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{demo, fleet, output};
+use super::{demo, fleet, host, output};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::Verbosity;
@@ -40,6 +40,11 @@ pub enum Command {
     Fleet(fleet::Group),
     /// Show what skyclaw does, on three hosts made for it on this machine
     Demo(demo::Args),
+    /// Run jobs of a coordinator on this machine
+    Host(Box<host::Args>),
+    /// Ends the jobs of a host daemon that is gone
+    #[command(hide = true)]
+    HostWatch,
 }
 
 impl Command {
@@ -47,7 +52,8 @@ impl Command {
     pub fn format(&self) -> Format {
         match self {
             Self::Fleet(group) => group.format(),
-            Self::Demo(_) => Format::Human,
+            Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Host(args) => args.format(),
         }
     }
 }

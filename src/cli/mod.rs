@@ -13,6 +13,7 @@ pub mod error;
 pub mod exec;
 pub mod exit;
 pub mod fleet;
+pub mod host;
 pub mod hosts;
 pub mod init;
 pub mod output;
@@ -42,6 +43,8 @@ pub async fn run(cli: Cli) -> ExitCode {
     let result = match &cli.command {
         Command::Fleet(group) => fleet::run(group, &output).await,
         Command::Demo(args) => demo::run(args, &output).await,
+        Command::Host(args) => host::run(args, &output).await,
+        Command::HostWatch => host::watch(),
     };
     let exit = match result {
         Ok(exit) => exit,

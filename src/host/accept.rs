@@ -25,7 +25,11 @@ impl Accept {
     pub fn parse(text: &str) -> Result<Self, String> {
         let known = crate::protocol::api::JobKind::WORDS;
         let mut rules = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
             let (submitter, kinds) = part.split_once('=').unwrap_or((part, ""));
             let kinds: Vec<String> = kinds
                 .split('|')
@@ -36,7 +40,10 @@ impl Accept {
                 return Err(format!("`{part}` names no submitter: write NAME=KIND|KIND"));
             }
             if let Some(kind) = kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
-                return Err(format!("`{kind}` is no kind of job: use {}", known.join(", ")));
+                return Err(format!(
+                    "`{kind}` is no kind of job: use {}",
+                    known.join(", ")
+                ));
             }
             rules.push(Rule {
                 submitter: submitter.trim().to_owned(),

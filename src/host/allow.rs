@@ -100,7 +100,9 @@ impl Allowed {
             ),
         };
         let allowed = self.argv.as_ref().is_none_or(|patterns| {
-            patterns.iter().any(|pattern| pattern.matches(command, args))
+            patterns
+                .iter()
+                .any(|pattern| pattern.matches(command, args))
         });
         if !allowed {
             return Err(Refusal::NotAllowed);
@@ -119,6 +121,11 @@ impl Allowed {
             .filter(|(name, file)| file.is_some() && INTERPRETERS.contains(&base(name).as_str()))
             .map(|(name, _)| name.as_str())
             .collect()
+    }
+
+    /// Tells whether anything may run.
+    pub(super) fn any(&self) -> bool {
+        self.programs.values().any(Option::is_some)
     }
 
     /// Returns the names on the list that are not on this machine.
@@ -172,7 +179,11 @@ mod tests {
         let path = format!(".:{}:{}", dir.path().display(), other.path().display());
         let allowed = Allowed::resolve(["tool", "gone"], None, &path);
         let ask = |command: &str| allowed.program(command, &[]);
-        assert_eq!(ask("tool"), Ok(tool.as_path()), "not the one that cannot run");
+        assert_eq!(
+            ask("tool"),
+            Ok(tool.as_path()),
+            "not the one that cannot run"
+        );
         assert_eq!(ask(tool.to_str().unwrap()), Ok(tool.as_path()));
         assert_eq!(ask(plain.to_str().unwrap()), Err(Refusal::NotAllowed));
         assert_eq!(ask("gone"), Err(Refusal::Missing));

@@ -93,9 +93,8 @@ mod tests {
         ]);
         let environment = Environment::new(&own, &["GPU".into()], &["LD_LIBRARY_PATH".into()], "m");
         let job = JobId::fresh();
-        let made = |extra: &[(&str, &str)]| {
-            environment.for_job(job, AttemptNo::new(2), &map(extra))
-        };
+        let made =
+            |extra: &[(&str, &str)]| environment.for_job(job, AttemptNo::new(2), &map(extra));
         let names: Vec<String> = made(&[("X", "1"), ("LD_LIBRARY_PATH", "/l")])
             .unwrap()
             .into_iter()
@@ -104,12 +103,25 @@ mod tests {
         assert_eq!(
             names,
             [
-                "GPU", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SKYCLAW_ATTEMPT",
-                "SKYCLAW_HOST_MARK", "SKYCLAW_JOB_ID", "X"
+                "GPU",
+                "LC_ALL",
+                "LD_LIBRARY_PATH",
+                "PATH",
+                "SKYCLAW_ATTEMPT",
+                "SKYCLAW_HOST_MARK",
+                "SKYCLAW_JOB_ID",
+                "X"
             ]
         );
         for name in [
-            "PATH", "LD_PRELOAD", "DYLD_X", "NODE_OPTIONS", "BASH_ENV", "SKYCLAW_TOKEN", "a=b", "",
+            "PATH",
+            "LD_PRELOAD",
+            "DYLD_X",
+            "NODE_OPTIONS",
+            "BASH_ENV",
+            "SKYCLAW_TOKEN",
+            "a=b",
+            "",
         ] {
             assert_eq!(made(&[(name, "x")]), Err(name.to_owned()), "{name}");
         }

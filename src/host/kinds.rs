@@ -96,7 +96,8 @@ impl Kinds {
         timeout_ms: Option<u64>,
         now: Timestamp,
     ) -> Result<Task, Box<Ran>> {
-        let refuse = |reason, code, text: String| Box::new(report::failure(reason, code, text, now));
+        let refuse =
+            |reason, code, text: String| Box::new(report::failure(reason, code, text, now));
         let kind: JobKind = serde_json::from_str(payload.as_str()).map_err(|error| {
             let text = format!("the payload is not understood: {error}");
             refuse(Reason::NotAllowed, Some(NOT_ALLOWED), text)
@@ -195,9 +196,7 @@ impl Kinds {
                 let (args, input) = match (args.is_empty(), message) {
                     (false, message) => (args, message),
                     (true, None) => (words(&["agent", "exec"]), None),
-                    (true, message) => {
-                        (words(&["agent", "exec", "--message-file", "-"]), message)
-                    }
+                    (true, message) => (words(&["agent", "exec", "--message-file", "-"]), message),
                 };
                 let command = &self.agents.openclaw.command;
                 Wanted {
@@ -229,12 +228,19 @@ impl Kinds {
                 let session = session.unwrap_or_else(|| format!("agent:main:skyclaw:{job}"));
                 let args = ["agent", "-m", &message, "-s", &session];
                 for (name, value) in [("NO_COLOR", "1"), ("PICOCLAW_LOG_LEVEL", "error")] {
-                    env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+                    env.entry(name.to_owned())
+                        .or_insert_with(|| value.to_owned());
                 }
                 Wanted {
                     // With it PicoClaw prints lines about time zones before the answer.
                     without: &["TZ"],
-                    ..plain(&self.agents.picoclaw.command, words(&args), None, env, timeout_ms)
+                    ..plain(
+                        &self.agents.picoclaw.command,
+                        words(&args),
+                        None,
+                        env,
+                        timeout_ms,
+                    )
                 }
             }
         }
@@ -263,7 +269,10 @@ impl Kinds {
         if inside {
             Ok(real)
         } else {
-            Err((Reason::NotAllowed, format!("directory not allowed: {named}")))
+            Err((
+                Reason::NotAllowed,
+                format!("directory not allowed: {named}"),
+            ))
         }
     }
 }

@@ -11,7 +11,14 @@ use crate::protocol::HostId;
 
 /// What hosts of the original may run, those of both forms together, and PicoClaw.
 pub const DEFAULT_COMMANDS: [&str; 8] = [
-    "openclaw", "automaton", "picoclaw", "node", "bash", "sh", "npm", "pnpm",
+    "openclaw",
+    "automaton",
+    "picoclaw",
+    "node",
+    "bash",
+    "sh",
+    "npm",
+    "pnpm",
 ];
 
 /// What happens to running jobs once the lease has surely run out.
@@ -71,6 +78,8 @@ pub struct Settings {
     pub env_allow: Vec<String>,
     /// Commands that jobs may run.
     pub commands: Vec<String>,
+    /// The owner named the commands; one that is missing is then worth a word.
+    pub commands_chosen: bool,
     /// Whole argument vectors that jobs may run; without it any arguments.
     pub argv: Option<Vec<ArgvPattern>>,
     /// The programs behind the job kinds that name none.

@@ -153,8 +153,7 @@ impl Drive<'_, '_> {
             Phase::Draining { idle_at, last_at } => Some(idle_at.min(last_at)),
         };
         let lease = (self.status.is_none() && self.orders.is_limited()).then(|| now + LEASE_LOOK);
-        let exit =
-            (!self.ended && self.child.exit_fd().is_none()).then(|| now + EXIT_LOOK);
+        let exit = (!self.ended && self.child.exit_fd().is_none()).then(|| now + EXIT_LOOK);
         let at = due.into_iter().chain([own, lease, exit]).flatten().min()?;
         Some(at.saturating_duration_since(now))
     }
@@ -267,7 +266,9 @@ impl Drive<'_, '_> {
                     self.kill();
                 }
             }
-            Phase::Draining { ref mut idle_at, .. } if got_any => *idle_at = now + IDLE,
+            Phase::Draining {
+                ref mut idle_at, ..
+            } if got_any => *idle_at = now + IDLE,
             Phase::Draining { idle_at, last_at } if idle_at.min(last_at) <= now => {
                 return Ok(Some(!closed));
             }

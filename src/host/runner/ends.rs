@@ -27,11 +27,6 @@ impl Ends {
         }
     }
 
-    /// Returns how many bytes were printed so far.
-    pub(super) const fn total(&self) -> u64 {
-        self.total
-    }
-
     /// Takes the next piece.
     pub(super) fn push(&mut self, piece: &[u8]) {
         self.total += piece.len() as u64;
@@ -93,6 +88,6 @@ mod tests {
             ends.push(&[b'x'; 5000]);
         }
         assert!(ends.head.capacity() + ends.tail.capacity() < 16_000);
-        assert_eq!(ends.total(), 5_000_000);
+        assert_eq!(ends.total, 5_000_000);
     }
 }

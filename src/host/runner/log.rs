@@ -49,6 +49,8 @@ struct Queue {
     crowded: bool,
     /// Nobody takes the log any more.
     closed: bool,
+    /// Pieces were taken and not yet delivered.
+    under_way: bool,
 }
 
 impl JobLog {
@@ -106,6 +108,7 @@ impl JobLog {
             bytes += piece.bytes.len();
             taken.push(piece);
         }
+        queue.under_way |= !taken.is_empty();
         let room = !taken.is_empty() && std::mem::take(&mut queue.crowded);
         drop(queue);
         if room {
@@ -114,10 +117,15 @@ impl JobLog {
         taken
     }
 
-    /// Tells whether nothing waits.
-    pub(in crate::host) fn is_empty(&self) -> bool {
+    /// Notes that what was taken is delivered.
+    pub(in crate::host) fn delivered(&self) {
+        self.queue().under_way = false;
+    }
+
+    /// Tells whether nothing waits and nothing is under way.
+    pub(in crate::host) fn is_idle(&self) -> bool {
         let queue = self.queue();
-        queue.head.is_empty() && queue.tail.is_empty()
+        queue.head.is_empty() && queue.tail.is_empty() && !queue.under_way
     }
 
     /// Drops what waits and all that comes.
@@ -196,7 +204,11 @@ impl<'l> Chunks<'l> {
         let Some(log) = self.log else { return };
         self.total += bytes.len() as u64;
         let [first, second] = &mut self.pending;
-        let pending = if stream == Stream::Stdout { first } else { second };
+        let pending = if stream == Stream::Stdout {
+            first
+        } else {
+            second
+        };
         while !bytes.is_empty() {
             let (piece, rest) = bytes.split_at(bytes.len().min(PIECE - pending.bytes.len()));
             pending.bytes.extend_from_slice(piece);
@@ -292,7 +304,7 @@ mod tests {
         chunks.push(Stream::Stdout, b"short", start);
         assert!(chunks.flush_old(start).is_some());
         chunks.finish();
-        assert!(log.is_empty());
+        assert!(log.is_idle());
         let mut chunks = Chunks::new(Some(&log));
         chunks.push(Stream::Stdout, b"one", start);
         assert_eq!(chunks.flush_old(start + PIECE_AGE), None);
@@ -329,7 +341,9 @@ mod tests {
         let offsets: Vec<u64> = log.take(usize::MAX).iter().map(|p| p.offset).collect();
         let piece = PIECE as u64;
         assert_eq!(offsets, [0, piece, 98 * piece, 99 * piece]);
-        assert!(log.is_empty());
+        assert!(!log.is_idle());
+        log.delivered();
+        assert!(log.is_idle());
         assert_eq!(chunks.hold_until(start), None);
     }
 

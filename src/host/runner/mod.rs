@@ -131,6 +131,11 @@ impl Runner {
         Ok(Self { slots, free })
     }
 
+    /// Returns how many slots are free.
+    pub(in crate::host) fn free(&self) -> usize {
+        lock(&self.free).len()
+    }
+
     /// Takes a free slot, if there is one, and returns the orders for what will run there.
     pub(in crate::host) fn reserve(
         &self,

@@ -123,6 +123,12 @@ mod tests {
         };
         assert!(holds(&group(start), &member));
         assert!(!holds(&group(start - 1), &member), "another leader");
-        assert!(!holds(&group(start), &Process { session: 1, ..member }));
+        assert!(!holds(
+            &group(start),
+            &Process {
+                session: 1,
+                ..member
+            }
+        ));
     }
 }

@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{SendFlags, send};
 
@@ -25,6 +25,8 @@ use self::record::Bytes;
 pub const SUBCOMMAND: &str = "host-watch";
 /// A watcher that does not read for this long is as good as dead.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the watcher may take to end what jobs left behind.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long left-overs of a former life may tidy up.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -110,6 +112,20 @@ impl Watch {
         }
         (state.link, state.child) = (link, child);
         Ok(())
+    }
+
+    /// Ends the watcher, and with it what jobs left behind. Waits for that a while.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        let _ = state.link.shutdown(std::net::Shutdown::Both);
+        let until = Instant::now() + CLOSE_TIMEOUT;
+        while Instant::now() < until {
+            match state.child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+        tracing::warn!("the watcher does not end");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
