@@ -2,9 +2,9 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::apply::insert_job;
 use super::needs;
 use super::row::{self, Stored, columns, payload};
+use super::submit::insert_job;
 use super::tx::Tx;
 use crate::protocol::{JobId, Payload};
 use crate::queue::command::{NewJob, Retried};
