@@ -112,8 +112,9 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             now,
             target,
             reason,
+            grace,
             limit,
-        } => cancel(tx, *now, target, reason.as_deref(), *limit).map(Outcome::Cancelled),
+        } => cancel(tx, *now, target, (reason.as_deref(), *grace), *limit).map(Outcome::Cancelled),
         Command::ExpireDue { now, limit } => {
             // The answer names the next alarm, which must not depend on what else is in the batch.
             tx.forget_alarms();
@@ -178,6 +179,7 @@ fn renew(tx: &mut Tx<'_>, now: Timestamp, lease: &LeaseRef) -> rusqlite::Result<
             State::Leased(lease) => match lease.cancel {
                 None => Renewed::Until(lease.expires_at),
                 Some(ask) => Renewed::Cancel {
+                    grace: ask.grace,
                     until: lease.expires_at,
                     reason: ask.reason,
                 },
@@ -263,7 +265,7 @@ fn cancel(
     tx: &mut Tx<'_>,
     now: Timestamp,
     target: &Cancel,
-    reason: Option<&str>,
+    (reason, grace): (Option<&str>, Option<Duration>),
     limit: u32,
 ) -> rusqlite::Result<Cancelled> {
     let mut done = Cancelled::default();
@@ -289,7 +291,10 @@ fn cancel(
             done.unknown.push(id);
             continue;
         };
-        let event = Event::Cancel(reason.map(ToOwned::to_owned));
+        let event = Event::Cancel {
+            reason: reason.map(ToOwned::to_owned),
+            grace,
+        };
         match tx.step(&stored, event, now, None)? {
             Err(_) => done.already_ended.push(id),
             Ok(job) => match job.state {

@@ -31,10 +31,10 @@ pub fn retry(
             .query_row([old.as_bytes()], |row| {
                 Ok((
                     row::read(row)?,
-                    row.get(25)?,
                     row.get(26)?,
                     row.get(27)?,
                     row.get(28)?,
+                    row.get(29)?,
                 ))
             })
             .optional()?;
