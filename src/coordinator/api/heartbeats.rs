@@ -158,9 +158,14 @@ pub async fn renew(
                 room.leases.renewed(name.job_id, name.lease_token, until);
                 *slot = state(name, LeaseWord::Held, until.since(now));
             }
-            Renewed::Cancel { until, reason } => {
+            Renewed::Cancel {
+                until,
+                reason,
+                grace,
+            } => {
                 *slot = LeaseState {
                     reason,
+                    grace_ms: grace.and_then(|span| u64::try_from(span.as_millis()).ok()),
                     ..state(name, LeaseWord::Cancel, until.since(now))
                 };
             }
@@ -206,6 +211,7 @@ fn state(name: &LeaseName, word: LeaseWord, left: Duration) -> LeaseState {
         state: word,
         lease_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         reason: None,
+        grace_ms: None,
     }
 }
 

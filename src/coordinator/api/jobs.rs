@@ -197,7 +197,7 @@ async fn cancel(
             return Err(Refused::bad("either ids or group is required"));
         }
     };
-    take_back(&room, target, value.reason).await
+    take_back(&room, target, value.reason, value.grace_ms).await
 }
 
 /// Takes one job back.
@@ -212,15 +212,17 @@ async fn cancel_one(
 ) -> Result<Reply<CancelledJobs>, Refused> {
     let id = wire::job_id(&id)?;
     find(&room, id).await?;
-    take_back(&room, Cancel::Jobs(vec![id]), value.reason).await
+    take_back(&room, Cancel::Jobs(vec![id]), value.reason, value.grace_ms).await
 }
 
 async fn take_back(
     room: &Room,
     target: Cancel,
     reason: Option<String>,
+    grace_ms: Option<u64>,
 ) -> Result<Reply<CancelledJobs>, Refused> {
-    let done = room.queue.cancel(target, reason).await;
+    let grace = grace_ms.map(Duration::from_millis);
+    let done = room.queue.cancel_within(target, reason, grace).await;
     let done = done.map_err(|error| room.refuse(error))?;
     Ok(Reply::new(CancelledJobs {
         ended: done.ended,
