@@ -7,10 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{demo, fleet, host, output};
+use super::{coordinator, demo, fleet, host, output};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
-use crate::support::telemetry::Verbosity;
+use crate::support::telemetry::{Form, Verbosity};
 
 /// Let one machine run work on many.
 #[derive(Debug, Parser)]
@@ -38,10 +38,12 @@ pub struct Cli {
 pub enum Command {
     /// Work with the fleet of SSH hosts
     Fleet(fleet::Group),
-    /// Show what skyclaw does, on three hosts made for it on this machine
-    Demo(demo::Args),
+    /// Serve the queue to hosts and clients over HTTP
+    Coordinator(Box<coordinator::Args>),
     /// Run jobs of a coordinator on this machine
     Host(Box<host::Args>),
+    /// Show what skyclaw does, on three hosts made for it on this machine
+    Demo(demo::Args),
     /// Ends the jobs of a host daemon that is gone
     #[command(hide = true)]
     HostWatch,
@@ -52,8 +54,17 @@ impl Command {
     pub fn format(&self) -> Format {
         match self {
             Self::Fleet(group) => group.format(),
-            Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Coordinator(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
             Self::Host(args) => args.format(),
+        }
+    }
+
+    /// Returns the form of log lines.
+    pub fn log_form(&self) -> Form {
+        match self {
+            Self::Coordinator(args) => args.log_form(),
+            Self::Host(args) => args.log_form(),
+            Self::Fleet(_) | Self::Demo(_) | Self::HostWatch => Form::Text,
         }
     }
 }

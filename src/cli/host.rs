@@ -8,7 +8,7 @@ mod shed;
 use anyhow::Context;
 
 pub use self::args::Args;
-use self::args::Local;
+use self::args::{Local, LogFormat};
 use self::lines::Lines;
 use super::error::Failure;
 use super::exit::Exit;
@@ -18,6 +18,7 @@ use crate::client::{self, Client};
 use crate::host::control::{self, Answer, Ask};
 use crate::host::{self, watch};
 use crate::support::shutdown::Shutdown;
+use crate::support::telemetry::Form;
 
 /// The unit that `--print-unit` prints.
 const UNIT: &str = include_str!("../../templates/skyclaw-host.service");
@@ -28,6 +29,14 @@ impl Args {
         match &self.command {
             Some(Local::Jobs(json)) => json.format(),
             Some(Local::StopJob { .. } | Local::Pause | Local::Resume) | None => Format::Human,
+        }
+    }
+
+    /// Returns the form of log lines on stderr: that of the lines on stdout.
+    pub fn log_form(&self) -> Form {
+        match self.log_format {
+            LogFormat::Text => Form::Text,
+            LogFormat::Json => Form::Json,
         }
     }
 }

@@ -120,7 +120,10 @@ impl Table {
             };
             match state.state {
                 LeaseWord::Held => orders.prolong(self.until(sent_at, state.lease_ms)),
-                LeaseWord::Cancel => orders.stop(Stop::Cancel(state.reason.clone())),
+                LeaseWord::Cancel => {
+                    let grace = state.grace_ms.map(Duration::from_millis);
+                    orders.stop(Stop::Cancel(state.reason.clone(), grace));
+                }
                 LeaseWord::Lost if self.on_lost == OnLeaseLost::Kill => orders.stop(Stop::Lost),
                 LeaseWord::Lost => {}
             }

@@ -5,30 +5,11 @@ use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-/// A value, or nothing if the text is empty: a variable that is set to nothing counts as not set.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Given<T>(pub Option<T>);
-
-impl<T: FromStr> FromStr for Given<T>
-where
-    T::Err: std::fmt::Display,
-{
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Ok(Self(None));
-        }
-        text.parse()
-            .map(|value| Self(Some(value)))
-            .map_err(|error: T::Err| error.to_string())
-    }
-}
+use crate::cli::given::Given;
 
 /// Takes what was given, if anything was.
 pub(super) fn of<T: Clone>(given: &Option<Given<T>>) -> Option<T> {
-    given.as_ref().and_then(|given| given.0.clone())
+    Given::of(given).cloned()
 }
 
 /// What happens to running jobs once the lease has surely run out.

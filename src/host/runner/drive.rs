@@ -228,6 +228,9 @@ impl Drive<'_, '_> {
             (Some(stop @ Stop::Drain), None) => {
                 (Why::Asked(stop), self.task.grace.min(DRAIN_GRACE))
             }
+            (Some(Stop::Cancel(why, Some(grace))), None) => {
+                (Why::Asked(Stop::Cancel(why, Some(grace))), grace)
+            }
             (Some(stop), None) => (Why::Asked(stop), self.task.grace),
             (None, None) if over => (Why::Timeout(self.task.limit), self.task.grace),
             (None | Some(_), _) => return,

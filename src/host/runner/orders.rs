@@ -3,14 +3,15 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::support::clock::Timestamp;
 
 /// Why a job is to end. A later one counts more.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::host) enum Stop {
-    /// A person took it back.
-    Cancel(Option<String>),
+    /// A person took it back, perhaps with a reason and a time for it to tidy up.
+    Cancel(Option<String>, Option<Duration>),
     /// The host's owner ended it here.
     Owner,
     /// The daemon is stopping.

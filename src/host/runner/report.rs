@@ -73,8 +73,8 @@ fn why_text(why: &Why) -> (Reason, String) {
 
 fn stop_text(stop: &Stop) -> (Reason, String) {
     let (reason, text) = match stop {
-        Stop::Cancel(None) => (Reason::Cancelled, "cancelled"),
-        Stop::Cancel(Some(why)) => return (Reason::Cancelled, format!("cancelled: {why}")),
+        Stop::Cancel(None, _) => (Reason::Cancelled, "cancelled"),
+        Stop::Cancel(Some(why), _) => return (Reason::Cancelled, format!("cancelled: {why}")),
         Stop::Owner => (Reason::Cancelled, "stopped on the host by its owner"),
         Stop::Drain | Stop::Now => (Reason::Lost, "the host daemon was stopped"),
         Stop::Lost => (Reason::Lost, "the lease was lost"),

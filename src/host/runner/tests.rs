@@ -146,7 +146,7 @@ fn a_group_that_tidies_up_gets_its_grace_after_its_leader() {
         )
     });
     bench.started("ready");
-    orders.stop(Stop::Cancel(Some("enough".into())));
+    orders.stop(Stop::Cancel(Some("enough".into()), None));
     let ran = wait(&receiver);
     assert_eq!(ran.reason, Some(Reason::Cancelled));
     assert_eq!(ran.result.error.as_deref(), Some("cancelled: enough"));
@@ -236,7 +236,7 @@ fn a_lease_that_ran_out_kills_at_once() {
 fn an_order_before_the_start_starts_nothing() {
     let bench = bench(1);
     let (place, orders) = bench.runner.reserve(None).unwrap();
-    orders.stop(Stop::Cancel(None));
+    orders.stop(Stop::Cancel(None, None));
     let (sender, receiver) = channel();
     let task = bench.script("touch ran");
     bench.runner.begin(

@@ -95,6 +95,8 @@ pub struct Claimed {
     pub created_at: Timestamp,
     /// Who asked for it.
     pub submitted_by: Option<String>,
+    /// Higher runs first.
+    pub priority: i8,
 }
 
 impl Claimed {
@@ -115,6 +117,8 @@ pub enum Renewed {
         until: Timestamp,
         /// What the person said about it.
         reason: Option<String>,
+        /// How long the job may tidy up; nothing leaves that to its host.
+        grace: Option<Duration>,
     },
     /// Somebody else has it, or nobody; stop.
     LeaseLost,
