@@ -16,12 +16,13 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Channel, Preferred, cipher, compression};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::ssh::auth;
 use crate::ssh::config::{Settings, Target};
 use crate::ssh::error::{Error, Phase};
 use crate::ssh::known_hosts::{self, KnownHosts};
+use crate::ssh::limited::Limited;
 use crate::ssh::socket::Socket;
 use crate::ssh::throttle::Permit;
 use crate::support::clock::{Clock, SystemClock};
@@ -56,7 +57,7 @@ const CHANNEL_BACKLOG: usize = 16;
 #[derive(Debug)]
 pub struct Dialed {
     stream: TcpStream,
-    deadline: Option<Instant>,
+    limited: Limited,
 }
 
 /// Opens a TCP connection and waits until the server says something.
@@ -64,38 +65,11 @@ pub struct Dialed {
 /// # Errors
 /// [`Error::Resolve`], [`Error::Tcp`], [`Error::Timeout`], [`Error::ClosedEarly`], [`Error::NotSsh`].
 pub async fn dial(target: &Target, settings: &Settings) -> Result<Dialed, Error> {
-    let deadline = settings.connect_timeout.map(|limit| Instant::now() + limit);
-    let limited = Limited {
-        deadline,
-        limit: settings.connect_timeout.unwrap_or_default(),
-    };
+    let limited = Limited::start(settings.connect_timeout);
     let addresses = limited.run(Phase::Resolve, resolve(target)).await?;
     let stream = limited.run(Phase::Tcp, open_tcp(&addresses)).await?;
     limited.run(Phase::Banner, wait_for_banner(&stream)).await?;
-    Ok(Dialed { stream, deadline })
-}
-
-struct Limited {
-    deadline: Option<Instant>,
-    limit: Duration,
-}
-
-impl Limited {
-    async fn run<T>(
-        &self,
-        phase: Phase,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        match self.deadline {
-            None => work.await,
-            Some(deadline) => timeout_at(deadline, work)
-                .await
-                .unwrap_or(Err(Error::Timeout {
-                    phase,
-                    limit: self.limit,
-                })),
-        }
-    }
+    Ok(Dialed { stream, limited })
 }
 
 async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Error> {
@@ -174,10 +148,7 @@ impl Dialed {
     /// # Errors
     /// As the phases name them; see [`Error`].
     pub async fn log_in(self, target: &Target, settings: &Settings) -> Result<Connection, Error> {
-        let limited = Limited {
-            deadline: self.deadline,
-            limit: settings.connect_timeout.unwrap_or_default(),
-        };
+        let mut limited = self.limited;
         let fate = Arc::new(Fate::default());
         let guard = Guard {
             host: target.host.clone(),
@@ -189,12 +160,7 @@ impl Dialed {
         let config = Arc::new(config_for(target, settings));
         let exchange = russh::client::connect_stream(config, Socket::open(self.stream), guard);
         let mut handle = limited.run(Phase::KeyExchange, exchange).await?;
-        limited
-            .run(
-                Phase::Login,
-                auth::log_in(&mut handle, target, &settings.identities),
-            )
-            .await?;
+        auth::log_in(&mut handle, target, &settings.identities, &mut limited).await?;
         fate.logged_in.store(true, Ordering::Relaxed);
         Ok(Connection {
             handle,
@@ -270,7 +236,7 @@ async fn try_once<F: Future<Output = ()>>(
     if waited > STALE {
         dialed = dial(target, settings).await?;
     } else {
-        dialed.deadline = dialed.deadline.map(|deadline| deadline + waited);
+        dialed.limited.pardon(waited);
     }
     let result = dialed.log_in(target, settings).await;
     permit.finish(!matches!(result, Err(Error::ClosedEarly { .. })));
