@@ -42,6 +42,9 @@ pub(super) async fn work(
         return;
     };
     for attempt in 0..=RECONNECTS {
+        if attempt > 0 && !run.has_open_work_for(at) {
+            break;
+        }
         let opened = tokio::select! {
             opened = run.means.links.open(&host) => opened,
             () = stopped(&run, &shutdown) => break,

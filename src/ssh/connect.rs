@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,8 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const SILENT: Duration = Duration::from_millis(400);
 /// A server that has waited this long for our part is dialled again: some hang up after 20 s.
 const STALE: Duration = Duration::from_secs(10);
-/// A server that is silent this long is dead: three keepalives, 15 s apart.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// A server that leaves this many questions for a sign of life unanswered is dead by the next one.
 const KEEPALIVE_MISSES: usize = 3;
 /// Channels open at once on one connection, under the `MaxSessions 10` of a stock sshd.
 const MOST_CHANNELS: usize = 8;
@@ -155,13 +153,13 @@ impl Dialed {
             port: target.port,
             pinned: target.pinned.clone(),
             known_hosts: Arc::clone(&settings.known_hosts),
+            keepalive: settings.keepalive.unwrap_or_default(),
             fate: Arc::clone(&fate),
         };
         let config = Arc::new(config_for(target, settings));
         let exchange = russh::client::connect_stream(config, Socket::open(self.stream), guard);
         let mut handle = limited.run(Phase::KeyExchange, exchange).await?;
         auth::log_in(&mut handle, target, &settings.identities, &mut limited).await?;
-        fate.logged_in.store(true, Ordering::Relaxed);
         Ok(Connection {
             handle,
             channels: Semaphore::new(MOST_CHANNELS),
@@ -268,15 +266,28 @@ async fn dial_in_turn(
 /// What became of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
-    logged_in: AtomicBool,
-    why: Mutex<Option<String>>,
+    end: Mutex<Option<End>>,
+}
+
+/// How a connection died.
+#[derive(Debug, Clone)]
+enum End {
+    /// In these words.
+    Closed(String),
+    /// Without a word: the server was not heard of for this long.
+    Silent(Duration),
 }
 
 impl Fate {
-    pub(super) fn why(&self) -> String {
-        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-        why.clone()
-            .unwrap_or_else(|| "the server closed the connection".into())
+    fn error(&self) -> Error {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        match end.clone() {
+            Some(End::Silent(silent_for)) => Error::Silent { silent_for },
+            Some(End::Closed(why)) => Error::Lost { why },
+            None => Error::Lost {
+                why: "the server closed the connection".into(),
+            },
+        }
     }
 }
 
@@ -286,6 +297,7 @@ struct Guard {
     port: u16,
     pinned: Option<String>,
     known_hosts: Arc<KnownHosts>,
+    keepalive: Duration,
     fate: Arc<Fate>,
 }
 
@@ -303,17 +315,21 @@ impl Handler for Guard {
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
-        let why = match reason {
+        let end = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                format!("the server said `{}`", info.message)
+                End::Closed(format!("the server said `{}`", info.message))
+            }
+            DisconnectReason::Error(Error::Silent { .. }) => {
+                let questions = u32::try_from(KEEPALIVE_MISSES + 1).unwrap_or(u32::MAX);
+                End::Silent(self.keepalive * questions)
             }
             DisconnectReason::Error(Error::ClosedEarly { .. }) => {
-                "the server closed the connection".into()
+                End::Closed("the server closed the connection".into())
             }
-            DisconnectReason::Error(Error::Protocol { why, .. }) => why,
-            DisconnectReason::Error(error) => error.chain(),
+            DisconnectReason::Error(Error::Protocol { why, .. }) => End::Closed(why),
+            DisconnectReason::Error(error) => End::Closed(error.chain()),
         };
-        *self.fate.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        *self.fate.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         Ok(())
     }
 }
@@ -321,7 +337,7 @@ impl Handler for Guard {
 fn config_for(target: &Target, settings: &Settings) -> Config {
     let (listed, authority) = settings.known_hosts.expectations(&target.host, target.port);
     Config {
-        keepalive_interval: Some(KEEPALIVE),
+        keepalive_interval: settings.keepalive,
         keepalive_max: KEEPALIVE_MISSES,
         channel_buffer_size: CHANNEL_BACKLOG,
         preferred: Preferred {
@@ -386,7 +402,7 @@ pub struct Connection {
     handle: Handle<Guard>,
     channels: Semaphore,
     spare: Semaphore,
-    pub(super) fate: Arc<Fate>,
+    fate: Arc<Fate>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -447,8 +463,6 @@ impl Connection {
     }
 
     pub(super) fn lost(&self) -> Error {
-        Error::Lost {
-            why: self.fate.why(),
-        }
+        self.fate.error()
     }
 }

@@ -35,6 +35,7 @@ impl Site {
             connect_timeout: Some(Duration::from_secs(20)),
             known_hosts: Arc::new(KnownHosts::load(HostKeyPolicy::AcceptNew, known, &[])),
             identities: Arc::new(Identities::new(None, Box::new(|_| None))),
+            keepalive: None,
             throttle: Arc::default(),
         };
         let link = Links::new(settings, 1).open(&host).await.unwrap();
