@@ -184,6 +184,22 @@ fn the_agent_signs_for_a_named_key_that_is_locked_or_public() {
 }
 
 #[test]
+fn a_key_that_was_refused_is_not_offered_again() {
+    let Some(mut ring) = Ring::new() else { return };
+    let agent = ring.agent();
+    ring.make("mine", ED25519);
+    agent.add(&ring.path("mine"));
+    std::fs::copy(ring.path("mine"), ring.world.key()).unwrap();
+    ring.assert_out();
+    assert_eq!(ring.refusals(), 1, "{}", ring.server.log());
+    // Nor is anybody asked for its passphrase.
+    set_passphrase(&ring.world.key(), "open sesame", &[]);
+    let (error, _) = ring.assert_out();
+    assert!(!error.contains("passphrase"), "{error}");
+    assert_eq!(ring.refusals(), 2, "{}", ring.server.log());
+}
+
+#[test]
 fn a_public_key_without_an_agent_is_explained() {
     let Some(ring) = Ring::new() else { return };
     ring.make("mine", ED25519);

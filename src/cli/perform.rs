@@ -102,6 +102,7 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
     }
     show.prepare(output)?;
     let directory = runs::directory(group)?;
+    let _presence = runs::announce(group)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let links = connect.links(CONNECT_TIMEOUT);
     let queue = runs::open_queue().context("open the local queue")?;
