@@ -16,7 +16,9 @@
 )]
 
 pub mod bed;
+pub mod coordinator;
 pub mod faults;
+pub mod http;
 pub mod procs;
 pub mod require;
 pub mod run;
