@@ -17,7 +17,9 @@
 
 pub mod agent;
 pub mod bed;
+pub mod coordinator;
 pub mod faults;
+pub mod http;
 pub mod procs;
 pub mod require;
 pub mod run;
