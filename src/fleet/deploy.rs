@@ -6,11 +6,13 @@
 pub mod apply;
 mod artifacts;
 pub mod error;
+mod fetch;
 pub mod observe;
 mod outcome;
 pub mod plan;
 mod restore;
 mod settings;
+mod supply;
 mod trial;
 mod write;
 
@@ -21,7 +23,6 @@ use std::time::Duration;
 
 use crate::fleet::agent::picoclaw;
 use crate::fleet::file::Host;
-use crate::fleet::release::Artifact;
 use crate::fleet::target::{Os, Target};
 use crate::ssh::Connection;
 use apply::Work;
@@ -34,6 +35,7 @@ pub use artifacts::Origin;
 pub use error::{DeployError, PrepareError};
 pub use outcome::{Before, Change, Deployed, Planned};
 pub use restore::restore;
+pub use supply::Supply;
 
 /// How long onboard may take.
 pub const ONBOARD_LIMIT: Duration = Duration::from_secs(60);
@@ -125,6 +127,8 @@ pub enum Progress {
         /// The program's size.
         bytes: u64,
     },
+    /// It downloads its program.
+    Downloading,
     /// Its program is being tested.
     Testing,
     /// PicoClaw writes its first configuration.
@@ -217,6 +221,7 @@ impl Deployer {
             provider: planned.desired.provider.as_ref(),
             files: &planned.observed.files,
             onboard_limit: self.onboard_limit,
+            force: self.force,
             report,
         };
         let applied = work.apply(&planned.steps).await?;
@@ -298,7 +303,7 @@ impl Deployer {
         })
     }
 
-    async fn artifacts(&self, target: Target) -> Result<Vec<(Component, Artifact)>, DeployError> {
+    async fn artifacts(&self, target: Target) -> Result<Vec<(Component, Supply)>, DeployError> {
         let mut artifacts = Vec::new();
         for (component, source) in &self.programs {
             let fetched = source.get(target).await;
