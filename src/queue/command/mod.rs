@@ -77,6 +77,9 @@ pub enum Command {
         target: Cancel,
         /// What the person said about it.
         reason: Option<String>,
+        /// How long running jobs may tidy up; nothing leaves that to their hosts.
+        #[serde(default)]
+        grace: Option<Duration>,
         /// How many jobs at most in this step.
         limit: u32,
     },

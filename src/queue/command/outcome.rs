@@ -115,6 +115,8 @@ pub enum Renewed {
         until: Timestamp,
         /// What the person said about it.
         reason: Option<String>,
+        /// How long the job may tidy up; nothing leaves that to its host.
+        grace: Option<Duration>,
     },
     /// Somebody else has it, or nobody; stop.
     LeaseLost,

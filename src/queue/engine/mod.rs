@@ -296,12 +296,26 @@ impl Queue {
     /// # Errors
     /// When the file fails; part of a large group may then be cancelled.
     pub async fn cancel(&self, target: Cancel, reason: Option<String>) -> Result<Cancelled, Error> {
+        self.cancel_within(target, reason, None).await
+    }
+
+    /// Cancels as [`Self::cancel`] does, and says how long running jobs may tidy up.
+    ///
+    /// # Errors
+    /// When the file fails; part of a large group may then be cancelled.
+    pub async fn cancel_within(
+        &self,
+        target: Cancel,
+        reason: Option<String>,
+        grace: Option<Duration>,
+    ) -> Result<Cancelled, Error> {
         let mut all = Cancelled::default();
         loop {
             let command = Command::Cancel {
                 now: self.now.get(),
                 target: target.clone(),
                 reason: reason.clone(),
+                grace,
                 limit: STEP,
             };
             match self.apply(command.into()).await?.outcome {

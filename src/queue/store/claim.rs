@@ -182,10 +182,10 @@ fn heads(
 fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
     Ok(Candidate {
         stored: row::read(row)?,
-        priority: row.get(25)?,
-        timeout_ms: row.get(26)?,
-        payload: row.get(27)?,
-        created_at: row::time(row, 28)?.unwrap_or_default(),
-        submitted_by: row.get(29)?,
+        priority: row.get(26)?,
+        timeout_ms: row.get(27)?,
+        payload: row.get(28)?,
+        created_at: row::time(row, 29)?.unwrap_or_default(),
+        submitted_by: row.get(30)?,
     })
 }

@@ -145,6 +145,7 @@ pub fn leases_of(connection: &Connection, host: &HostId) -> rusqlite::Result<Vec
                 token: lease.token,
                 since: lease.since,
                 expires_at: lease.expires_at,
+                grace: lease.cancel.as_ref().and_then(|ask| ask.grace),
                 cancel: lease.cancel.map(|ask| ask.reason),
             }),
             State::Queued { .. } | State::Ended(_) => None,

@@ -17,6 +17,7 @@ mod retry;
 mod row;
 mod schema;
 mod services;
+mod submit;
 mod tx;
 mod view;
 

@@ -89,7 +89,7 @@ pub fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, Found)> {
         State::Leased(_) => (None, None),
         State::Ended(ending) => (None, Some(ending.at)),
     };
-    let result = read_result(row, 30)?;
+    let result = read_result(row, 31)?;
     let cancel = row::time(row, 15)?
         .map(|asked_at| row.get(16).map(|reason| CancelRecord { asked_at, reason }))
         .transpose()?;
@@ -98,17 +98,17 @@ pub fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, Found)> {
         id: stored.id,
         status: stored.job.status(),
         reason: row::reason(row, 19)?,
-        created_at: row::time(row, 27)?.unwrap_or_default(),
+        created_at: row::time(row, 28)?.unwrap_or_default(),
         updated_at: stored.updated_at,
         ended_at,
         attempts: stored.job.attempt,
         requirement: needs::read(&stored.pin, &stored.need),
-        payload: Payload::stored(row.get(29)?),
-        priority: row.get(25)?,
+        payload: Payload::stored(row.get(30)?),
+        priority: row.get(26)?,
         group: stored.group,
-        submitted_by: row.get(28)?,
-        timeout_ms: row.get(26)?,
-        retry_of: row.get::<_, Option<[u8; 16]>>(42)?.map(JobId::from_bytes),
+        submitted_by: row.get(29)?,
+        timeout_ms: row.get(27)?,
+        retry_of: row.get::<_, Option<[u8; 16]>>(43)?.map(JobId::from_bytes),
         start_by: stored.job.start_by,
         not_before,
         assigned_host_id: lease.map(|lease| lease.host.clone()),
