@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{demo, fleet, output};
+use super::{
+    coordinator_file, demo, enqueue, events, fleet, hosts_remote, job, output, queue_verbs,
+};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::Verbosity;
@@ -35,11 +37,52 @@ pub struct Cli {
 
 /// What skyclaw can do.
 #[derive(Debug, Subcommand)]
+#[allow(
+    missing_docs,
+    reason = "a doc here would replace the help text of the arguments"
+)]
 pub enum Command {
     /// Work with the fleet of SSH hosts
     Fleet(fleet::Group),
     /// Show what skyclaw does, on three hosts made for it on this machine
     Demo(demo::Args),
+    EnqueueShell(Box<enqueue::ShellVerb>),
+    EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
+    EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
+    EnqueuePicoclaw(Box<enqueue::PicoclawVerb>),
+    Job(job::Group),
+    Host(HostGroup),
+    Queue(queue_verbs::Group),
+    Events(events::Args),
+    Coordinator(CoordinatorGroup),
+}
+
+/// Work with the hosts of a coordinator
+#[derive(Debug, Args)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Example: skyclaw host list"
+)]
+pub struct HostGroup {
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: hosts_remote::HostCommand,
+}
+
+/// Work with the file of a coordinator
+#[derive(Debug, Args)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Example: skyclaw coordinator backup skyclaw-backup.db"
+)]
+pub struct CoordinatorGroup {
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: coordinator_file::CoordinatorCommand,
 }
 
 impl Command {
@@ -48,6 +91,15 @@ impl Command {
         match self {
             Self::Fleet(group) => group.format(),
             Self::Demo(_) => Format::Human,
+            Self::EnqueueShell(args) => args.format(),
+            Self::EnqueueOpenclaw(args) => args.format(),
+            Self::EnqueueAutomaton(args) => args.format(),
+            Self::EnqueuePicoclaw(args) => args.format(),
+            Self::Job(group) => group.format(),
+            Self::Host(group) => group.verb.format(),
+            Self::Queue(group) => group.format(),
+            Self::Events(args) => args.format(),
+            Self::Coordinator(group) => group.verb.format(),
         }
     }
 }

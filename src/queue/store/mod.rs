@@ -2,6 +2,7 @@
 
 mod apply;
 mod attempts;
+mod backup;
 mod claim;
 mod fault;
 mod hosts;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 pub use apply::Applied;
+pub use backup::{back_up, restore, would_prune};
 #[cfg(test)]
 pub use invariants::check as check_invariants;
 pub use read::{Cursor, JobFilter, JobView, Page, Reader};
