@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod coordinator;
 pub mod fleet;
 pub mod protocol;
 pub mod queue;

@@ -7,12 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{
-    coordinator_file, demo, enqueue, events, fleet, hosts_remote, job, output, queue_verbs,
-};
+use super::{coordinator, demo, enqueue, events, fleet, hosts_remote, job, output, queue_verbs};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
-use crate::support::telemetry::Verbosity;
+use crate::support::telemetry::{Form, Verbosity};
 
 /// Let one machine run work on many.
 #[derive(Debug, Parser)]
@@ -42,9 +40,8 @@ pub struct Cli {
     reason = "a doc here would replace the help text of the arguments"
 )]
 pub enum Command {
-    /// Work with the fleet of SSH hosts
     Fleet(fleet::Group),
-    /// Show what skyclaw does, on three hosts made for it on this machine
+    Coordinator(Box<coordinator::Args>),
     Demo(demo::Args),
     EnqueueShell(Box<enqueue::ShellVerb>),
     EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
@@ -54,7 +51,6 @@ pub enum Command {
     Host(HostGroup),
     Queue(queue_verbs::Group),
     Events(events::Args),
-    Coordinator(CoordinatorGroup),
 }
 
 /// Work with the hosts of a coordinator
@@ -71,25 +67,12 @@ pub struct HostGroup {
     pub verb: hosts_remote::HostCommand,
 }
 
-/// Work with the file of a coordinator
-#[derive(Debug, Args)]
-#[command(
-    subcommand_required = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = true,
-    after_help = "Example: skyclaw coordinator backup skyclaw-backup.db"
-)]
-pub struct CoordinatorGroup {
-    /// The verb.
-    #[command(subcommand)]
-    pub verb: coordinator_file::CoordinatorCommand,
-}
-
 impl Command {
     /// Returns how the result is to be written.
     pub fn format(&self) -> Format {
         match self {
             Self::Fleet(group) => group.format(),
+            Self::Coordinator(args) => args.format(),
             Self::Demo(_) => Format::Human,
             Self::EnqueueShell(args) => args.format(),
             Self::EnqueueOpenclaw(args) => args.format(),
@@ -99,7 +82,23 @@ impl Command {
             Self::Host(group) => group.verb.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
-            Self::Coordinator(group) => group.verb.format(),
+        }
+    }
+
+    /// Returns the form of log lines.
+    pub fn log_form(&self) -> Form {
+        match self {
+            Self::Coordinator(args) => args.log_form(),
+            Self::Fleet(_)
+            | Self::Demo(_)
+            | Self::EnqueueShell(_)
+            | Self::EnqueueOpenclaw(_)
+            | Self::EnqueueAutomaton(_)
+            | Self::EnqueuePicoclaw(_)
+            | Self::Job(_)
+            | Self::Host(_)
+            | Self::Queue(_)
+            | Self::Events(_) => Form::Text,
         }
     }
 }

@@ -148,14 +148,14 @@ pub async fn run(command: &CoordinatorCommand, output: &Output) -> anyhow::Resul
 async fn copy(
     from: PathBuf,
     to: PathBuf,
-    act: fn(&Path, &Path) -> Result<u64, queue::Error>,
+    act: fn(&Path, &Path) -> Result<u64, queue::CopyError>,
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let target = to.clone();
     let bytes = tokio::task::spawn_blocking(move || act(&from, &target))
         .await?
         .map_err(|error| match error {
-            queue::Error::NotEmpty { .. } => anyhow::Error::from(
+            queue::CopyError::NotEmpty { .. } => anyhow::Error::from(
                 Failure::usage(error.to_string()).hint("name another file, or move it away first"),
             ),
             other => other.into(),

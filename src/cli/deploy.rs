@@ -123,7 +123,15 @@ pub(super) fn as_failure(error: PrepareError) -> anyhow::Error {
         PrepareError::Key { .. } | PrepareError::Provider { .. } | PrepareError::Env { .. } => true,
         PrepareError::Release(source) => matches!(
             source,
-            release::Error::Repository(_) | release::Error::Address(_) | release::Error::Digest(_)
+            release::Error::Repository(_)
+                | release::Error::Address(_)
+                | release::Error::Digest(_)
+                // Of a release nothing but its description is fetched before hosts are: these are --from's.
+                | release::Error::Mismatch { .. }
+                | release::Error::TooLarge { .. }
+                | release::Error::Archive { .. }
+                | release::Error::Member { .. }
+                | release::Error::NotAProgram { .. }
         ),
         PrepareError::Thread(_) => false,
     };

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod connect;
+pub mod coordinator;
 pub mod coordinator_file;
 pub mod coordinators;
 pub mod demo;
@@ -17,6 +18,7 @@ pub mod events;
 pub mod exec;
 pub mod exit;
 pub mod fleet;
+pub mod given;
 pub mod hosts;
 pub mod hosts_remote;
 pub mod init;
@@ -48,6 +50,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let output = Output::new(cli.command.format(), &cli.global);
     let result = match &cli.command {
         Command::Fleet(group) => fleet::run(group, &output).await,
+        Command::Coordinator(args) => coordinator::run(args, &output).await,
         Command::Demo(args) => demo::run(args, &output).await,
         Command::EnqueueShell(args) => args.run(&output).await,
         Command::EnqueueOpenclaw(args) => args.run(&output).await,
@@ -57,7 +60,6 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Host(group) => hosts_remote::run(&group.verb, &output).await,
         Command::Queue(group) => queue_verbs::run(group, &output).await,
         Command::Events(args) => events::run(args, &output).await,
-        Command::Coordinator(group) => coordinator_file::run(&group.verb, &output).await,
     };
     let exit = match result {
         Ok(exit) => exit,

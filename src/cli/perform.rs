@@ -25,6 +25,8 @@ use crate::support::shutdown::{Cause, Shutdown};
 
 /// A run, ready to be carried out.
 pub struct Performance<'a> {
+    /// Its id.
+    pub run: GroupId,
     /// What makes it.
     pub kind: &'static str,
     /// One line for people.
@@ -82,6 +84,7 @@ pub fn title(texts: &[String]) -> String {
 /// When the queue fails or the result cannot be written.
 pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::Result<Exit> {
     let Performance {
+        run: group,
         kind,
         title,
         mut meta,
@@ -98,8 +101,8 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
         return dry_run(&hosts, &prepared, output);
     }
     show.prepare(output)?;
-    let group = GroupId::fresh();
     let directory = runs::directory(group)?;
+    let _presence = runs::announce(group)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let links = connect.links(CONNECT_TIMEOUT);
     let queue = runs::open_queue().context("open the local queue")?;

@@ -9,7 +9,6 @@ pub mod error;
 pub mod observe;
 mod outcome;
 pub mod plan;
-mod restore;
 mod settings;
 mod trial;
 mod write;
@@ -20,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fleet::agent::picoclaw;
+use crate::fleet::ephemeral::{self, Undone, Whose};
 use crate::fleet::file::Host;
 use crate::fleet::release::Artifact;
 use crate::fleet::target::{Os, Target};
@@ -32,8 +32,7 @@ use settings::Providers;
 
 pub use artifacts::Origin;
 pub use error::{DeployError, PrepareError};
-pub use outcome::{Before, Change, Deployed, Planned};
-pub use restore::restore;
+pub use outcome::{Change, Deployed, Planned};
 
 /// How long onboard may take.
 pub const ONBOARD_LIMIT: Duration = Duration::from_secs(60);
@@ -197,12 +196,21 @@ impl Deployer {
         host: &Host,
         report: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Deployed, DeployError> {
-        let planned = self.plan_on(connection, host, report).await?;
+        let mut planned = self.plan_on(connection, host, report).await?;
+        if planned.observed.is_ephemeral {
+            // Whoever undid that later would take away what is deployed now.
+            let undone = ephemeral::undo(connection, Whose::Abandoned).await?;
+            planned = self.plan_on(connection, host, report).await?;
+            if let Undone::Run { mark, .. } = undone {
+                planned
+                    .warnings
+                    .push(format!("undid what was left there by {mark}"));
+            }
+        }
         self.execute(connection, planned, report).await
     }
 
-    /// Does what was planned. Whoever wants to put the host back whatever happens takes
-    /// [`Planned::before`] first.
+    /// Does what was planned.
     ///
     /// # Errors
     /// As [`Deployer::run_on`].

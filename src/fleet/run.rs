@@ -309,6 +309,14 @@ impl Run {
                 .any(|unit| unit.host.is_none_or(|host| host == at))
     }
 
+    /// Tells whether something is left that this host could run.
+    pub(super) fn has_open_work_for(&self, at: usize) -> bool {
+        self.open_units()
+            .into_iter()
+            .filter_map(|open| self.plan.units.get(open))
+            .any(|unit| unit.host.is_none_or(|host| host == at))
+    }
+
     /// Keeps the first failure of the queue for the end of the run.
     pub(super) fn fail(&self, error: crate::queue::Error) {
         self.failed

@@ -57,20 +57,6 @@ pub enum Error {
         /// What was found.
         detail: String,
     },
-    /// A copy would overwrite something. Trying again does not help.
-    #[error("there is something in {} already", path.display())]
-    NotEmpty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is no copy of a queue. Trying again does not help.
-    #[error("{} is no backup of a queue: {why}", path.display())]
-    NoBackup {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
     /// The disk or a quota is full. Nothing was written; trying again helps when there is room.
     #[error("no room to write the queue {}", path.display())]
     Full {

@@ -17,7 +17,7 @@ use crate::support::secret::Secret;
 /// Put PicoClaw and its settings on hosts
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The program is fetched once on this machine, its digest is checked, it is sent over SSH and tested there; one that fails its test is taken back. Then provider, model and API key are merged into the files below ~/.picoclaw; whatever else is in them stays. A host that is as asked is left alone, and one that fails stops no other.\n\nExample: skyclaw fleet deploy 'web*' --version v0.2.9\n\nExit codes: 0 every host is as asked, 1 a host or the release failed, 2 wrong flag, fleet file, provider or a missing API key (nothing was contacted), 4 some hosts could not be reached and all others are done, 130 or 143 stopped."
+    after_help = "The program is fetched once on this machine, its digest is checked, it is sent over SSH and tested there; one that fails its test is taken back. Then provider, model and API key are merged into the files below ~/.picoclaw; whatever else is in them stays. A host that is as asked is left alone, and one that fails stops no other.\n\nExample: skyclaw fleet deploy 'web*' --version v0.2.9\n\nExit codes: 0 every host is as asked, 1 a host or the release failed, 2 wrong flag, file, fleet file, provider or a missing API key (nothing was contacted), 4 some hosts could not be reached and all others are done, 130 or 143 stopped."
 )]
 pub struct Args {
     /// Which hosts.

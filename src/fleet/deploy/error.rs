@@ -4,7 +4,7 @@ use super::Component;
 use super::observe::File;
 use crate::fleet::agent::{config, env_file, picoclaw, security};
 use crate::fleet::file::{HostName, KeyError};
-use crate::fleet::{release, target};
+use crate::fleet::{ephemeral, release, target};
 use crate::ssh;
 use crate::support::chain::chain;
 
@@ -49,6 +49,9 @@ pub enum DeployError {
     /// The connection or an upload failed. What stood on the host before still stands there whole.
     #[error(transparent)]
     Ssh(#[from] ssh::Error),
+    /// An ephemeral run is at work there, or has left what cannot be undone. Nothing was written.
+    #[error(transparent)]
+    Ephemeral(#[from] ephemeral::Error),
     /// The host's answer is not that of our script. Trying again does not help.
     #[error("the host's shell did not run our script; it said {said}")]
     Answer {
@@ -146,6 +149,7 @@ impl DeployError {
         let text = match self {
             Self::Ssh(ssh::Error::Upload { why, .. }) if is_full(why) => SPACE,
             Self::Ssh(error) => return error.hint(),
+            Self::Ephemeral(error) => return error.hint(),
             Self::NoSpace { .. } => SPACE,
             Self::Answer { .. } => {
                 "log in by hand and look: `/bin/sh -c 'echo ok'` must print ok there"

@@ -37,7 +37,7 @@ fn empty() -> Observed {
         target: Target::from_uname("Linux x86_64"),
         programs: vec![AtPath::Nothing],
         free: Some(1 << 30),
-        has_home: false,
+        is_ephemeral: false,
         files: [Found::Nothing, Found::Nothing, Found::Nothing],
     }
 }
@@ -55,7 +55,7 @@ fn done() -> Observed {
     let mut files = written.iter().map(|(_, merged)| text(merged.expose()));
     Observed {
         programs: vec![AtPath::File(Some(Digest::of(b"new")))],
-        has_home: true,
+        is_ephemeral: true,
         files: [(); 3].map(|()| files.next().unwrap()),
         ..empty()
     }

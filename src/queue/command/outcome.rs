@@ -95,6 +95,8 @@ pub struct Claimed {
     pub created_at: Timestamp,
     /// Who asked for it.
     pub submitted_by: Option<String>,
+    /// Higher runs first.
+    pub priority: i8,
 }
 
 impl Claimed {

@@ -25,7 +25,7 @@ use crate::protocol::{
     AttemptNo, AttemptRecord, GroupCounts, GroupId, GroupRecord, JobId, JobResult, JobStatus,
     LeaseToken, OUTPUT_LIMIT,
 };
-use crate::support::clock::{Clock, SteadyClock};
+use crate::support::clock::{Clock, SteadyClock, Timestamp};
 use crate::support::ids;
 use local::Local;
 use now::Now;
@@ -113,6 +113,11 @@ impl Queue {
     /// and is told so; it should then read again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.local.changes()
+    }
+
+    /// Returns the time that goes into commands now. Never earlier than it was returned before.
+    pub fn now(&self) -> Timestamp {
+        self.now.get()
     }
 
     /// Applies a command that is complete, for engines and tests that make their own.

@@ -13,6 +13,28 @@ use crate::queue::command::{Prune, Pruned};
 use crate::support::clock::Timestamp;
 use crate::support::paths;
 
+/// What keeps a copy from being made or put back.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// It would overwrite something. Trying again does not help.
+    #[error("there is something in {} already", path.display())]
+    NotEmpty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no copy of a queue. Trying again does not help.
+    #[error("{} is no backup of a queue: {why}", path.display())]
+    NoBackup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The queue's file is the problem.
+    #[error(transparent)]
+    Queue(#[from] Error),
+}
+
 /// Copies the queue at `from` into the file `to`, as it stands at one moment. Returns how long the copy is.
 ///
 /// Writers go on meanwhile: the copy is read from a snapshot. The copy needs no side files.
@@ -20,12 +42,12 @@ use crate::support::paths;
 /// # Errors
 /// When there is something at `to`, `from` is no queue, or reading or writing fails. Nothing is left at
 /// `to` then.
-pub fn back_up(from: &Path, to: &Path) -> Result<u64, Error> {
+pub fn back_up(from: &Path, to: &Path) -> Result<u64, CopyError> {
     refuse_full(to)?;
     let connection = open_reader(from)?;
     let found = version(&connection).map_err(|error| fault::error("read", from, error))?;
     check_version(found, from)?;
-    put(to, |temporary| {
+    let bytes = put(to, |temporary| {
         let place = temporary.to_str().ok_or_else(|| Error::Storage {
             act: "write a copy of",
             path: from.to_owned(),
@@ -35,7 +57,8 @@ pub fn back_up(from: &Path, to: &Path) -> Result<u64, Error> {
             .execute("VACUUM INTO ?1", [place])
             .map_err(|error| fault::error("copy", from, error))?;
         Ok(())
-    })
+    })?;
+    Ok(bytes)
 }
 
 /// Makes the queue at `to` from the backup `from`. Returns how long it is.
@@ -43,7 +66,7 @@ pub fn back_up(from: &Path, to: &Path) -> Result<u64, Error> {
 /// # Errors
 /// When there is something at `to` or somebody has it open, `from` is no sound backup of a queue, or
 /// reading or writing fails. What was at `to` is then untouched.
-pub fn restore(from: &Path, to: &Path) -> Result<u64, Error> {
+pub fn restore(from: &Path, to: &Path) -> Result<u64, CopyError> {
     refuse_full(to)?;
     if let Some(dir) = to.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         paths::create_private_dir(dir).map_err(|error| Error::Place(Arc::new(error)))?;
@@ -55,28 +78,29 @@ pub fn restore(from: &Path, to: &Path) -> Result<u64, Error> {
         path: to.to_owned(),
     })?;
     check_backup(from)?;
-    put(to, |temporary| {
+    let bytes = put(to, |temporary| {
         fs::copy(from, temporary)
             .map(|_| ())
             .map_err(storage("copy", from))
-    })
+    })?;
+    Ok(bytes)
 }
 
 /// Returns what pruning the queue at `path` by `rule` would remove in all its steps. Changes nothing.
 ///
 /// # Errors
 /// When the file cannot be read or is not of this program's schema.
-pub fn would_prune(path: &Path, now: Timestamp, rule: &Prune) -> Result<Pruned, Error> {
+pub fn would_prune(path: &Path, now: Timestamp, rule: &Prune) -> Result<Pruned, CopyError> {
     let connection = open_reader(path)?;
     let failed = |error| fault::error("read", path, error);
     check_version(version(&connection).map_err(failed)?, path)?;
-    prune::count(&connection, now, rule).map_err(failed)
+    Ok(prune::count(&connection, now, rule).map_err(failed)?)
 }
 
 /// A backup is one sound file of a schema that this program can open.
-fn check_backup(from: &Path) -> Result<(), Error> {
+fn check_backup(from: &Path) -> Result<(), CopyError> {
     if size_of(&beside(from, "-wal")) > 0 {
-        return Err(Error::NoBackup {
+        return Err(CopyError::NoBackup {
             path: from.to_owned(),
             why: "it is a queue in use, part of it is in its -wal file; make a backup of it first",
         });
@@ -91,15 +115,16 @@ fn check_backup(from: &Path) -> Result<(), Error> {
         return Err(Error::Damaged {
             path: from.to_owned(),
             detail: found,
-        });
+        }
+        .into());
     }
     check_version(version(&connection).map_err(failed)?, from)
 }
 
-fn check_version(found: i64, path: &Path) -> Result<(), Error> {
+fn check_version(found: i64, path: &Path) -> Result<(), CopyError> {
     let newest = i64::try_from(schema::STEPS.len()).unwrap_or(i64::MAX);
     match found {
-        0 => Err(Error::NoBackup {
+        0 => Err(CopyError::NoBackup {
             path: path.to_owned(),
             why: "there is no queue in it",
         }),
@@ -107,15 +132,16 @@ fn check_version(found: i64, path: &Path) -> Result<(), Error> {
             path: path.to_owned(),
             found,
             known: newest,
-        }),
+        }
+        .into()),
         _ => Ok(()),
     }
 }
 
-fn refuse_full(path: &Path) -> Result<(), Error> {
+fn refuse_full(path: &Path) -> Result<(), CopyError> {
     let full = size_of(path) > 0 || size_of(&beside(path, "-wal")) > 0;
     match full {
-        true => Err(Error::NotEmpty {
+        true => Err(CopyError::NotEmpty {
             path: path.to_owned(),
         }),
         false => Ok(()),
@@ -123,7 +149,7 @@ fn refuse_full(path: &Path) -> Result<(), Error> {
 }
 
 /// Has `make` fill a private file beside `to`, then puts it in the place of `to`, whole and on disk.
-fn put(to: &Path, make: impl FnOnce(&Path) -> Result<(), Error>) -> Result<u64, Error> {
+pub(super) fn put(to: &Path, make: impl FnOnce(&Path) -> Result<(), Error>) -> Result<u64, Error> {
     let dir = match to.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
         Some(_) | None => PathBuf::from("."),

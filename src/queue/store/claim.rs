@@ -84,6 +84,7 @@ fn take(
         lease_for: lease.lease_for,
         created_at: candidate.created_at,
         submitted_by: candidate.submitted_by,
+        priority: candidate.priority,
     }))
 }
 

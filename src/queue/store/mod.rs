@@ -9,6 +9,7 @@ mod hosts;
 #[cfg(test)]
 mod invariants;
 mod keys;
+mod legacy;
 mod logs;
 mod needs;
 mod open;
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 pub use apply::Applied;
-pub use backup::{back_up, restore, would_prune};
+pub use backup::{CopyError, back_up, restore, would_prune};
 #[cfg(test)]
 pub use invariants::check as check_invariants;
 pub use read::{Cursor, JobFilter, JobView, Page, Reader};
