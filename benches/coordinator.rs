@@ -133,8 +133,12 @@ fn main() -> ExitCode {
     };
     match has("--json") {
         true => {
+            let table = table::table(&rows);
             let rows: Vec<_> = rows.iter().map(Row::json).collect();
-            println!("{}", json!({"place": bench.place, "rows": rows}));
+            println!(
+                "{}",
+                json!({"place": bench.place, "rows": rows, "table": table})
+            );
         }
         false => println!("{}", table::table(&rows)),
     }

@@ -1,12 +1,11 @@
 //! beanstalkd with a log that is synced after each write, driven by a client as small as ours.
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use crate::process::{Process, program};
@@ -27,14 +26,16 @@ impl Beanstalk {
     pub async fn rate(place: &Path, load: Load, callers: usize) -> Option<f64> {
         let program = Self::program()?;
         let dir = tempfile::tempdir_in(place).unwrap();
-        let (process, address) = start(&program, dir.path()).await;
+        let near = tempfile::tempdir().unwrap();
+        let socket = near.path().join("socket");
+        let process = start(&program, dir.path(), &socket).await;
         if let Load::ClaimAndComplete(_) = load {
             // Each is synced alone, so more than a second can use up would only take time.
-            Client::open(address).await.put_many(12_000).await;
+            Client::open(&socket).await.put_many(12_000).await;
         }
         let mut clients = Vec::new();
         for _ in 0..callers {
-            clients.push(Client::open(address).await);
+            clients.push(Client::open(&socket).await);
         }
         let start = Instant::now();
         let tasks: Vec<_> = clients
@@ -51,41 +52,31 @@ impl Beanstalk {
     }
 }
 
-/// Starts it on a port that was free a moment ago.
-async fn start(program: &Path, dir: &Path) -> (Process, SocketAddr) {
-    for _ in 0..5 {
-        let probe = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = probe.local_addr().unwrap();
-        drop(probe);
-        let mut command = Command::new(program);
-        command.args(["-l", "127.0.0.1", "-p", &address.port().to_string()]);
-        command.arg("-b").arg(dir).arg("-f0");
-        let mut process = Process::start(&mut command, dir.join("log"));
-        for _ in 0..200 {
-            if !process.is_alive() {
-                break;
-            }
-            if TcpStream::connect(address).await.is_ok() {
-                return (process, address);
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+/// Starts it on a socket in `dir`, whose path must be short.
+async fn start(program: &Path, dir: &Path, socket: &Path) -> Process {
+    let mut command = Command::new(program);
+    // Over TCP it sends an answer in two pieces and waits for the acknowledgement of the first.
+    command.arg("-l").arg(format!("unix:{}", socket.display()));
+    command.arg("-b").arg(dir).arg("-f0");
+    let process = Process::start(&mut command, dir.join("log"));
+    for _ in 0..500 {
+        if UnixStream::connect(socket).await.is_ok() {
+            return process;
         }
-        process.stop(Signal::TERM).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("beanstalkd does not start");
 }
 
 struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<UnixStream>,
     line: Vec<u8>,
 }
 
 impl Client {
-    async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
+    async fn open(socket: &Path) -> Self {
         Self {
-            stream: BufReader::new(stream),
+            stream: BufReader::new(UnixStream::connect(socket).await.unwrap()),
             line: Vec::new(),
         }
     }

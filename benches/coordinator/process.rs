@@ -49,11 +49,6 @@ impl Process {
         }
     }
 
-    /// Tells whether it has not ended.
-    pub fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
     /// Asks it to end with `signal`, waits, and ends it by force if it does not.
     pub async fn stop(mut self, signal: Signal) {
         if let Some(pid) = self.child.id().and_then(pid) {

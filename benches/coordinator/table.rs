@@ -125,45 +125,51 @@ impl Row {
         })
     }
 
-    fn cells(&self) -> Vec<String> {
+    fn cells(&self, peers: &[&str]) -> Vec<String> {
         let callers = self.callers.map_or_else(String::new, |n| n.to_string());
-        let ours = self.ours.map_or_else(|| "failed".to_owned(), short);
-        let join = |text: &dyn Fn(&(String, f64)) -> String| {
-            let all: Vec<_> = self.peers.iter().map(text).collect();
-            all.join(", ")
-        };
-        let ratio = |peer: &(String, f64)| {
-            self.ours
-                .map_or_else(String::new, |ours| format!("{:.2}", ours / peer.1))
+        let ours = match self.ours {
+            Some(ours) => format!("{} {}", short(ours), self.unit),
+            None => "failed".to_owned(),
         };
         let word = match self.reached() {
             Some(true) => "reached",
             Some(false) => "missed",
             None => "",
         };
-        vec![
-            self.what.clone(),
-            callers,
-            format!("{ours} {}", self.unit),
-            join(&|(name, amount)| format!("{name} {}", short(*amount))),
-            join(&ratio),
-            self.target.map_or_else(String::new, Target::text),
-            word.to_owned(),
-        ]
+        let target = self.target.map_or_else(String::new, Target::text);
+        let mut cells = vec![self.what.clone(), callers, ours, target, word.to_owned()];
+        cells.extend(peers.iter().map(|name| self.peer_cell(name)));
+        cells
+    }
+
+    /// Returns the figure of a peer, and ours divided by it.
+    fn peer_cell(&self, name: &str) -> String {
+        match self.peers.iter().find(|(known, _)| known == name) {
+            Some((_, amount)) => {
+                let ratio = self.ours.map(|ours| format!(" ({:.2})", ours / amount));
+                format!("{}{}", short(*amount), ratio.unwrap_or_default())
+            }
+            None => String::new(),
+        }
     }
 }
 
 /// Returns the rows as a table in Markdown, with the remarks below it.
 pub fn table(rows: &[Row]) -> String {
-    let heads = ["what", "callers", "ours", "peers", "ratio", "target", ""];
+    let mut peers: Vec<&str> = Vec::new();
+    for (name, _) in rows.iter().flat_map(|row| &row.peers) {
+        if !peers.contains(&name.as_str()) {
+            peers.push(name);
+        }
+    }
+    let heads = ["what", "callers", "ours", "target", ""];
+    let heads: Vec<_> = heads.into_iter().chain(peers.iter().copied()).collect();
     let mut lines = vec![
         format!("| {} |", heads.join(" | ")),
-        "|---|--:|--:|---|---|--:|---|".to_owned(),
+        format!("|---|--:|--:|--:|---|{}", "--:|".repeat(peers.len())),
     ];
-    lines.extend(
-        rows.iter()
-            .map(|row| format!("| {} |", row.cells().join(" | "))),
-    );
+    let row = |row: &Row| format!("| {} |", row.cells(&peers).join(" | "));
+    lines.extend(rows.iter().map(row));
     lines.push(String::new());
     for row in rows.iter().filter(|row| !row.note.is_empty()) {
         let callers = row
