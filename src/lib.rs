@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` shows the rooms below, which of them may use which, and the road of one job.
 
 pub mod cli;
+pub mod coordinator;
 pub mod fleet;
 pub mod protocol;
 pub mod queue;

@@ -11,7 +11,11 @@ fn main() -> ExitCode {
         Err(error) => return cli::show_usage(&error),
     };
     let global = &invocation.global;
-    skyclaw::support::telemetry::start(global.verbosity(), global.colour_on_stderr());
+    skyclaw::support::telemetry::start(
+        global.verbosity(),
+        global.colour_on_stderr(),
+        invocation.command.log_form(),
+    );
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

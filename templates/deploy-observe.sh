@@ -1,14 +1,17 @@
 # Tells what a deploy must know of a host, and writes nothing. Read by fleet/deploy/observe.rs.
 #
-# stdin: the marker, one line of code that makes the programs to look at the arguments. Answers the framed
-# word `observed`, then one fact a line; a file of ours is a line with its length, then the file itself.
+# stdin: the marker, one line of code that makes the programs to look at the arguments, and w (1: the whole
+# look, else only our files). Answers the framed word `observed`, then one fact a line; a file of ours is a
+# line with its length, then the file itself.
 IFS= read -r c || exit 1;
+w=;
 eval "$c";
 if command -v sha256sum >/dev/null; then h() { sha256sum; };
 elif command -v shasum >/dev/null; then h() { shasum -a 256; };
 elif command -v openssl >/dev/null; then h() { openssl dgst -sha256 -r; };
 else h() { echo unknown; }; fi;
 echo "$_m observed";
+if [ "$w" = 1 ]; then
 echo "uname $(uname -sm)";
 for p in "$@"; do
 if [ -f "$p" ]; then x=$(h <"$p"); echo "program ${x%% *}";
@@ -18,6 +21,7 @@ done;
 d=$HOME/.local/bin;
 until [ -z "$d" ] || [ -d "$d" ]; do d=${d%/*}; done;
 echo "disk $(df -Pk "${d:-/}" 2>/dev/null | { read -r x; read -r x x x x y; echo "$x"; })";
+fi;
 if [ -d "$HOME/.picoclaw" ]; then echo "home yes"; else echo "home no"; fi;
 for f in .env config.json .security.yml; do
 p=$HOME/.picoclaw/$f;

@@ -27,11 +27,11 @@ while read -r _x <&3; do case $_x in TERM) _t=1; kill -TERM -$_p;; KILL) sweep; 
 if kill -0 $$; then
 [ $_t = 1 ] || kill -TERM -$_p;
 while [ "$_g" -gt 0 ] && kill -0 $$; do sleep 1; _g=$((_g-1)); done;
-elif [ $_t = 1 ]; then sleep 1;
-elif [ "$_l" = 0 ]; then exit 0;
-elif [ -n "$(ours)" ]; then sleep 2;
-fi;
 sweep;
+elif [ $_t = 1 ]; then sleep 1; sweep;
+elif [ "$_l" = 0 ]; then exit 0;
+elif [ -n "$(ours)" ]; then sleep 2; sweep;
+fi;
 kill -KILL -$_p;
 };
 watch &

@@ -7,10 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{demo, fleet, output};
+use super::{coordinator, demo, fleet, output};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
-use crate::support::telemetry::Verbosity;
+use crate::support::telemetry::{Form, Verbosity};
 
 /// Let one machine run work on many.
 #[derive(Debug, Parser)]
@@ -38,6 +38,8 @@ pub struct Cli {
 pub enum Command {
     /// Work with the fleet of SSH hosts
     Fleet(fleet::Group),
+    /// Serve the queue to hosts and clients over HTTP
+    Coordinator(Box<coordinator::Args>),
     /// Show what skyclaw does, on three hosts made for it on this machine
     Demo(demo::Args),
 }
@@ -47,7 +49,15 @@ impl Command {
     pub fn format(&self) -> Format {
         match self {
             Self::Fleet(group) => group.format(),
-            Self::Demo(_) => Format::Human,
+            Self::Coordinator(_) | Self::Demo(_) => Format::Human,
+        }
+    }
+
+    /// Returns the form of log lines.
+    pub fn log_form(&self) -> Form {
+        match self {
+            Self::Coordinator(args) => args.log_form(),
+            Self::Fleet(_) | Self::Demo(_) => Form::Text,
         }
     }
 }

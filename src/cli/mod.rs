@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod connect;
+pub mod coordinator;
 pub mod demo;
 pub mod deploy;
 pub mod dispatch;
@@ -13,6 +14,7 @@ pub mod error;
 pub mod exec;
 pub mod exit;
 pub mod fleet;
+pub mod given;
 pub mod hosts;
 pub mod init;
 pub mod output;
@@ -41,6 +43,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let output = Output::new(cli.command.format(), &cli.global);
     let result = match &cli.command {
         Command::Fleet(group) => fleet::run(group, &output).await,
+        Command::Coordinator(args) => coordinator::run(args, &output).await,
         Command::Demo(args) => demo::run(args, &output).await,
     };
     let exit = match result {

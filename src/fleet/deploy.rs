@@ -11,6 +11,8 @@ mod outcome;
 pub mod plan;
 mod restore;
 mod settings;
+mod trial;
+mod write;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -213,6 +215,7 @@ impl Deployer {
         let work = Work {
             connection,
             provider: planned.desired.provider.as_ref(),
+            files: &planned.observed.files,
             onboard_limit: self.onboard_limit,
             report,
         };

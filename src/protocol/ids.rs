@@ -43,26 +43,33 @@ macro_rules! text_serde {
     };
 }
 
+/// Makes ids out of chance and bytes, for a type around one UUID.
+macro_rules! uuid_bytes {
+    ($name:ident) => {
+        impl $name {
+            /// Returns a fresh id.
+            pub fn fresh() -> Self {
+                Self(ids::time_ordered())
+            }
+
+            /// Returns the id with these bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            /// Returns the bytes of the id.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+    };
+}
+
 /// One job. Printed as `job_` and a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Uuid);
 
-impl JobId {
-    /// Returns a fresh id.
-    pub fn fresh() -> Self {
-        Self(ids::time_ordered())
-    }
-
-    /// Returns the id with these bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
-    }
-
-    /// Returns the bytes of the id.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
-}
+uuid_bytes!(JobId);
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,22 +94,7 @@ text_serde!(JobId);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(Uuid);
 
-impl GroupId {
-    /// Returns a fresh id.
-    pub fn fresh() -> Self {
-        Self(ids::time_ordered())
-    }
-
-    /// Returns the id with these bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
-    }
-
-    /// Returns the bytes of the id.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
-}
+uuid_bytes!(GroupId);
 
 impl fmt::Display for GroupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

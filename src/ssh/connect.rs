@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::client::{Config, DisconnectReason, Handle, Handler, Msg};
+use russh::client::{Config, DisconnectReason, Handle, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
-use russh::{Channel, Preferred, cipher, compression};
+use russh::{Channel, ChannelId, Preferred, cipher, compression};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -22,6 +22,7 @@ use crate::ssh::auth;
 use crate::ssh::config::{Settings, Target};
 use crate::ssh::error::{Error, Phase};
 use crate::ssh::known_hosts::{self, KnownHosts};
+use crate::ssh::pace::Path;
 use crate::ssh::socket::Socket;
 use crate::ssh::throttle::Permit;
 use crate::support::clock::{Clock, SystemClock};
@@ -56,6 +57,7 @@ const CHANNEL_BACKLOG: usize = 16;
 #[derive(Debug)]
 pub struct Dialed {
     stream: TcpStream,
+    round_trip: Duration,
     deadline: Option<Instant>,
 }
 
@@ -70,9 +72,13 @@ pub async fn dial(target: &Target, settings: &Settings) -> Result<Dialed, Error>
         limit: settings.connect_timeout.unwrap_or_default(),
     };
     let addresses = limited.run(Phase::Resolve, resolve(target)).await?;
-    let stream = limited.run(Phase::Tcp, open_tcp(&addresses)).await?;
+    let (stream, round_trip) = limited.run(Phase::Tcp, open_tcp(&addresses)).await?;
     limited.run(Phase::Banner, wait_for_banner(&stream)).await?;
-    Ok(Dialed { stream, deadline })
+    Ok(Dialed {
+        stream,
+        round_trip,
+        deadline,
+    })
 }
 
 struct Limited {
@@ -116,11 +122,13 @@ async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Error> {
     Ok(addresses)
 }
 
-async fn open_tcp(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+/// Returns the stream and how long its handshake took, which is one round trip.
+async fn open_tcp(addresses: &[SocketAddr]) -> Result<(TcpStream, Duration), Error> {
     let mut last = None;
     for address in addresses {
+        let began = Instant::now();
         match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok((stream, began.elapsed())),
             Err(source) => {
                 last = Some(Error::Tcp {
                     address: address.to_string(),
@@ -179,12 +187,14 @@ impl Dialed {
             limit: settings.connect_timeout.unwrap_or_default(),
         };
         let fate = Arc::new(Fate::default());
+        let path = Arc::new(Path::new(self.round_trip));
         let guard = Guard {
             host: target.host.clone(),
             port: target.port,
             pinned: target.pinned.clone(),
             known_hosts: Arc::clone(&settings.known_hosts),
             fate: Arc::clone(&fate),
+            path: Arc::clone(&path),
         };
         let config = Arc::new(config_for(target, settings));
         let exchange = russh::client::connect_stream(config, Socket::open(self.stream), guard);
@@ -201,6 +211,7 @@ impl Dialed {
             channels: Semaphore::new(MOST_CHANNELS),
             spare: Semaphore::new(SPARE_CHANNELS),
             fate,
+            path,
         })
     }
 }
@@ -321,6 +332,7 @@ struct Guard {
     pinned: Option<String>,
     known_hosts: Arc<KnownHosts>,
     fate: Arc<Fate>,
+    path: Arc<Path>,
 }
 
 impl Handler for Guard {
@@ -334,6 +346,17 @@ impl Handler for Guard {
         let now = u64::try_from(SystemClock.now().as_millis() / 1000).unwrap_or(0);
         self.known_hosts.check(&self.host, self.port, shown, now)?;
         Ok(true)
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        _: ChannelId,
+        _: u32,
+        window: u32,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.path.learn(session.remote_sshid(), window);
+        Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
@@ -421,6 +444,7 @@ pub struct Connection {
     channels: Semaphore,
     spare: Semaphore,
     pub(super) fate: Arc<Fate>,
+    pub(super) path: Arc<Path>,
 }
 
 impl std::fmt::Debug for Connection {

@@ -3,6 +3,8 @@
 //! End of file is not the end: the exit status may come after it, and output may come after the exit
 //! status. Only the closed channel is the end. A command without an exit status is lost, never 0.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
@@ -10,6 +12,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::ssh::connect::Connection;
 use crate::ssh::error::Error;
+use crate::ssh::pace::Pace;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +50,14 @@ pub struct Events<'c> {
     half: ChannelReadHalf,
     connection: &'c Connection,
     refused: bool,
+    pace: Arc<Pace>,
     _place: SemaphorePermit<'c>,
 }
 
 /// The sending end of a running command.
 pub struct Stdin<'c> {
     half: ChannelWriteHalf<Msg>,
+    pace: Arc<Pace>,
     connection: &'c Connection,
 }
 
@@ -104,15 +109,18 @@ impl Connection {
             .await
             .map_err(|_| self.lost())?;
         let (reader, writer) = channel.split();
+        let pace = Arc::new(self.path.pace());
         Ok(Exec {
             events: Events {
                 half: reader,
                 connection: self,
                 refused: false,
+                pace: Arc::clone(&pace),
                 _place: place,
             },
             stdin: Stdin {
                 half: writer,
+                pace,
                 connection: self,
             },
         })
@@ -198,6 +206,7 @@ impl Events<'_> {
                         why: format!("{why:?}"),
                     });
                 }
+                ChannelMsg::WindowAdjusted { new_size } => self.pace.acknowledged(new_size),
                 // Everything else is for servers, or says nothing about the command.
                 _ => {}
             }
@@ -218,6 +227,16 @@ impl Stdin<'_> {
             .data_bytes(bytes)
             .await
             .map_err(|_| self.connection.lost())
+    }
+
+    /// Sends `bytes` of a long stream, no faster than the server passes them on. Someone must read the
+    /// events meanwhile: they bring its acknowledgements.
+    ///
+    /// # Errors
+    /// As [`Stdin::write`].
+    pub async fn write_bulk(&self, bytes: Bytes) -> Result<(), Error> {
+        self.pace.take(bytes.len()).await;
+        self.write(bytes).await
     }
 
     /// Ends the command's stdin.

@@ -17,7 +17,7 @@ use crate::ssh::shell::{Code, Marker, command_line, header};
 
 const TEMPLATE: &str = include_str!("../../templates/upload.sh");
 /// One read of the source; a few SSH packets.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 128 << 10;
 /// Error text kept from the host's shell.
 const STDERR_KEPT: usize = 2048;
 
@@ -137,7 +137,7 @@ async fn send(
         buffer.reserve(CHUNK);
         match source.read_buf(&mut buffer).await {
             Ok(0) => break,
-            Ok(_) => stdin.write(buffer.split().freeze()).await?,
+            Ok(_) => stdin.write_bulk(buffer.split().freeze()).await?,
             Err(error) => return Ok(Err(error)),
         }
     }

@@ -25,12 +25,25 @@ impl Verbosity {
     }
 }
 
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
 /// Starts logging for this process. A second call changes nothing.
-pub fn start(verbosity: Verbosity, colour: bool) {
-    let _ = tracing_subscriber::fmt()
+pub fn start(verbosity: Verbosity, colour: bool, form: Form) {
+    let lines = tracing_subscriber::fmt()
         .with_writer(io::stderr)
-        .with_ansi(colour)
+        .with_ansi(colour && form == Form::Text)
         .with_max_level(verbosity.filter())
-        .with_target(verbosity.more > 1)
-        .try_init();
+        .with_target(verbosity.more > 1);
+    let _ = match form {
+        Form::Text => lines.try_init(),
+        Form::Json => lines.json().flatten_event(true).try_init(),
+    };
 }

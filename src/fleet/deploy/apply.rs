@@ -3,27 +3,22 @@
 use std::time::Duration;
 
 use super::error::{DeployError, Undone};
-use super::observe::{File, observe};
+use super::observe::{File, Files, observe_files};
 use super::plan::{Former, Provider, Step, files_to_write};
+use super::trial::{self, Run, one_line};
+use super::write::write;
 use super::{Component, Progress};
 use crate::fleet::ask::ask;
-use crate::fleet::capture::Capture;
 use crate::fleet::release::Artifact;
-use crate::fleet::remote::{Command, Value, Word};
-use crate::fleet::supervise::{self, Ended, Finished, Limits, NotStarted, Sink};
+use crate::ssh::Connection;
 use crate::ssh::shell::Code;
 use crate::ssh::upload::{Upload, path_word};
-use crate::ssh::{Connection, Exit};
 use crate::support::mask::Masker;
-use crate::support::shutdown;
 
 const UNDO: &str = include_str!("../../../templates/deploy-undo.sh");
 /// A program that only prints its version and takes longer than this is not what it should be.
 const TEST_LIMIT: Duration = Duration::from_secs(20);
 const UNDO_LIMIT: Duration = Duration::from_secs(20);
-const GRACE: Duration = Duration::from_secs(2);
-/// Output kept of a test or of onboard; only its end is shown.
-const MOST_OUTPUT: u64 = 64 << 10;
 /// Another process may hold the fresh file open for writing for a moment (it was forked meanwhile).
 const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
@@ -39,10 +34,20 @@ pub(super) struct Applied {
     pub(super) warnings: Vec<String>,
 }
 
+/// What to think of what was seen when the steps were planned.
+enum Again {
+    /// It may be out of date.
+    Look,
+    /// It is fresh.
+    Trust,
+}
+
 /// A host in work.
 pub(super) struct Work<'a> {
     pub(super) connection: &'a Connection,
     pub(super) provider: Option<&'a Provider>,
+    /// Our files as they were when the steps were planned.
+    pub(super) files: &'a Files,
     pub(super) onboard_limit: Duration,
     pub(super) report: &'a (dyn Fn(Progress) + Send + Sync),
 }
@@ -75,7 +80,13 @@ impl Work<'_> {
             && steps.iter().any(|step| matches!(step, Step::Merge(_)))
         {
             (self.report)(Progress::Settings);
-            applied.written = self.merge(provider).await?;
+            // Onboard writes them, and an upload takes long enough for somebody else to.
+            let slow = |step: &Step| matches!(step, Step::Onboard | Step::Install { .. });
+            let again = match steps.iter().any(slow) {
+                true => Again::Look,
+                false => Again::Trust,
+            };
+            applied.written = self.merge(provider, again).await?;
         }
         Ok(applied)
     }
@@ -117,13 +128,22 @@ impl Work<'_> {
         }
     }
 
+    async fn run(
+        &self,
+        component: Component,
+        argument: &str,
+        limit: Duration,
+    ) -> Result<Run, DeployError> {
+        let masker = Masker::new(self.provider.map(|provider| provider.key.clone()));
+        trial::run(self.connection, component, argument, limit, &masker).await
+    }
+
     /// Returns what the program says it is, or why that is no answer.
     async fn version(&self, component: Component) -> Result<Result<String, String>, DeployError> {
         let mut tries = 0;
         loop {
-            let run = self
-                .run(component, component.version_argument(), TEST_LIMIT)
-                .await?;
+            let argument = component.version_argument();
+            let run = self.run(component, argument, TEST_LIMIT).await?;
             tries += 1;
             if run.is_busy() && tries < BUSY_TRIES {
                 tokio::time::sleep(BUSY_PAUSE * tries).await;
@@ -168,63 +188,17 @@ impl Work<'_> {
         Ok(Some(format!("onboard failed: {}", run.explain())))
     }
 
-    /// Writes the files that are not as they should be now.
-    async fn merge(&self, provider: &Provider) -> Result<Vec<File>, DeployError> {
-        let observed = observe(self.connection, &[]).await?;
-        let mut written = Vec::new();
-        for (file, text) in files_to_write(&observed, provider)? {
-            let bytes = text.expose().as_bytes();
-            let upload = Upload::of_bytes(file.path(), 0o600, bytes);
-            self.connection.upload(&upload, &mut &*bytes).await?;
-            written.push(file);
+    /// Writes the files that are not as they should be. Where they may have changed since they were
+    /// looked at, they are looked at again.
+    async fn merge(&self, provider: &Provider, again: Again) -> Result<Vec<File>, DeployError> {
+        let changed = match again {
+            Again::Look => files_to_write(&observe_files(self.connection).await?, provider)?,
+            Again::Trust => files_to_write(self.files, provider)?,
+        };
+        if !changed.is_empty() {
+            write(self.connection, &changed).await?;
         }
-        Ok(written)
-    }
-
-    async fn run(
-        &self,
-        component: Component,
-        argument: &str,
-        limit: Duration,
-    ) -> Result<Run, DeployError> {
-        let command = Command {
-            words: vec![Word::InHome(component.path().to_owned()), argument.into()],
-            env: vec![("NO_COLOR".to_owned(), Value::Open("1".to_owned()))],
-            unset: vec!["TZ".to_owned()],
-            end_leftovers: true,
-            ..Command::default()
-        };
-        let limits = Limits {
-            timeout: Some(limit),
-            deadline: None,
-            grace: GRACE,
-        };
-        // The cap is below what a capture holds in memory, so no file is made.
-        let capture = || Capture::new(Some(MOST_OUTPUT), "unused".into());
-        let mut sink = Sink {
-            stdout: capture(),
-            stderr: capture(),
-            live: None,
-        };
-        let (_nobody, mut never) = shutdown::manual();
-        let finished =
-            supervise::run(self.connection, &command, limits, &mut sink, &mut never).await;
-        let text = |capture: &mut Capture| {
-            let bytes = capture.read_all().unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        let masker = Masker::new(self.provider.map(|provider| provider.key.clone()));
-        let (stdout, stderr) = (text(&mut sink.stdout), text(&mut sink.stderr));
-        let run = Run {
-            stdout: masker.mask(&stdout).into_owned(),
-            stderr: masker.mask(&stderr).into_owned(),
-            finished,
-            limit,
-        };
-        match run.finished.lost {
-            Some(error) => Err(error.into()),
-            None => Ok(run),
-        }
+        Ok(changed.into_iter().map(|(file, _)| file).collect())
     }
 }
 
@@ -246,63 +220,4 @@ pub(super) async fn put_back(
         path: path.to_owned(),
         why: answer.words,
     })
-}
-
-/// A program that was run to its end.
-struct Run {
-    stdout: String,
-    stderr: String,
-    finished: Finished,
-    limit: Duration,
-}
-
-impl Run {
-    fn succeeded(&self) -> bool {
-        self.finished.exit == Some(Exit::Code(0)) && self.finished.ended.is_none()
-    }
-
-    fn is_busy(&self) -> bool {
-        let said = self.stderr.to_lowercase();
-        self.finished.exit == Some(Exit::Code(126)) && said.contains("text file busy")
-    }
-
-    fn explain(&self) -> String {
-        let finished = &self.finished;
-        let how = match (&finished.not_started, finished.ended, &finished.exit) {
-            (Some(NotStarted::Shell(said)), ..) => format!("the shell did not run it: {said}"),
-            (Some(NotStarted::Missing(what)), ..) => format!("{what} is missing"),
-            (Some(NotStarted::NoDirectory(what)), ..) => format!("{what} is no directory"),
-            (None, Some(Ended::TimedOut | Ended::Stopped), _) => format!(
-                "it did not end within {}",
-                crate::support::span::human(self.limit)
-            ),
-            (None, None, Some(Exit::Code(code))) => format!("exit code {code}"),
-            (None, None, Some(Exit::Signal(name))) => format!("ended by signal {name}"),
-            (None, None, None) => "no exit status".to_owned(),
-        };
-        let said = if self.stderr.trim().is_empty() {
-            &self.stdout
-        } else {
-            &self.stderr
-        };
-        match one_line(said) {
-            said if said.is_empty() => how,
-            said => format!("{how}: {said}"),
-        }
-    }
-}
-
-/// The most of a program's words that is repeated in a message, in characters.
-const MOST_SHOWN: usize = 300;
-
-/// Returns the end of `text` as one line.
-fn one_line(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let line = words.join(" ");
-    let skip = line.chars().count().saturating_sub(MOST_SHOWN);
-    if skip == 0 {
-        line
-    } else {
-        format!("…{}", line.chars().skip(skip).collect::<String>())
-    }
 }

@@ -90,6 +90,9 @@ impl Found {
     }
 }
 
+/// What stands at the paths of our files, in the order of [`File::ALL`].
+pub type Files = [Found; 3];
+
 /// What a deploy knows of a host before it changes anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -102,7 +105,7 @@ pub struct Observed {
     /// Whether the agent's directory is there.
     pub has_home: bool,
     /// What stands at the paths of our files, in the order of [`File::ALL`].
-    pub files: [Found; 3],
+    pub files: Files,
 }
 
 impl Observed {
@@ -122,10 +125,31 @@ impl Observed {
 /// # Errors
 /// When the connection dies or the answer is none of ours.
 pub async fn observe(connection: &Connection, programs: &[&str]) -> Result<Observed, DeployError> {
-    let mut code = Code::new().raw("set --");
+    let mut code = Code::new().raw("w=1;set --");
     for program in programs {
         code = path_word(code.raw(" "), &format!("~/{program}"));
     }
+    look(connection, code, read).await
+}
+
+/// Asks the host for our files alone.
+///
+/// # Errors
+/// As [`observe`].
+pub async fn observe_files(connection: &Connection) -> Result<Files, DeployError> {
+    look(connection, Code::new().raw("w="), |answer| {
+        let mut lines = Lines(answer);
+        lines.fact("home")?;
+        lines.files()
+    })
+    .await
+}
+
+async fn look<T>(
+    connection: &Connection,
+    code: Code,
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, DeployError> {
     let marker = Marker::fresh();
     let line = command_line(TEMPLATE);
     let running = connection.run(&line, header(&marker, [code]), MOST_KEPT);
@@ -166,13 +190,12 @@ fn read(answer: &[u8]) -> Option<Observed> {
     }
     let kibibytes: Option<u64> = lines.fact("disk")?.parse().ok();
     let has_home = lines.fact("home")? == "yes";
-    let files = [lines.file()?, lines.file()?, lines.file()?];
-    (lines.line()? == "end").then(|| Observed {
+    Some(Observed {
         target,
         programs,
         free: kibibytes.map(|kib| kib.saturating_mul(1024)),
         has_home,
-        files,
+        files: lines.files()?,
     })
 }
 
@@ -203,6 +226,12 @@ impl<'a> Lines<'a> {
         let value = line.strip_prefix(name)?.strip_prefix(' ')?;
         self.0 = rest;
         Some(value)
+    }
+
+    /// Takes the files and the end of the answer.
+    fn files(&mut self) -> Option<Files> {
+        let files = [self.file()?, self.file()?, self.file()?];
+        (self.line()? == "end").then_some(files)
     }
 
     fn file(&mut self) -> Option<Found> {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::Component;
 use super::error::{DeployError, in_the_way};
-use super::observe::{AtPath, File, Found, Observed};
+use super::observe::{AtPath, File, Files, Found, Observed};
 use crate::fleet::agent::config::merge_config;
 use crate::fleet::agent::env_file::merge_env;
 use crate::fleet::agent::picoclaw;
@@ -140,7 +140,7 @@ pub fn plan(observed: &Observed, desired: &Desired) -> Result<Vec<Step>, DeployE
         return Ok(steps);
     };
     // Even where onboard comes first: a file that cannot be merged is found before anything changes.
-    let changed = files_to_write(observed, provider)?;
+    let changed = files_to_write(&observed.files, provider)?;
     if *observed.file(File::Config) == Found::Nothing {
         steps.push(Step::Onboard);
         steps.extend(File::ALL.map(Step::Merge));
@@ -191,12 +191,11 @@ fn check_space(
 /// # Errors
 /// When a file is there that our settings cannot be merged into.
 pub fn files_to_write(
-    observed: &Observed,
+    files: &Files,
     provider: &Provider,
 ) -> Result<Vec<(File, Secret)>, DeployError> {
     let mut changed = Vec::new();
-    for file in File::ALL {
-        let found = observed.file(file);
+    for (file, found) in File::ALL.into_iter().zip(files) {
         if let Found::Unusable(why) = found {
             return Err(in_the_way(file, why));
         }

@@ -51,7 +51,7 @@ fn text(text: &str) -> Found {
 
 /// A host on which everything is as desired.
 fn done() -> Observed {
-    let written = files_to_write(&empty(), &provider()).unwrap();
+    let written = files_to_write(&empty().files, &provider()).unwrap();
     let mut files = written.iter().map(|(_, merged)| text(merged.expose()));
     Observed {
         programs: vec![AtPath::File(Some(Digest::of(b"new")))],

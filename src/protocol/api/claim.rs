@@ -120,6 +120,9 @@ pub struct LeaseState {
     /// How long it lasts from when the heartbeat was *sent*, in milliseconds; zero if lost.
     #[serde(default)]
     pub lease_ms: u64,
+    /// How long the job may tidy up if it is cancelled, in milliseconds; absent leaves that to the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
     /// What the person said who cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -56,6 +56,9 @@ pub struct CancelJobs {
     /// All jobs of a group that have not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<crate::protocol::GroupId>,
+    /// How long running jobs get between TERM and KILL, in milliseconds; absent leaves that to their hosts.
+    #[serde(default, rename = "graceMs", skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
     /// What to tell whoever looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -150,6 +153,5 @@ pub struct State {
     /// Every job, oldest first.
     pub jobs: Vec<JobWire>,
     /// Every service, oldest first.
-    #[schema(value_type = Vec<Object>)]
-    pub services: Vec<serde_json::Value>,
+    pub services: Vec<super::ServiceRecord>,
 }

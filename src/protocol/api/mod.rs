@@ -11,6 +11,8 @@ pub mod host;
 pub mod job;
 pub mod kind;
 pub mod log;
+pub mod network;
+pub mod service;
 pub mod submit;
 
 pub use claim::{
@@ -29,4 +31,8 @@ pub use job::{
 };
 pub use kind::JobKind;
 pub use log::{AppendLogs, AppendedLogs, LogChunk, LogPage, LogPiece, LogState, LogWord, Stream};
+pub use network::{Join, Peers};
+pub use service::{
+    Assignment, DeployService, ReportService, ServiceRecord, ServiceReply, ServiceStatus, Services,
+};
 pub use submit::{GroupRequest, SubmitJob, SubmitMany, SubmittedMany};

@@ -56,6 +56,8 @@ pub struct HeldLease {
     pub expires_at: Timestamp,
     /// Whether it is to end, and what was said about it.
     pub cancel: Option<Option<String>>,
+    /// How long it may tidy up then; nothing leaves that to its host.
+    pub grace: Option<std::time::Duration>,
 }
 
 impl HeldLease {

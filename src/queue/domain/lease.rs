@@ -12,6 +12,8 @@ pub struct CancelAsk {
     pub asked_at: Timestamp,
     /// What was said about it.
     pub reason: Option<String>,
+    /// How long the job may tidy up; nothing leaves that to its host.
+    pub grace: Option<Duration>,
 }
 
 /// The lease of the running attempt.

@@ -19,6 +19,7 @@
 pub mod backoff;
 pub mod job;
 pub mod lease;
+pub mod service;
 pub mod transition;
 
 pub use job::{Avoid, Ending, Job, Limits, State};

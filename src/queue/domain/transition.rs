@@ -40,7 +40,12 @@ pub enum Event {
         delay: Duration,
     },
     /// A person takes it back.
-    Cancel(Option<String>),
+    Cancel {
+        /// What was said about it.
+        reason: Option<String>,
+        /// How long it may tidy up; nothing leaves that to its host.
+        grace: Option<Duration>,
+    },
     /// Its holder is known to be gone.
     Lose,
     /// Time passed.
@@ -113,7 +118,7 @@ pub fn apply(job: &Job, event: Event, now: Timestamp) -> Result<Step, Rejected> 
             jitter,
         } => complete(job, &proof, failure, jitter, now),
         Event::Release { proof, delay } => release(job, &proof, delay, now),
-        Event::Cancel(reason) => cancel(job, reason, now),
+        Event::Cancel { reason, grace } => cancel(job, reason, grace, now),
         Event::Lose => match &job.state {
             State::Leased(lease) => Ok(lost(job, lease, now)),
             State::Queued { .. } | State::Ended(_) => Err(Rejected::LeaseLost),
@@ -280,7 +285,12 @@ fn release(job: &Job, proof: &Proof, delay: Duration, now: Timestamp) -> Result<
     Ok(requeued(job.clone(), not_before, now, vec![over]))
 }
 
-fn cancel(job: &Job, reason: Option<String>, now: Timestamp) -> Result<Step, Rejected> {
+fn cancel(
+    job: &Job,
+    reason: Option<String>,
+    grace: Option<Duration>,
+    now: Timestamp,
+) -> Result<Step, Rejected> {
     match &job.state {
         State::Queued { .. } => Ok(ended(job.clone(), Some(Reason::Cancelled), now, Vec::new())),
         State::Leased(lease) => {
@@ -288,13 +298,14 @@ fn cancel(job: &Job, reason: Option<String>, now: Timestamp) -> Result<Step, Rej
             let asked = lease.cancel.clone();
             let expires_at = match asked {
                 Some(_) => lease.expires_at,
-                None => now.plus(lease.lease_for),
+                None => now.plus(lease.lease_for.saturating_add(grace.unwrap_or_default())),
             };
             let lease = Lease {
                 expires_at,
                 cancel: asked.or(Some(CancelAsk {
                     asked_at: now,
                     reason,
+                    grace,
                 })),
                 ..lease.clone()
             };

@@ -91,11 +91,25 @@ fn retries_wait_and_then_the_job_is_dead() {
 
 #[test]
 fn an_ended_job_never_changes() {
-    let job = apply(&queued(3, 0), Event::Cancel(None), at(0))
-        .unwrap()
-        .job;
+    let job = apply(
+        &queued(3, 0),
+        Event::Cancel {
+            reason: None,
+            grace: None,
+        },
+        at(0),
+    )
+    .unwrap()
+    .job;
     assert_eq!(
-        apply(&job, Event::Cancel(None), at(1)),
+        apply(
+            &job,
+            Event::Cancel {
+                reason: None,
+                grace: None
+            },
+            at(1)
+        ),
         Err(Rejected::Ended)
     );
     assert_eq!(apply(&job, Event::Due, at(1)), Err(Rejected::Ended));

@@ -6,6 +6,7 @@ mod hosts;
 mod local;
 mod now;
 mod readers;
+mod services;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::protocol::{
     AttemptNo, AttemptRecord, GroupCounts, GroupId, GroupRecord, JobId, JobResult, JobStatus,
     LeaseToken, OUTPUT_LIMIT,
 };
-use crate::support::clock::{Clock, SteadyClock};
+use crate::support::clock::{Clock, SteadyClock, Timestamp};
 use crate::support::ids;
 use local::Local;
 use now::Now;
@@ -114,6 +115,11 @@ impl Queue {
         self.local.changes()
     }
 
+    /// Returns the time that goes into commands now. Never earlier than it was returned before.
+    pub fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
     /// Applies a command that is complete, for engines and tests that make their own.
     ///
     /// # Errors
@@ -136,6 +142,8 @@ impl Queue {
             | Outcome::Paused(_)
             | Outcome::Logged(_)
             | Outcome::Retried(_)
+            | Outcome::Service(_)
+            | Outcome::ServiceReported(_)
             | Outcome::Pruned(_) => Ok(applied),
         }
     }
@@ -293,12 +301,26 @@ impl Queue {
     /// # Errors
     /// When the file fails; part of a large group may then be cancelled.
     pub async fn cancel(&self, target: Cancel, reason: Option<String>) -> Result<Cancelled, Error> {
+        self.cancel_within(target, reason, None).await
+    }
+
+    /// Cancels as [`Self::cancel`] does, and says how long running jobs may tidy up.
+    ///
+    /// # Errors
+    /// When the file fails; part of a large group may then be cancelled.
+    pub async fn cancel_within(
+        &self,
+        target: Cancel,
+        reason: Option<String>,
+        grace: Option<Duration>,
+    ) -> Result<Cancelled, Error> {
         let mut all = Cancelled::default();
         loop {
             let command = Command::Cancel {
                 now: self.now.get(),
                 target: target.clone(),
                 reason: reason.clone(),
+                grace,
                 limit: STEP,
             };
             match self.apply(command.into()).await?.outcome {

@@ -9,14 +9,13 @@ use rusqlite::params;
 
 use super::row::{self, columns};
 use super::tx::Tx;
-use super::{attempts, claim, hosts, keys, logs, needs, prune, retry};
-use crate::protocol::{GroupId, JobId};
+use super::{attempts, claim, hosts, keys, logs, prune, retry, services, submit};
+use crate::protocol::JobId;
 use crate::queue::command::{
-    Cancel, Cancelled, Command, Completion, Envelope, Expired, IntoGroup, LeaseProof, LeaseRef,
-    NewGroup, NewJob, Outcome, Refusal, Renewed, Report, Submit, Verdict,
+    Cancel, Cancelled, Command, Completion, Envelope, Expired, LeaseProof, LeaseRef, Outcome,
+    Refusal, Renewed, Report, Verdict,
 };
 use crate::queue::domain::{Event, Job, State};
-use crate::queue::engine::Change;
 use crate::support::clock::Timestamp;
 
 /// What came of a command, and whether it was only remembered.
@@ -78,13 +77,16 @@ const fn time_of(command: &Command) -> Timestamp {
         | Command::SetPaused { now, .. }
         | Command::AppendLog { now, .. }
         | Command::Retry { now, .. }
+        | Command::DeployService { now, .. }
+        | Command::ClaimService { now, .. }
+        | Command::ReportService { now, .. }
         | Command::Prune { now, .. } => *now,
     }
 }
 
 fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
     match command {
-        Command::Submit { now, submit: what } => submit(tx, *now, what),
+        Command::Submit { now, submit: what } => submit::submit(tx, *now, what),
         Command::Claim {
             now,
             request,
@@ -110,8 +112,9 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             now,
             target,
             reason,
+            grace,
             limit,
-        } => cancel(tx, *now, target, reason.as_deref(), *limit).map(Outcome::Cancelled),
+        } => cancel(tx, *now, target, (reason.as_deref(), *grace), *limit).map(Outcome::Cancelled),
         Command::ExpireDue { now, limit } => {
             // The answer names the next alarm, which must not depend on what else is in the batch.
             tx.forget_alarms();
@@ -142,110 +145,27 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             .collect::<rusqlite::Result<_>>()
             .map(Outcome::Logged),
         Command::Retry { now, jobs } => retry::retry(tx, *now, jobs).map(Outcome::Retried),
+        Command::DeployService { now, id, ask, node } => {
+            services::deploy(tx.connection, *now, id, ask, node)
+                .map(|service| Outcome::Service(Some(Box::new(service))))
+        }
+        Command::ClaimService {
+            now,
+            host,
+            capabilities,
+            node,
+        } => services::claim(tx.connection, *now, host, capabilities, node)
+            .map(|service| Outcome::Service(service.map(Box::new))),
+        Command::ReportService {
+            now,
+            id,
+            report,
+            node,
+        } => services::report(tx.connection, *now, id, report, node).map(Outcome::ServiceReported),
         Command::Prune { now, rule } => {
             prune::prune(tx.connection, *now, rule).map(Outcome::Pruned)
         }
     }
-}
-
-fn submit(tx: &mut Tx<'_>, now: Timestamp, submit: &Submit) -> rusqlite::Result<Outcome> {
-    let group = match &submit.group {
-        None => None,
-        Some(IntoGroup::New(group)) => {
-            insert_group(tx, now, group)?;
-            Some(group.id)
-        }
-        Some(IntoGroup::Existing(id)) => {
-            let there = tx
-                .connection
-                .prepare_cached("SELECT 1 FROM grp WHERE id = ?1")?
-                .exists([id.as_bytes()])?;
-            if !there {
-                return Ok(Outcome::Refused(Refusal::NoSuchGroup(*id)));
-            }
-            Some(*id)
-        }
-    };
-    for job in &submit.jobs {
-        insert_job(tx, now, job, group)?;
-    }
-    Ok(Outcome::Submitted(
-        submit.jobs.iter().map(|job| job.id).collect(),
-    ))
-}
-
-fn insert_group(tx: &Tx<'_>, now: Timestamp, group: &NewGroup) -> rusqlite::Result<()> {
-    tx.connection
-        .prepare_cached(
-            "INSERT INTO grp (id, kind, title, created_at, parent, meta) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            group.id.as_bytes(),
-            group.kind,
-            group.title,
-            now.as_millis(),
-            group.parent.as_ref().map(GroupId::as_bytes),
-            group.meta.as_str(),
-        ])?;
-    Ok(())
-}
-
-pub fn insert_job(
-    tx: &mut Tx<'_>,
-    now: Timestamp,
-    job: &NewJob,
-    group: Option<GroupId>,
-) -> rusqlite::Result<()> {
-    let (pin, need) = needs::write(job.requirement.clone().normalized());
-    let delay = job.not_before.filter(|at| *at > now);
-    let due = match (delay, job.start_by) {
-        (Some(ready), Some(late)) => Some(ready.min(late)),
-        (one, other) => one.or(other),
-    };
-    let state = if delay.is_some() {
-        row::DELAYED
-    } else {
-        row::READY
-    };
-    tx.connection
-        .prepare_cached(
-            "INSERT INTO job (id, state, attempt, lost, failed, max_attempts, retries, start_by, \
-             not_before, due_at, pin, need, grp, priority, timeout_ms, created_at, updated_at, \
-             submitted_by, payload) \
-             VALUES (?1, ?2, 0, 0, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15)",
-        )?
-        .execute(params![
-            job.id.as_bytes(),
-            state,
-            job.max_attempts,
-            job.retries,
-            job.start_by.map(Timestamp::as_millis),
-            delay.map(Timestamp::as_millis),
-            due.map(Timestamp::as_millis),
-            pin,
-            need,
-            group.as_ref().map(GroupId::as_bytes),
-            job.priority,
-            job.timeout_ms.map(|span| i64::try_from(span).unwrap_or(i64::MAX)),
-            now.as_millis(),
-            job.submitted_by,
-            Some(job.payload.as_str()).filter(|payload| payload.len() <= row::SHORT),
-        ])?;
-    if job.payload.as_str().len() > row::SHORT {
-        tx.connection
-            .prepare_cached("INSERT INTO long_payload (job, payload) VALUES (?1, ?2)")?
-            .execute(params![
-                tx.connection.last_insert_rowid(),
-                job.payload.as_str()
-            ])?;
-    }
-    tx.alarm(due);
-    if delay.is_none() {
-        tx.needs.add(group, &pin, &need);
-        tx.changes.push(Change::Ready { job: job.id, group });
-    }
-    Ok(())
 }
 
 fn renew(tx: &mut Tx<'_>, now: Timestamp, lease: &LeaseRef) -> rusqlite::Result<Renewed> {
@@ -259,6 +179,7 @@ fn renew(tx: &mut Tx<'_>, now: Timestamp, lease: &LeaseRef) -> rusqlite::Result<
             State::Leased(lease) => match lease.cancel {
                 None => Renewed::Until(lease.expires_at),
                 Some(ask) => Renewed::Cancel {
+                    grace: ask.grace,
                     until: lease.expires_at,
                     reason: ask.reason,
                 },
@@ -344,7 +265,7 @@ fn cancel(
     tx: &mut Tx<'_>,
     now: Timestamp,
     target: &Cancel,
-    reason: Option<&str>,
+    (reason, grace): (Option<&str>, Option<Duration>),
     limit: u32,
 ) -> rusqlite::Result<Cancelled> {
     let mut done = Cancelled::default();
@@ -370,7 +291,10 @@ fn cancel(
             done.unknown.push(id);
             continue;
         };
-        let event = Event::Cancel(reason.map(ToOwned::to_owned));
+        let event = Event::Cancel {
+            reason: reason.map(ToOwned::to_owned),
+            grace,
+        };
         match tx.step(&stored, event, now, None)? {
             Err(_) => done.already_ended.push(id),
             Ok(job) => match job.state {

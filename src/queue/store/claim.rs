@@ -84,6 +84,7 @@ fn take(
         lease_for: lease.lease_for,
         created_at: candidate.created_at,
         submitted_by: candidate.submitted_by,
+        priority: candidate.priority,
     }))
 }
 
@@ -182,10 +183,10 @@ fn heads(
 fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
     Ok(Candidate {
         stored: row::read(row)?,
-        priority: row.get(25)?,
-        timeout_ms: row.get(26)?,
-        payload: row.get(27)?,
-        created_at: row::time(row, 28)?.unwrap_or_default(),
-        submitted_by: row.get(29)?,
+        priority: row.get(26)?,
+        timeout_ms: row.get(27)?,
+        payload: row.get(28)?,
+        created_at: row::time(row, 29)?.unwrap_or_default(),
+        submitted_by: row.get(30)?,
     })
 }

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::completion;
+use super::read::Reader;
 use super::row::{self, Stored, columns};
 use super::tx::Tx;
 use crate::protocol::api::HostMode;
 use crate::protocol::{HostId, Payload};
+use crate::queue::Error;
 use crate::queue::command::{Completion, HeldLease, HostEntry, LeaseProof, LeaseRef, NewHost};
 use crate::queue::domain::lease::Proof;
 use crate::queue::domain::{Event, State};
@@ -143,6 +145,7 @@ pub fn leases_of(connection: &Connection, host: &HostId) -> rusqlite::Result<Vec
                 token: lease.token,
                 since: lease.since,
                 expires_at: lease.expires_at,
+                grace: lease.cancel.as_ref().and_then(|ask| ask.grace),
                 cancel: lease.cancel.map(|ask| ask.reason),
             }),
             State::Queued { .. } | State::Ended(_) => None,
@@ -248,4 +251,46 @@ fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> ru
     serde_json::from_str(&text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
     })
+}
+
+impl Reader {
+    /// Returns the host with this id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn host(&self, id: &HostId) -> Result<Option<HostEntry>, Error> {
+        find(&self.connection, id).map_err(|error| self.failed(error))
+    }
+
+    /// Returns every host, by name.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn hosts(&self) -> Result<Vec<HostEntry>, Error> {
+        all(&self.connection).map_err(|error| self.failed(error))
+    }
+
+    /// Returns how many leases each host holds, for those that hold any.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn held_counts(&self) -> Result<BTreeMap<HostId, u32>, Error> {
+        count_all_held(&self.connection).map_err(|error| self.failed(error))
+    }
+
+    /// Returns the leases that a host holds.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn leases_of(&self, host: &HostId) -> Result<Vec<HeldLease>, Error> {
+        leases_of(&self.connection, host).map_err(|error| self.failed(error))
+    }
+
+    /// Tells whether nothing is given out.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn paused(&self) -> Result<bool, Error> {
+        paused(&self.connection).map_err(|error| self.failed(error))
+    }
 }

@@ -2,9 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::read::Reader;
 use super::tx::Tx;
 use crate::protocol::api::Stream;
 use crate::protocol::{AttemptNo, JobId};
+use crate::queue::Error;
 use crate::queue::command::{LOG_HEAD, LOG_LIMIT, LeaseProof, NewPiece, Piece};
 use crate::queue::domain::State;
 use crate::queue::domain::lease::Proof;
@@ -194,4 +196,15 @@ const fn stream_number(stream: Stream) -> i64 {
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl Reader {
+    /// Returns kept output of a job after piece number `after`, at most about `limit` bytes and at
+    /// least one piece if there is any; nothing if there is no such job.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn log(&self, id: JobId, after: i64, limit: usize) -> Result<Option<Vec<Piece>>, Error> {
+        read(&self.connection, id, after, limit).map_err(|error| self.failed(error))
+    }
 }

@@ -16,7 +16,10 @@ mod read;
 mod retry;
 mod row;
 mod schema;
+mod services;
+mod submit;
 mod tx;
+mod view;
 
 use std::borrow::Borrow;
 use std::fs::File;

@@ -1,21 +1,19 @@
 //! The read side: each call is one short snapshot of at most a page.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::attempts::{read_result, result_columns};
-use super::row::{self, Stored, columns, payload};
-use super::{fault, hosts, logs, needs, open};
+use super::attempts::result_columns;
+use super::row::{self, columns, payload};
+use super::view::{Found, add, read_attempt, read_group, read_view, running, status_range};
+use super::{fault, open};
 use crate::protocol::{
-    AttemptNo, AttemptRecord, CancelRecord, GroupCounts, GroupId, GroupRecord, HostId, JobId,
-    JobRecord, JobResult, JobStatus, Payload, Reason,
+    AttemptNo, AttemptRecord, GroupCounts, GroupId, GroupRecord, HostId, JobId, JobRecord,
+    JobResult, JobStatus, Reason,
 };
 use crate::queue::Error;
-use crate::queue::command::{HeldLease, HostEntry, Piece};
-use crate::queue::domain::{Lease, State};
 
 /// How many entries one page has at most: a long read would keep the log from being emptied.
 const PAGE: u32 = 500;
@@ -64,7 +62,7 @@ pub struct JobFilter {
 
 /// A connection that can only read.
 pub struct Reader {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
 }
 
@@ -111,7 +109,7 @@ impl Reader {
         })
     }
 
-    fn failed(&self, source: rusqlite::Error) -> Error {
+    pub(super) fn failed(&self, source: rusqlite::Error) -> Error {
         fault::error("read", &self.path, source)
     }
 
@@ -316,55 +314,6 @@ impl Reader {
         read().map_err(|error| self.failed(error))
     }
 
-    /// Returns the host with this id.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn host(&self, id: &HostId) -> Result<Option<HostEntry>, Error> {
-        hosts::find(&self.connection, id).map_err(|error| self.failed(error))
-    }
-
-    /// Returns every host, by name.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn hosts(&self) -> Result<Vec<HostEntry>, Error> {
-        hosts::all(&self.connection).map_err(|error| self.failed(error))
-    }
-
-    /// Returns how many leases each host holds, for those that hold any.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn held_counts(&self) -> Result<BTreeMap<HostId, u32>, Error> {
-        hosts::count_all_held(&self.connection).map_err(|error| self.failed(error))
-    }
-
-    /// Returns the leases that a host holds.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn leases_of(&self, host: &HostId) -> Result<Vec<HeldLease>, Error> {
-        hosts::leases_of(&self.connection, host).map_err(|error| self.failed(error))
-    }
-
-    /// Tells whether nothing is given out.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn paused(&self) -> Result<bool, Error> {
-        hosts::paused(&self.connection).map_err(|error| self.failed(error))
-    }
-
-    /// Returns kept output of a job after piece number `after`, at most about `limit` bytes and at
-    /// least one piece if there is any; nothing if there is no such job.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn log(&self, id: JobId, after: i64, limit: usize) -> Result<Option<Vec<Piece>>, Error> {
-        logs::read(&self.connection, id, after, limit).map_err(|error| self.failed(error))
-    }
-
     fn counted(&self, mut group: GroupRecord) -> rusqlite::Result<GroupRecord> {
         let mut statement = self.connection.prepare_cached(
             "SELECT state, count(*) FROM job INDEXED BY job_group_queue WHERE grp = ?1 GROUP BY state",
@@ -394,112 +343,4 @@ impl Reader {
         };
         read().map_err(|error| self.failed(error))
     }
-}
-
-const fn add(counts: &mut GroupCounts, state: i64, number: u64) {
-    match state {
-        row::READY | row::DELAYED => counts.queued += number,
-        row::LEASED => counts.leased += number,
-        row::COMPLETED => counts.completed += number,
-        _ => counts.failed += number,
-    }
-}
-
-const fn status_range(status: Option<JobStatus>) -> (i64, i64) {
-    match status {
-        None => (row::READY, row::FAILED),
-        Some(JobStatus::Queued) => (row::READY, row::DELAYED),
-        Some(JobStatus::Leased) => (row::LEASED, row::LEASED),
-        Some(JobStatus::Completed) => (row::COMPLETED, row::COMPLETED),
-        Some(JobStatus::Failed) => (row::FAILED, row::FAILED),
-    }
-}
-
-fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRecord> {
-    Ok(GroupRecord {
-        id: GroupId::from_bytes(row.get(0)?),
-        kind: row.get(1)?,
-        title: row.get(2)?,
-        created_at: row::time(row, 3)?.unwrap_or_default(),
-        parent: row.get::<_, Option<[u8; 16]>>(4)?.map(GroupId::from_bytes),
-        meta: Payload::stored(row.get(5)?),
-        counts: GroupCounts::default(),
-    })
-}
-
-fn read_attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
-    Ok(AttemptRecord {
-        attempt: AttemptNo::new(row.get(0)?),
-        host: row::host(row, 1)?.ok_or(rusqlite::Error::InvalidQuery)?,
-        started_at: row::time(row, 2)?.unwrap_or_default(),
-        ended_at: row::time(row, 3)?,
-        end: Some(row::ending(row, 4)?),
-        reason: row::reason(row, 5)?,
-        result: read_result(row, 6)?,
-    })
-}
-
-/// A job whose last try is known only if it runs.
-struct Found {
-    job: JobRecord,
-    running: Option<AttemptRecord>,
-}
-
-fn running(stored: &Stored) -> Option<AttemptRecord> {
-    let lease = lease_of(stored)?;
-    Some(AttemptRecord {
-        attempt: stored.job.attempt,
-        host: lease.host.clone(),
-        started_at: lease.since,
-        ended_at: None,
-        end: None,
-        reason: None,
-        result: None,
-    })
-}
-
-const fn lease_of(stored: &Stored) -> Option<&Lease> {
-    match &stored.job.state {
-        State::Leased(lease) => Some(lease),
-        State::Queued { .. } | State::Ended(_) => None,
-    }
-}
-
-fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, Found)> {
-    let stored = row::read(row)?;
-    let (not_before, ended_at) = match &stored.job.state {
-        State::Queued { not_before } => (*not_before, None),
-        State::Leased(_) => (None, None),
-        State::Ended(ending) => (None, Some(ending.at)),
-    };
-    let result = read_result(row, 30)?;
-    let cancel = row::time(row, 15)?
-        .map(|asked_at| row.get(16).map(|reason| CancelRecord { asked_at, reason }))
-        .transpose()?;
-    let lease = lease_of(&stored);
-    let job = JobRecord {
-        id: stored.id,
-        status: stored.job.status(),
-        reason: row::reason(row, 19)?,
-        created_at: row::time(row, 27)?.unwrap_or_default(),
-        updated_at: stored.updated_at,
-        ended_at,
-        attempts: stored.job.attempt,
-        requirement: needs::read(&stored.pin, &stored.need),
-        payload: Payload::stored(row.get(29)?),
-        priority: row.get(25)?,
-        group: stored.group,
-        submitted_by: row.get(28)?,
-        timeout_ms: row.get(26)?,
-        retry_of: row.get::<_, Option<[u8; 16]>>(42)?.map(JobId::from_bytes),
-        start_by: stored.job.start_by,
-        not_before,
-        assigned_host_id: lease.map(|lease| lease.host.clone()),
-        lease_expires_at: lease.map(|lease| lease.expires_at),
-        cancel,
-        error: result.as_ref().and_then(|result| result.error.clone()),
-        result,
-    };
-    let running = running(&stored);
-    Ok((stored.seq, Found { job, running }))
 }

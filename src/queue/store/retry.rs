@@ -2,9 +2,9 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::apply::insert_job;
 use super::needs;
 use super::row::{self, Stored, columns, payload};
+use super::submit::insert_job;
 use super::tx::Tx;
 use crate::protocol::{JobId, Payload};
 use crate::queue::command::{NewJob, Retried};
@@ -31,10 +31,10 @@ pub fn retry(
             .query_row([old.as_bytes()], |row| {
                 Ok((
                     row::read(row)?,
-                    row.get(25)?,
                     row.get(26)?,
                     row.get(27)?,
                     row.get(28)?,
+                    row.get(29)?,
                 ))
             })
             .optional()?;

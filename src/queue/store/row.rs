@@ -14,7 +14,7 @@ macro_rules! columns {
     () => {
         "seq, id, state, attempt, lost, failed, max_attempts, retries, start_by, not_before, \
          due_at, host, token, since, lease_ms, cancel_at, cancel_reason, avoid_host, avoid_until, \
-         reason, ended_at, pin, need, grp, updated_at"
+         reason, ended_at, pin, need, grp, updated_at, cancel_grace"
     };
 }
 pub(super) use columns;
@@ -35,7 +35,8 @@ pub const SAVE: &str = "UPDATE job SET state = ?1, attempt = ?2, lost = ?3, fail
      not_before = ?5, due_at = ?6, host = ?7, token = ?8, since = ?9, lease_ms = ?10, \
      cancel_at = coalesce(?11, cancel_at), cancel_reason = coalesce(?12, cancel_reason), \
      avoid_host = ?13, avoid_until = ?14, reason = coalesce(?15, reason), ended_at = ?16, \
-     updated_at = ?17 WHERE seq = ?18 AND state = ?19 AND attempt = ?20";
+     updated_at = ?17, cancel_grace = coalesce(?18, cancel_grace) \
+     WHERE seq = ?19 AND state = ?20 AND attempt = ?21";
 
 /// States as the store knows them: "queued" is two, so that the queue index holds only what can be claimed.
 pub const READY: i64 = 0;
@@ -156,6 +157,7 @@ fn read_state(row: &Row<'_>) -> rusqlite::Result<State> {
                 Some(asked_at) => Some(CancelAsk {
                     asked_at,
                     reason: row.get(16)?,
+                    grace: row.get::<_, Option<u64>>(25)?.map(Duration::from_millis),
                 }),
                 None => None,
             },
@@ -218,6 +220,7 @@ pub fn save(
         ending.and_then(|ending| ending.failure).map(reason_number),
         ending.map(|ending| ending.at.as_millis()),
         now.as_millis(),
+        cancel.and_then(|ask| ask.grace).map(millis),
         seq,
         state_number(before),
         before.attempt.get(),

@@ -97,6 +97,7 @@ pub const STEPS: [&str; 2] = [
     // Hosts, what running jobs print, and the switches of a coordinator. `log_end` knows where the
     // output of a job stands, so that adding a piece never reads the others.
     "ALTER TABLE job ADD COLUMN retry_of BLOB;
+    ALTER TABLE job ADD COLUMN cancel_grace INTEGER;
     CREATE INDEX job_holder ON job (host) WHERE state = 2;
     CREATE TABLE host (
         id TEXT PRIMARY KEY,

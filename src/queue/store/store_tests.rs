@@ -112,6 +112,7 @@ impl Maker {
                 now,
                 target: self.target(choice),
                 reason: None,
+                grace: None,
                 limit: 10,
             },
             7 => {

@@ -292,3 +292,23 @@ async fn jobs_are_found_by_host_kind_reason_and_submitter() {
     };
     assert_eq!(find(why).await, [first.job]);
 }
+
+#[tokio::test]
+async fn a_cancel_says_how_long_the_job_may_tidy_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, clock) = open(dir.path());
+    queue.submit(only(vec![job()]), None).await.unwrap();
+    let claimed = claim_one(&queue, "a").await;
+    let grace = Some(Duration::from_secs(90));
+    queue
+        .cancel_within(Cancel::Jobs(vec![claimed.job]), None, grace)
+        .await
+        .unwrap();
+    assert_eq!(queue.leases_of(id("a")).await.unwrap()[0].grace, grace);
+    let answer = queue.renew(vec![claimed.lease()]).await.unwrap();
+    let end = clock.now().plus(LEASE).plus(Duration::from_secs(90));
+    assert!(matches!(
+        &answer[0],
+        Renewed::Cancel { until, grace: told, .. } if *until == end && *told == grace
+    ));
+}

@@ -7,6 +7,7 @@ mod leases;
 mod processes;
 mod pruning;
 mod random;
+mod services;
 
 use std::path::Path;
 

@@ -1,0 +1,232 @@
+//! `skyclaw coordinator`: serves the queue over HTTP until it is told to stop.
+
+mod settings;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use super::error::Failure;
+use super::exit::Exit;
+use super::given::Given;
+use super::output::Output;
+use crate::coordinator::{self, Deps};
+use crate::queue::{self, Queue};
+use crate::support::limits;
+use crate::support::shutdown::Shutdown;
+use crate::support::telemetry::Form;
+
+/// Enough for some thousand hosts, each with an open request and another for its heartbeats.
+const OPEN_FILES: u64 = 65_536;
+
+/// Serve the queue to hosts and clients over HTTP
+///
+/// Hosts register, ask for work and report here; clients submit jobs and read their results. What is
+/// answered is on disk. Without a token only this machine is let in.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: SKYCLAW_TOKEN_FILE=token skyclaw coordinator --host 0.0.0.0\n\n\
+The token is read from SKYCLAW_TOKEN or SKYCLAW_TOKEN_FILE; `a,b` accepts both while it is changed.\n\
+SKYCLAW_PUBLIC_API_KEYS (key:label:cap|cap[:shell][:env], …) switches the public API on.\n\n\
+Exit codes: 0 stopped by a signal, 1 it could not run (port in use, database newer or damaged), 2 usage."
+)]
+pub struct Args {
+    /// Address to listen on [default: 0.0.0.0 with a token, 127.0.0.1 without]
+    #[arg(long, env = "SKYCLAW_COORDINATOR_HOST", hide_env_values = true)]
+    host: Option<Given<String>>,
+    /// Port to listen on; 0 picks one [default: 8787]
+    #[arg(long, env = "SKYCLAW_COORDINATOR_PORT", hide_env_values = true)]
+    port: Option<Given<u16>>,
+    /// Database file [default: .skyclaw/coordinator.db]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SKYCLAW_DB_PATH",
+        hide_env_values = true
+    )]
+    db: Option<Given<PathBuf>>,
+    /// Id of this coordinator [default: made once and kept beside the database]
+    #[arg(
+        long,
+        value_name = "ID",
+        env = "SKYCLAW_COORDINATOR_NODE_ID",
+        hide_env_values = true
+    )]
+    node_id: Option<Given<String>>,
+    /// Where others reach this coordinator
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SKYCLAW_COORDINATOR_PUBLIC_URL",
+        hide_env_values = true
+    )]
+    public_url: Option<Given<String>>,
+    /// File with the token that callers must show
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SKYCLAW_TOKEN_FILE",
+        hide_env_values = true
+    )]
+    token_file: Option<Given<PathBuf>>,
+    /// Let everybody in who can reach the port
+    #[arg(long)]
+    insecure_no_auth: bool,
+    /// How long a lease lasts without renewal, in milliseconds [default: 60000]
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "SKYCLAW_LEASE_MS",
+        hide_env_values = true
+    )]
+    lease_ms: Option<Given<u64>>,
+    /// How long answers are remembered by idempotency key, in milliseconds [default: 86400000]
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "SKYCLAW_IDEMPOTENCY_TTL_MS",
+        hide_env_values = true
+    )]
+    idempotency_ttl_ms: Option<Given<u64>>,
+    /// How many jobs may wait before new ones are refused [default: 100000]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SKYCLAW_MAX_QUEUED",
+        hide_env_values = true
+    )]
+    max_queued: Option<Given<u64>>,
+    /// How long ended jobs stay, such as 7d, and how many at most: 7d,100000 [default]
+    #[arg(
+        long,
+        value_name = "SPAN[,N]",
+        env = "SKYCLAW_RETENTION",
+        hide_env_values = true
+    )]
+    retention: Option<Given<settings::Kept>>,
+    /// Origin that may read answers of the public API in a browser [default: none]
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "SKYCLAW_PUBLIC_CORS_ORIGIN",
+        hide_env_values = true
+    )]
+    public_cors_origin: Option<Given<String>>,
+    /// Other coordinators; this version runs alone and only warns
+    #[arg(
+        long,
+        value_name = "URLS",
+        env = "SKYCLAW_PEER_URLS",
+        hide_env_values = true
+    )]
+    peer_urls: Option<Given<String>>,
+    /// Form of log lines on stderr
+    #[arg(long, value_name = "FORM", value_parser = ["text", "json"], default_value = "text")]
+    log_format: String,
+}
+
+impl Args {
+    /// Returns the form of log lines.
+    pub fn log_form(&self) -> Form {
+        match self.log_format.as_str() {
+            "json" => Form::Json,
+            _ => Form::Text,
+        }
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the settings are wrong, the database cannot be used or the port is taken.
+pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    // Before anything is open, so that a signal never finds it without an owner.
+    let shutdown = Shutdown::listen().context("listen for signals")?;
+    let secrets = settings::Secrets::read(Given::of(&args.token_file).map(PathBuf::as_path))?;
+    let host = host(args, secrets.tokens.is_empty())?;
+    let db = Given::of(&args.db)
+        .cloned()
+        .unwrap_or_else(|| PathBuf::from(".skyclaw/coordinator.db"));
+    let queue = open(&db).await?;
+    let settings = settings::read(args, secrets, &db)?;
+    if Given::of(&args.peer_urls).is_some() {
+        output.note("coordinators of this version run alone: SKYCLAW_PEER_URLS is not used");
+    }
+    let port = Given::of(&args.port).copied().unwrap_or(8787);
+    limits::raise_open_files(OPEN_FILES);
+    let listener = listen(&host, port).await?;
+    let port = listener.local_addr().context("look at the port")?.port();
+    let node = settings.node_id.clone();
+    let deps = Deps {
+        queue,
+        settings,
+        on_event: None,
+    };
+    let serving = coordinator::load(deps).await?;
+    let shown = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host
+    };
+    output.line(&format!(
+        "[skyclaw] coordinator {node} listening on http://{shown}:{port}"
+    ));
+    coordinator::serve(serving, listener, shutdown).await;
+    Ok(Exit::Success)
+}
+
+/// Returns the address to listen on. Without a token nobody from elsewhere is let in by mistake.
+fn host(args: &Args, open: bool) -> Result<String, Failure> {
+    let asked = Given::of(&args.host);
+    if !open || args.insecure_no_auth {
+        return Ok(asked.cloned().unwrap_or_else(|| "0.0.0.0".to_owned()));
+    }
+    let host = asked.cloned().unwrap_or_else(|| "127.0.0.1".to_owned());
+    let local = host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    if local {
+        return Ok(host);
+    }
+    Err(Failure::usage(format!(
+        "listening on {host} without a token would let everybody in"
+    ))
+    .hint("set SKYCLAW_TOKEN or --token-file")
+    .hint("--host 127.0.0.1 serves this machine only; --insecure-no-auth lets everybody in"))
+}
+
+async fn open(db: &Path) -> anyhow::Result<Queue> {
+    let options = queue::Options::new(db);
+    // The look over the file after an unclean end may take a while.
+    let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await?;
+    Ok(queue?)
+}
+
+async fn listen(host: &str, port: u16) -> Result<TcpListener, Failure> {
+    let bare = host.trim_matches(['[', ']']);
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((bare, port))
+        .await
+        .map_err(|error| Failure::usage(format!("no such address: {host}")).because(error))?
+        .collect();
+    TcpListener::bind(addresses.as_slice())
+        .await
+        .map_err(|error| {
+            let busy = error.kind() == std::io::ErrorKind::AddrInUse;
+            let failure = if busy {
+                Failure::new(Exit::Failed, format!("port {port} on {host} is in use"))
+                    .hint("another coordinator may be running; --port chooses another port")
+            } else {
+                Failure::new(Exit::Failed, format!("listen on {host} port {port}"))
+            };
+            failure.because(error)
+        })
+}
+
+const fn millis(span: u64) -> Duration {
+    Duration::from_millis(span)
+}

@@ -1,0 +1,117 @@
+//! What every request passes before its handler: encoding, token or key, CORS. One function.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{HeaderName, HeaderValue};
+use axum::http::{Method, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+
+use super::Room;
+use super::api::body::decode;
+use super::api::error::Refused;
+use crate::protocol::api::Code;
+
+const PUBLIC: &str = "/v1/public/jobs";
+const CORS: [(HeaderName, HeaderValue); 2] = [
+    (
+        HeaderName::from_static("access-control-allow-methods"),
+        HeaderValue::from_static("GET,POST,OPTIONS"),
+    ),
+    (
+        HeaderName::from_static("access-control-allow-headers"),
+        HeaderValue::from_static("content-type,authorization,x-api-key,x-idempotency-key"),
+    ),
+];
+
+/// Answers a request.
+pub async fn answer(
+    room: Arc<Room>,
+    router: Router,
+    peer: IpAddr,
+    mut request: Request<Incoming>,
+) -> Response {
+    let path = request.uri().path();
+    if path == "/health" {
+        return route(router, request).await;
+    }
+    if decode(path).is_none() {
+        return Refused::bad("the path is not percent-encoded UTF-8").into_response();
+    }
+    if path == PUBLIC
+        || path
+            .strip_prefix(PUBLIC)
+            .is_some_and(|rest| rest.starts_with('/'))
+    {
+        let mut response = match admit_key(&room, &mut request) {
+            Admitted::Yes => route(router, request).await,
+            Admitted::Preflight => StatusCode::NO_CONTENT.into_response(),
+            Admitted::No(refused) => refused.into_response(),
+        };
+        add_cors(&room, &mut response);
+        return response;
+    }
+    if !room.settings.tokens.accept(request.headers()) {
+        return if room.guesses.wrong(peer) {
+            Refused::new(Code::TooMany, "too many wrong tokens")
+                .retry_after(Duration::from_secs(1))
+                .into_response()
+        } else {
+            Refused::new(Code::Unauthorized, "unauthorized").into_response()
+        };
+    }
+    route(router, request).await
+}
+
+async fn route(router: Router, request: Request<Incoming>) -> Response {
+    match TowerToHyperService::new(router).call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+enum Admitted {
+    Yes,
+    Preflight,
+    No(Refused),
+}
+
+fn admit_key(room: &Room, request: &mut Request<Incoming>) -> Admitted {
+    if request.method() == Method::OPTIONS {
+        return Admitted::Preflight;
+    }
+    if room.settings.keys.is_empty() {
+        return Admitted::No(Refused::new(Code::Unavailable, "public api is disabled"));
+    }
+    let Some(key) = room.settings.keys.find(request.headers()) else {
+        return Admitted::No(Refused::new(Code::Unauthorized, "invalid api key"));
+    };
+    if let Err(wait) = key.spend() {
+        return Admitted::No(
+            Refused::new(Code::TooMany, "too many requests with this api key").retry_after(wait),
+        );
+    }
+    request.extensions_mut().insert(Arc::clone(key));
+    Admitted::Yes
+}
+
+/// Without an origin that is allowed no such header is sent, which forbids other origins to read.
+fn add_cors(room: &Room, response: &mut Response<Body>) {
+    let Some(origin) = &room.settings.cors_origin else {
+        return;
+    };
+    let Ok(origin) = HeaderValue::try_from(origin) else {
+        return;
+    };
+    let headers = response.headers_mut();
+    headers.insert("access-control-allow-origin", origin);
+    for (name, value) in CORS {
+        headers.insert(name, value);
+    }
+}

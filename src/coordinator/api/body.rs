@@ -1,0 +1,305 @@
+//! Reading what a request carries: its body within limits, its query, its idempotency key.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::body::Body as HttpBody;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::http::request::Parts;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
+
+use super::error::Refused;
+use crate::protocol::api::Code;
+use crate::queue::Idempotency;
+use crate::support::clock::Timestamp;
+
+/// What an ordinary body may hold.
+pub const SMALL: usize = 1 << 20;
+/// What results, logs and batches may hold: two outputs of 128 KiB grow sixfold in JSON.
+pub const LARGE: usize = 16 << 20;
+/// What a snapshot of a peer may hold.
+pub const HUGE: usize = 64 << 20;
+
+/// How deep JSON may be nested.
+const DEPTH: usize = 64;
+/// How long a body may take to arrive, plus a second for each [`PACE`] bytes that did.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PACE: usize = 16 << 10;
+/// How much of a body that is too long is read and dropped, so that its sender reads the answer
+/// rather than a reset.
+const DROPPED: usize = 64 << 20;
+
+/// A JSON body of at most `LIMIT` bytes, whatever its content type says. None at all reads as `{}`.
+#[derive(Debug)]
+pub struct Body<T, const LIMIT: usize = SMALL> {
+    /// What it says.
+    pub value: T,
+    /// How it was sent.
+    pub bytes: Bytes,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Body<T, LIMIT> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
+        let bytes = read(request, LIMIT).await?;
+        let text = if bytes.iter().all(u8::is_ascii_whitespace) {
+            b"{}".as_slice()
+        } else {
+            &bytes
+        };
+        if !shallow(text) {
+            return Err(Refused::bad(format!(
+                "the body is nested deeper than {DEPTH} levels"
+            )));
+        }
+        let value =
+            serde_json::from_slice(text).map_err(|error| Refused::bad(error.to_string()))?;
+        Ok(Self { value, bytes })
+    }
+}
+
+async fn read(request: Request, limit: usize) -> Result<Bytes, Refused> {
+    let length = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let waits = request.headers().contains_key(EXPECT);
+    let mut body = request.into_body();
+    if length.is_some_and(|length| length > limit as u64) {
+        if !waits {
+            drain(&mut body).await;
+        }
+        return Err(too_large(limit));
+    }
+    let start = Instant::now();
+    let mut first: Option<Bytes> = None;
+    let mut all = BytesMut::new();
+    let mut received = 0;
+    loop {
+        let patience = PATIENCE + Duration::from_secs((received / PACE) as u64);
+        let frame = match timeout_at(start + patience, body.frame()).await {
+            Err(_) => {
+                return Err(Refused::bad("the body did not arrive in time").closing());
+            }
+            Ok(None) => break,
+            Ok(Some(Err(error))) => {
+                tracing::debug!(%error, "a body broke off");
+                return Err(Refused::bad("the body broke off").closing());
+            }
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        received += data.len();
+        if received > limit {
+            drain(&mut body).await;
+            return Err(too_large(limit));
+        }
+        // Most bodies come in one piece, which need not be copied.
+        if first.is_none() && all.is_empty() {
+            first = Some(data);
+        } else {
+            if let Some(first) = first.take() {
+                all.reserve(length.map_or(0, |length| usize::try_from(length).unwrap_or(0)));
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+fn too_large(limit: usize) -> Refused {
+    Refused::new(
+        Code::TooLarge,
+        format!("the body is longer than {limit} bytes"),
+    )
+    .closing()
+}
+
+async fn drain(body: &mut HttpBody) {
+    let end = Instant::now() + Duration::from_secs(5);
+    let mut left = DROPPED;
+    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
+}
+
+/// Tells whether JSON text is nested at most [`DEPTH`] levels. Text that is no JSON may pass.
+fn shallow(text: &[u8]) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    for byte in text {
+        if quoted {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > DEPTH {
+                    return false;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    true
+}
+
+/// The query of a request. Words that nobody asks for are ignored.
+#[derive(Debug)]
+pub struct Asked<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        Query::from_request_parts(parts, state)
+            .await
+            .map(|Query(asked)| Self(asked))
+            .map_err(|rejection| Refused::bad(rejection.body_text()))
+    }
+}
+
+/// The idempotency key of a request, if it carries one, and the route it holds for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Key {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refused> {
+        let Some(value) = parts.headers.get("x-idempotency-key") else {
+            return Ok(Self(None));
+        };
+        let key = value
+            .to_str()
+            .map_err(|_| Refused::bad("x-idempotency-key is not text"))?
+            .trim();
+        if key.is_empty() {
+            return Ok(Self(None));
+        }
+        if key.len() > 255 {
+            return Err(Refused::bad("x-idempotency-key is longer than 255 bytes"));
+        }
+        let route = decode(parts.uri.path()).unwrap_or_default();
+        Ok(Self(Some(format!("{route}\n{key}"))))
+    }
+}
+
+impl Key {
+    /// Tells whether there is none.
+    pub const fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns the key within the space of `owner`, whose keys are not those of others.
+    #[must_use]
+    pub fn of(self, owner: &str) -> Self {
+        Self(self.0.map(|key| format!("{key}\n{owner}")))
+    }
+
+    /// Returns what the queue remembers the answer by.
+    pub fn envelope(&self, body: &[u8], now: Timestamp, ttl: Duration) -> Option<Idempotency> {
+        self.0.as_ref().map(|key| Idempotency {
+            key: key.clone(),
+            body_hash: canonical_hash(body),
+            expires_at: now.plus(ttl),
+        })
+    }
+}
+
+/// Returns the same hash for bodies that differ only in white space and in the order of keys.
+fn canonical_hash(body: &[u8]) -> [u8; 32] {
+    // Maps of `serde_json::Value` are sorted only as long as nobody in the tree asks for insertion
+    // order, so the order is made here.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(untagged)]
+    enum Sorted {
+        Map(BTreeMap<String, Sorted>),
+        List(Vec<Sorted>),
+        Other(serde_json::Value),
+    }
+    let canonical =
+        serde_json::from_slice::<Sorted>(body).and_then(|sorted| serde_json::to_vec(&sorted));
+    match canonical {
+        Ok(text) => Sha256::digest(text).into(),
+        Err(_) => Sha256::digest(b"{}").into(),
+    }
+}
+
+/// Returns percent-encoded text decoded, or nothing if it is not well formed.
+pub fn decode(text: &str) -> Option<String> {
+    if !text.contains('%') {
+        return Some(text.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if *first != b'%' {
+            bytes.push(*first);
+            rest = after;
+            continue;
+        }
+        let (digits, after) = after.split_at_checked(2)?;
+        let digits = std::str::from_utf8(digits).ok()?;
+        if digits.starts_with('+') {
+            return None;
+        }
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_bodies_hash_alike_whatever_their_order() {
+        let one = canonical_hash(br#"{"a":{"x":1,"y":[1,2]},"b":"t"}"#);
+        assert_eq!(
+            one,
+            canonical_hash(br#" {"b":"t", "a":{"y":[1,2],"x":1}} "#)
+        );
+        assert_ne!(one, canonical_hash(br#"{"a":{"x":1,"y":[2,1]},"b":"t"}"#));
+        assert_eq!(canonical_hash(b""), canonical_hash(b"{}"));
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_of_texts() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(shallow(nested(64).as_bytes()));
+        assert!(!shallow(nested(65).as_bytes()));
+        assert!(shallow(
+            format!(r#"{{"a":"{}\"{}"}}"#, "[".repeat(99), "{".repeat(99)).as_bytes()
+        ));
+    }
+
+    #[test]
+    fn percent_encoding_is_decoded_or_refused() {
+        assert_eq!(decode("/v1/a%20b%2Fc").unwrap(), "/v1/a b/c");
+        for bad in ["%", "%2", "%zz", "%+1", "%ff"] {
+            assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+}

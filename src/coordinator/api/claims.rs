@@ -1,0 +1,217 @@
+//! Hosts ask for work, at once or in an open request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::body::{Body, Key};
+use super::error::Refused;
+use super::reply::Reply;
+use super::{Shared, heartbeats, wire};
+use crate::coordinator::Room;
+use crate::coordinator::dispatch::give_back;
+use crate::coordinator::waiting::Wake;
+use crate::protocol::HostId;
+use crate::protocol::api::{Claim, ClaimedMany, ClaimedOne, Code};
+use crate::queue::{ClaimRequest, Claimant, Claimed, Idempotency};
+use crate::support::ids;
+
+/// How long an answer may be held.
+const LONGEST: Duration = Duration::from_secs(30);
+/// How many jobs one claim may give.
+const MOST: u16 = 1000;
+/// For so long after the start waits end a little early, each by another span: hosts that all came
+/// at the same moment must not all come again at the same moment.
+const SPREAD_FOR: Duration = Duration::from_secs(60);
+const SPREAD: Duration = Duration::from_secs(5);
+
+/// Returns the routes of this file.
+pub fn routes() -> OpenApiRouter<Arc<Room>> {
+    OpenApiRouter::new().routes(routes!(claim))
+}
+
+/// What a claim came to.
+#[derive(Debug, Default)]
+struct Got {
+    jobs: Vec<Claimed>,
+    paused: bool,
+    heartbeat: bool,
+    replayed: bool,
+}
+
+/// Gives a host work. Without `max` one job or none, as the original; with it a list.
+#[utoipa::path(
+    post, path = "/v1/hosts/{id}/claim", params(("id" = String, Path)), request_body = Claim,
+    responses(
+        (status = 200, description = "Without `max` {\"job\"}, with it {\"jobs\"}", body = ClaimedMany),
+        (status = "2XX", description = "Without `max`", body = ClaimedOne)
+    )
+)]
+async fn claim(
+    State(room): Shared,
+    Path(id): Path<String>,
+    key: Key,
+    Body { value, bytes }: Body<Claim>,
+) -> Result<Response, Refused> {
+    let id = wire::host_id(&id)?;
+    let many = value.max.is_some();
+    let wait = Duration::from_millis(value.wait_ms.unwrap_or(0)).min(LONGEST);
+    // A key names one answer; an open request has many possible ones, and leases that did not
+    // arrive come back by the next heartbeat.
+    let envelope = if wait.is_zero() {
+        key.envelope(&bytes, room.now(), room.settings.idempotency_ttl)
+    } else {
+        None
+    };
+    let got = get(&room, &id, value.max, wait, envelope).await?;
+    Ok(answer(got, many))
+}
+
+fn answer(got: Got, many: bool) -> Response {
+    let mut jobs = got.jobs.into_iter().map(wire::leased);
+    if many {
+        let body = ClaimedMany {
+            jobs: jobs.collect(),
+            paused: got.paused,
+            heartbeat: got.heartbeat,
+        };
+        return Reply::keyed(body, got.replayed).into_response();
+    }
+    let body = ClaimedOne {
+        job: jobs.next(),
+        paused: got.paused,
+    };
+    Reply::keyed(body, got.replayed).into_response()
+}
+
+async fn get(
+    room: &Arc<Room>,
+    id: &HostId,
+    max: Option<u16>,
+    wait: Duration,
+    idempotency: Option<Idempotency>,
+) -> Result<Got, Refused> {
+    let now = room.now();
+    let (known, back) = room
+        .presence
+        .contact(id, now)
+        .ok_or_else(|| wire::unknown_host(id))?;
+    if back {
+        heartbeats::came_back(room, id, now);
+    }
+    let claimant = match max {
+        // Hosts of the original say nothing of their free slots, so the books do.
+        None => Claimant {
+            limit: Some(known.max_parallel),
+            ..known.claimant
+        },
+        Some(max) => Claimant {
+            max: max.min(MOST),
+            ..known.claimant
+        },
+    };
+    // Before the queue is asked: whatever becomes ready after this raises it.
+    let generation = room.waiting.generation();
+    let mut got = Got::default();
+    if claimant.max > 0 && room.may_work(id) {
+        (got.jobs, got.replayed) = claim_now(room, claimant.clone(), idempotency).await?;
+    }
+    got.heartbeat = max.is_some() && room.leases.nudge(id);
+    if got.jobs.is_empty() && !got.heartbeat && !wait.is_zero() {
+        match hold(room, claimant, generation, wait).await {
+            Wake::Work(jobs) => got.jobs = jobs,
+            Wake::Heartbeat => got.heartbeat = true,
+            Wake::Nothing => {}
+        }
+    }
+    got.paused = got.jobs.is_empty() && !room.may_work(id);
+    Ok(got)
+}
+
+/// Claims at once. In a task of its own, so that a request that goes away meanwhile leaves nothing behind.
+async fn claim_now(
+    room: &Arc<Room>,
+    claimant: Claimant,
+    idempotency: Option<Idempotency>,
+) -> Result<(Vec<Claimed>, bool), Refused> {
+    let (tell, told) = oneshot::channel();
+    let room = Arc::clone(room);
+    tokio::spawn(async move {
+        let request = ClaimRequest {
+            claimants: vec![claimant],
+            group: None,
+            lease_for: room.settings.lease_for,
+        };
+        let keyed = idempotency.is_some();
+        let claimed = room.queue.claim_keyed(request, idempotency).await;
+        let answer = match claimed {
+            Ok((given, replayed)) => {
+                if !replayed {
+                    room.took(&given);
+                }
+                Ok((given, replayed))
+            }
+            Err(error) => Err(room.refuse(error)),
+        };
+        // With a key the asker will ask again and must get the same leases.
+        if let Err(Ok((given, _))) = tell.send(answer)
+            && !keyed
+        {
+            give_back(&room, given);
+        }
+    });
+    told.await
+        .unwrap_or_else(|_| Err(Refused::new(Code::Internal, "internal error")))
+}
+
+/// Waits for work for a while.
+async fn hold(room: &Arc<Room>, claimant: Claimant, generation: u64, wait: Duration) -> Wake {
+    let wait = if room.started.elapsed() < SPREAD_FOR {
+        wait.saturating_sub(SPREAD.min(wait / 4).mul_f64(ids::fraction()))
+    } else {
+        wait
+    };
+    let host = claimant.host.clone();
+    let Some((number, woken)) = room.waiting.enter(claimant, generation) else {
+        return Wake::Nothing;
+    };
+    room.presence.waits(&host, true, room.now());
+    let mut ticket = Ticket {
+        room,
+        host,
+        number,
+        woken,
+    };
+    match timeout(wait, &mut ticket.woken).await {
+        Ok(wake) => wake.unwrap_or(Wake::Nothing),
+        // A claim may be under way for this host; its outcome must not be lost.
+        Err(_) if room.waiting.expire(number) => (&mut ticket.woken).await.unwrap_or(Wake::Nothing),
+        Err(_) => Wake::Nothing,
+    }
+}
+
+/// A place among the waiting. When the request goes away, so does the place, and what was handed
+/// over in that very moment goes back.
+struct Ticket<'r> {
+    room: &'r Arc<Room>,
+    host: HostId,
+    number: u64,
+    woken: oneshot::Receiver<Wake>,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.room.waiting.leave(self.number);
+        self.room.presence.waits(&self.host, false, self.room.now());
+        self.woken.close();
+        if let Ok(Wake::Work(given)) = self.woken.try_recv() {
+            give_back(self.room, given);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Hosts hand in what came of jobs, or give them back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use futures_util::future::join_all;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::body::{Body, Key, LARGE};
+use super::error::Refused;
+use super::reply::Reply;
+use super::{Shared, wire};
+use crate::coordinator::Room;
+use crate::protocol::api::{
+    Code, Complete, CompleteMany, CompleteOne, CompleteResult, CompletedMany, JobReply, JobWire,
+    Release, ReleasedMany,
+};
+use crate::protocol::{HostId, JobId, JobRecord, JobResult, JobStatus, Reason};
+use crate::queue::command::{Command, Envelope, Outcome};
+use crate::queue::{Claimed, Completion, Idempotency, LeaseProof, LeaseRef, Report, Verdict};
+use crate::support::clock::Timestamp;
+
+/// How many completions or releases one request may hold.
+const MOST: usize = 1000;
+
+/// Returns the routes of this file.
+pub fn routes() -> OpenApiRouter<Arc<Room>> {
+    OpenApiRouter::new()
+        .routes(routes!(complete))
+        .routes(routes!(complete_many))
+        .routes(routes!(release))
+}
+
+/// Takes the report of an attempt.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/complete", params(("id" = String, Path)),
+    request_body = Complete, responses((status = 200, body = JobReply<JobWire>))
+)]
+async fn complete(
+    State(room): Shared,
+    Path(id): Path<String>,
+    key: Key,
+    Body { value, bytes }: Body<Complete, LARGE>,
+) -> Result<Reply<JobReply<JobWire>>, Refused> {
+    let host = value.host_id;
+    known(&room, &host)?;
+    let id = wire::job_id(&id)?;
+    let lease = match (value.attempt, value.lease_token) {
+        (Some(attempt), Some(token)) => LeaseRef::new(id, attempt, token),
+        (None, None) => LeaseRef {
+            job: id,
+            proof: LeaseProof::Host(host.clone()),
+        },
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(Refused::bad("attempt and leaseToken belong together"));
+        }
+    };
+    let now = room.now();
+    let held = room.leases.get(id).filter(|held| match &lease.proof {
+        LeaseProof::Token { token, .. } => held.token == *token,
+        LeaseProof::Host(host) => held.host == *host,
+    });
+    let report = report(value.success, value.reason, value.result, now);
+    let result = report.result.clone();
+    let envelope = key.envelope(&bytes, now, room.settings.idempotency_ttl);
+    let (completion, replayed) = room
+        .queue
+        .complete_keyed(lease, report, envelope)
+        .await
+        .map_err(|error| room.refuse(error))?;
+    if completion == Completion::LeaseLost {
+        return Err(lost(&room, id, &host).await);
+    }
+    if let Some(held) = &held {
+        room.leases.over(id, held.token);
+    }
+    let job = match held.and_then(|held| held.claimed) {
+        Some(claimed) => after(&claimed, &completion, result, now),
+        None => {
+            let view = room
+                .queue
+                .job(id)
+                .await
+                .map_err(|error| room.refuse(error))?;
+            view.ok_or_else(|| wire::unknown_job(id))?.job
+        }
+    };
+    let body = JobReply {
+        job: wire::job(job, &room.settings.node_id),
+    };
+    Ok(Reply::keyed(body, replayed))
+}
+
+fn known(room: &Room, host: &HostId) -> Result<(), Refused> {
+    if room.presence.contains(host) {
+        Ok(())
+    } else {
+        Err(wire::unknown_host(host))
+    }
+}
+
+fn report(success: bool, reason: Option<Reason>, result: JobResult, now: Timestamp) -> Report {
+    Report {
+        verdict: if success {
+            Verdict::Succeeded
+        } else {
+            Verdict::Failed(reason.unwrap_or(Reason::Exit))
+        },
+        result: JobResult {
+            // Hosts of the original do not say when.
+            finished_at: if result.finished_at == Timestamp::default() {
+                now
+            } else {
+                result.finished_at
+            },
+            ..result
+        }
+        .within(crate::protocol::OUTPUT_LIMIT),
+    }
+}
+
+/// Returns the job as it stands after its attempt ended, without asking for it again.
+fn after(
+    claimed: &Claimed,
+    completion: &Completion,
+    result: JobResult,
+    now: Timestamp,
+) -> JobRecord {
+    let (status, reason, ended_at, not_before) = match completion {
+        Completion::Ended { status, reason } => (*status, *reason, Some(now), None),
+        Completion::Requeued { not_before } => (JobStatus::Queued, None, None, *not_before),
+        Completion::LeaseLost => (JobStatus::Leased, None, None, None),
+    };
+    JobRecord {
+        id: claimed.job,
+        status,
+        reason,
+        created_at: claimed.created_at,
+        updated_at: now,
+        ended_at,
+        attempts: claimed.attempt,
+        requirement: claimed.requirement.clone(),
+        payload: claimed.payload.clone(),
+        priority: claimed.priority,
+        group: claimed.group,
+        submitted_by: claimed.submitted_by.clone(),
+        timeout_ms: claimed.timeout_ms,
+        retry_of: None,
+        start_by: None,
+        not_before,
+        assigned_host_id: None,
+        lease_expires_at: None,
+        cancel: None,
+        error: result.error.clone(),
+        result: Some(result),
+    }
+}
+
+/// Says why a report changes nothing, in the original's words.
+async fn lost(room: &Room, id: JobId, host: &HostId) -> Refused {
+    let view = match room.queue.job(id).await {
+        Ok(Some(view)) => view,
+        Ok(None) => return wire::unknown_job(id),
+        Err(error) => return room.refuse(error),
+    };
+    let job = &view.job;
+    let text = match (&job.assigned_host_id, view.last) {
+        (Some(holder), _) if holder != host => format!("job {id} is assigned to {holder}"),
+        (Some(_), _) => format!("job {id} is leased for another attempt"),
+        (None, Some(last)) if job.status.is_final() && last.host == *host => {
+            format!("job {id} is not leased")
+        }
+        (None, _) => format!("job {id} is assigned to nobody"),
+    };
+    Refused::new(Code::LeaseLost, text)
+}
+
+/// Takes many reports; each stands alone.
+#[utoipa::path(
+    post, path = "/v1/hosts/{id}/complete", params(("id" = String, Path)),
+    request_body = CompleteMany, responses((status = 200, body = CompletedMany))
+)]
+async fn complete_many(
+    State(room): Shared,
+    Path(id): Path<String>,
+    key: Key,
+    Body { value, bytes }: Body<CompleteMany, LARGE>,
+) -> Result<Reply<CompletedMany>, Refused> {
+    known(&room, &wire::host_id(&id)?)?;
+    if value.completions.len() > MOST {
+        return Err(Refused::bad(format!("completions must be at most {MOST}")));
+    }
+    let now = room.now();
+    let mut completions = value.completions.into_iter();
+    let mut results = Vec::with_capacity(completions.len());
+    let mut replayed = false;
+    // Repeating a report is harmless by itself. The key goes with the first one, so that it says
+    // whether this is a repetition, and refuses the rest of a request that is not.
+    let envelope = key.envelope(&bytes, now, room.settings.idempotency_ttl);
+    if envelope.is_some()
+        && let Some(first) = completions.next()
+    {
+        let (result, again) = complete_one(&room, first, envelope, now).await?;
+        results.push(result);
+        replayed = again;
+    }
+    // All are on their way before the first is waited for, so they share a commit.
+    let rest = completions.map(|one| complete_one(&room, one, None, now));
+    for done in join_all(rest).await {
+        results.push(done?.0);
+    }
+    Ok(Reply::keyed(CompletedMany { results }, replayed))
+}
+
+async fn complete_one(
+    room: &Room,
+    one: CompleteOne,
+    idempotency: Option<Idempotency>,
+    now: Timestamp,
+) -> Result<(CompleteResult, bool), Refused> {
+    let CompleteOne {
+        lease,
+        success,
+        reason,
+        result,
+    } = one;
+    let report = report(success, reason, result, now);
+    let (completion, replayed) = room
+        .queue
+        .complete_keyed(wire::lease(&lease), report, idempotency)
+        .await
+        .map_err(|error| room.refuse(error))?;
+    room.leases.over(lease.job_id, lease.lease_token);
+    Ok((wire::completion(lease.job_id, completion), replayed))
+}
+
+/// Takes jobs back unharmed.
+#[utoipa::path(
+    post, path = "/v1/hosts/{id}/release", params(("id" = String, Path)),
+    request_body = Release, responses((status = 200, body = ReleasedMany))
+)]
+async fn release(
+    State(room): Shared,
+    Path(id): Path<String>,
+    key: Key,
+    Body { value, bytes }: Body<Release, LARGE>,
+) -> Result<Reply<ReleasedMany>, Refused> {
+    known(&room, &wire::host_id(&id)?)?;
+    if value.leases.len() > MOST {
+        return Err(Refused::bad(format!("leases must be at most {MOST}")));
+    }
+    let now = room.now();
+    let envelope = Envelope {
+        command: Command::Release {
+            now,
+            leases: value.leases.iter().map(wire::lease).collect(),
+            delay: Duration::from_millis(value.delay_ms),
+        },
+        idempotency: key.envelope(&bytes, now, room.settings.idempotency_ttl),
+    };
+    let applied = room.queue.apply(envelope).await;
+    let applied = applied.map_err(|error| room.refuse(error))?;
+    let Outcome::Released(done) = applied.outcome else {
+        return Err(Refused::new(
+            Code::KeyReuse,
+            "the idempotency key was used for another kind of request",
+        ));
+    };
+    for name in &value.leases {
+        room.leases.over(name.job_id, name.lease_token);
+    }
+    let results = value
+        .leases
+        .iter()
+        .zip(done)
+        .map(|(name, completion)| wire::completion(name.job_id, completion))
+        .collect();
+    Ok(Reply::keyed(ReleasedMany { results }, applied.replayed))
+}

@@ -1,0 +1,65 @@
+//! The routes: one file per resource. A handler reads, asks the queue, and answers.
+
+pub(super) mod body;
+mod claims;
+mod completions;
+pub(super) mod error;
+mod events;
+mod explain;
+mod health;
+mod heartbeats;
+mod hosts;
+mod jobs;
+mod logs;
+mod network;
+mod openapi;
+mod public;
+mod queue;
+mod reply;
+mod state;
+mod stream;
+mod submit;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::error::Refused;
+use super::Room;
+use crate::protocol::api::Code;
+
+/// What every handler is given.
+type Shared = axum::extract::State<Arc<Room>>;
+
+/// Returns all routes.
+pub fn router(room: Arc<Room>) -> Router {
+    let (routes, document) = described().split_for_parts();
+    routes
+        .merge(openapi::route(document))
+        .method_not_allowed_fallback(|| async {
+            Refused::new(Code::MethodNotAllowed, "method not allowed")
+        })
+        .fallback(|| async { Refused::new(Code::NotFound, "not found") })
+        .with_state(room)
+}
+
+/// Returns the routes with their description.
+fn described() -> OpenApiRouter<Arc<Room>> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .merge(health::routes())
+        .merge(hosts::routes())
+        .merge(heartbeats::routes())
+        .merge(claims::routes())
+        .merge(completions::routes())
+        .merge(submit::routes())
+        .merge(jobs::routes())
+        .merge(explain::routes())
+        .merge(logs::routes())
+        .merge(state::routes())
+        .merge(queue::routes())
+        .merge(events::routes())
+        .merge(network::routes())
+        .merge(public::routes())
+}

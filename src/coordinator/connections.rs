@@ -1,0 +1,98 @@
+//! Connections: accepting them, limits on what a client may send and how slowly, and ending them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::{Room, admission};
+use crate::support::shutdown::{Shutdown, Urgency};
+
+/// How long a client may take for the head of a request, also for its first byte.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// How long the head of a request may be, in bytes and in lines.
+const HEAD_BYTES: usize = 64 << 10;
+const HEAD_LINES: usize = 100;
+/// How long open requests may take once the coordinator is to stop.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
+/// After the system refused a connection, which it does when files run out.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Serves connections until `shutdown`. Returns those that are open then; they end after the
+/// request that they are in.
+pub async fn accept(
+    room: &Arc<Room>,
+    listener: TcpListener,
+    router: &Router,
+    mut shutdown: Shutdown,
+) -> JoinSet<()> {
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.reached(Urgency::Stop) => return open,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let served = serve(Arc::clone(room), stream, peer, router.clone());
+                    open.spawn(served);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(BREATH).await;
+                }
+            },
+            // Finished ones must not pile up.
+            Some(_) = open.join_next() => {}
+        }
+    }
+}
+
+/// Waits for connections to end, for a while.
+pub async fn finish(mut open: JoinSet<()>) {
+    let all = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(FINISH_WITHIN, all).await.is_err() {
+        tracing::info!("some requests were cut off");
+    }
+}
+
+async fn serve(room: Arc<Room>, stream: TcpStream, peer: SocketAddr, router: Router) {
+    // Answers are written whole; waiting for more to send only delays them.
+    let _ = stream.set_nodelay(true);
+    let mut closing = room.closing.subscribe();
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = admission::answer(Arc::clone(&room), router.clone(), peer.ip(), request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEAD_LINES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = closed(&mut closing) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "a connection ended badly");
+    }
+}
+
+/// Waits until the coordinator closes.
+async fn closed(closing: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
+}

@@ -1,0 +1,205 @@
+//! The HTTP API over the queue: old hosts and clients, our own, the public API.
+//!
+//! A service that is handed its queue, its listener and its stop signal; it prints nothing. What is
+//! answered 200 is on disk. Hosts are told apart by id only and trusted by the shared token.
+
+mod admission;
+pub mod api;
+mod auth;
+mod backlog;
+mod connections;
+mod dispatch;
+mod feed;
+mod keys;
+mod leases;
+mod news;
+mod presence;
+mod settings;
+mod storage;
+mod sweep;
+mod waiting;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+pub use self::auth::Tokens;
+pub use self::keys::Keys;
+pub use self::settings::Settings;
+use crate::protocol::HostId;
+use crate::protocol::api::Event;
+use crate::queue::{self, Claimed, Queue};
+use crate::support::clock::Timestamp;
+use crate::support::shutdown::{Shutdown, Urgency};
+
+use api::error::Refused;
+
+/// What a coordinator works with.
+pub struct Deps {
+    /// Where the jobs are.
+    pub queue: Queue,
+    /// How it behaves.
+    pub settings: Settings,
+    /// Told of each event after it is in the stream; must not block.
+    pub on_event: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+}
+
+/// What went wrong so that the coordinator could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What the queue remembers could not be read or prolonged at the start.
+    #[error("load the coordinator's state")]
+    Load(#[source] queue::Error),
+}
+
+/// All that requests share.
+pub struct Room {
+    queue: Queue,
+    settings: Settings,
+    guesses: auth::Guesses,
+    leases: leases::Leases,
+    presence: presence::Presence,
+    waiting: waiting::Waiting,
+    watch: watch::Watch,
+    feed: feed::Feed,
+    backlog: backlog::Backlog,
+    storage: storage::Storage,
+    paused: AtomicBool,
+    /// Nothing new is begun; streams and waits end.
+    closing: tokio::sync::watch::Sender<bool>,
+    started: tokio::time::Instant,
+    on_event: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+}
+
+impl Room {
+    fn now(&self) -> Timestamp {
+        self.queue.now()
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether `host` may be given work now.
+    fn may_work(&self, host: &HostId) -> bool {
+        !self.is_paused() && self.presence.is_active(host)
+    }
+
+    /// Refuses because the queue failed, and remembers if that is the storage's fault.
+    fn refuse(&self, error: queue::Error) -> Refused {
+        self.storage.failed(&error);
+        error.into()
+    }
+
+    /// Takes note of leases that were given.
+    fn took(&self, given: &[Claimed]) {
+        self.leases.given(given);
+        for one in given {
+            self.tell(Event::JobLeased {
+                at: one.expires_at.minus(one.lease_for),
+                job_id: one.job,
+                attempt: one.attempt,
+                host_id: one.host.clone(),
+            });
+        }
+    }
+
+    /// Tells whoever listens.
+    fn tell(&self, event: Event) {
+        if let Some(hook) = &self.on_event {
+            hook(&event);
+        }
+        self.feed.push(event);
+    }
+}
+
+/// Serves `listener` until `shutdown`, then lets open requests finish.
+///
+/// # Errors
+/// When the state cannot be loaded. Nothing was served then.
+pub async fn run(deps: Deps, listener: TcpListener, shutdown: Shutdown) -> Result<(), Error> {
+    let room = load(deps).await?;
+    serve(room, listener, shutdown).await;
+    Ok(())
+}
+
+/// Serves `listener` until `shutdown`, then lets open requests finish.
+pub async fn serve(room: Arc<Room>, listener: TcpListener, mut shutdown: Shutdown) {
+    let router = api::router(Arc::clone(&room));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(news::run(Arc::clone(&room), room.queue.changes()));
+    tasks.spawn(dispatch::run(Arc::clone(&room)));
+    tasks.spawn(sweep::expire(Arc::clone(&room)));
+    tasks.spawn(sweep::prune(Arc::clone(&room)));
+    tasks.spawn(sweep::presence(Arc::clone(&room)));
+    let connections = connections::accept(&room, listener, &router, shutdown.clone()).await;
+    close(&room);
+    tokio::select! {
+        () = connections::finish(connections) => {}
+        () = shutdown.reached(Urgency::Now) => {}
+    }
+    tasks.shutdown().await;
+}
+
+/// Ends streams and waits. Many hosts that wait are told one after another, so that they do not all
+/// come to the next coordinator at the same moment.
+fn close(room: &Arc<Room>) {
+    room.closing.send_replace(true);
+    room.watch.wake_all();
+    let waiters = room.waiting.close();
+    let spread = std::time::Duration::from_millis(5) * u32::try_from(waiters.len()).unwrap_or(0);
+    let step = spread.min(std::time::Duration::from_secs(5)) / (waiters.len().max(1) as u32);
+    tokio::spawn(async move {
+        for waiter in waiters {
+            let _ = waiter.send(waiting::Wake::Nothing);
+            tokio::time::sleep(step).await;
+        }
+    });
+}
+
+/// Reads what the queue remembers and prepares to serve it. Every lease gets a fresh lease time.
+///
+/// # Errors
+/// When the queue cannot be read or written.
+pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
+    let Deps {
+        queue,
+        settings,
+        on_event,
+    } = deps;
+    // Before anything can run out: nobody could renew while nobody listened.
+    queue.reprieve().await.map_err(Error::Load)?;
+    let counts = queue.counts().await.map_err(Error::Load)?;
+    let paused = queue.paused().await.map_err(Error::Load)?;
+    let room = Room {
+        guesses: auth::Guesses::default(),
+        leases: leases::Leases::default(),
+        presence: presence::Presence::default(),
+        waiting: waiting::Waiting::default(),
+        watch: watch::Watch::default(),
+        feed: feed::Feed::default(),
+        backlog: backlog::Backlog::new(settings.max_queued, counts.queued),
+        storage: storage::Storage::default(),
+        paused: AtomicBool::new(paused),
+        closing: tokio::sync::watch::channel(false).0,
+        started: tokio::time::Instant::now(),
+        queue,
+        settings,
+        on_event,
+    };
+    let hosts = room.queue.hosts().await.map_err(Error::Load)?;
+    for entry in &hosts {
+        let id = entry.host.id.clone();
+        let held = room
+            .queue
+            .leases_of(id.clone())
+            .await
+            .map_err(Error::Load)?;
+        room.leases.found(&id, &held);
+    }
+    room.presence.remember(hosts);
+    Ok(Arc::new(room))
+}

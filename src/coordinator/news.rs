@@ -1,0 +1,86 @@
+//! Hears what the queue changed and tells those whom it concerns.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Room;
+use crate::protocol::JobId;
+use crate::protocol::api::Event;
+use crate::queue::{Change, Renewed};
+
+/// Passes on changes as long as the queue tells of any.
+pub async fn run(room: Arc<Room>, mut changes: Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(change) => pass_on(&room, change),
+            Err(RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "changes were missed");
+                room.waiting.try_all();
+                room.watch.wake_all();
+                room.tell(Event::Gap { at: room.now() });
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn pass_on(room: &Arc<Room>, change: Change) {
+    let at = room.now();
+    match change {
+        Change::Ready { job, group } => {
+            let before = room.leases.get(job);
+            room.waiting.ready(job, before.as_ref());
+            if before.is_some() {
+                verify(room, job);
+            }
+            room.tell(Event::JobReady {
+                at,
+                job_id: job,
+                group,
+            });
+        }
+        Change::CancelAsked { job, attempt } => {
+            if let Some(host) = room.leases.cancelled(job)
+                && room.waiting.nudge(&host)
+            {
+                room.leases.nudge(&host);
+            }
+            room.tell(Event::JobCancelAsked {
+                at,
+                job_id: job,
+                attempt,
+            });
+        }
+        Change::Ended { job, group, status } => {
+            room.leases.gone(job);
+            room.watch.wake(job);
+            room.tell(Event::JobEnded {
+                at,
+                job_id: job,
+                group,
+                status,
+                reason: None,
+            });
+        }
+    }
+}
+
+/// A job that somebody held is ready: either that lease is over, or it was given again so fast that
+/// the mirror was ahead of the news. The queue knows; asking it harms neither.
+fn verify(room: &Arc<Room>, job: JobId) {
+    let Some(held) = room.leases.get(job) else {
+        return;
+    };
+    let room = Arc::clone(room);
+    tokio::spawn(async move {
+        match room.queue.renew(vec![held.lease()]).await.as_deref() {
+            Ok([Renewed::LeaseLost]) => {
+                room.leases.over(job, held.token);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a lease could not be looked up"),
+        }
+    });
+}

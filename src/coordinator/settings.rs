@@ -1,0 +1,52 @@
+//! What a coordinator is told when it starts. Plain values; where they come from is the caller's business.
+
+use std::time::Duration;
+
+use crate::queue::sweeper::Retention;
+
+use super::auth::Tokens;
+use super::keys::Keys;
+
+/// How a coordinator behaves.
+#[derive(Debug)]
+pub struct Settings {
+    /// Its id, in answers and in records.
+    pub node_id: String,
+    /// Where others reach it.
+    pub public_url: Option<String>,
+    /// What callers must show; empty lets everybody in.
+    pub tokens: Tokens,
+    /// Who may use the public API; none switches it off.
+    pub keys: Keys,
+    /// What `access-control-allow-origin` says on the public API; nothing sends no such header.
+    pub cors_origin: Option<String>,
+    /// How long a lease lasts without renewal.
+    pub lease_for: Duration,
+    /// How long answers are remembered by idempotency key.
+    pub idempotency_ttl: Duration,
+    /// How many jobs may wait before new ones are refused.
+    pub max_queued: u64,
+    /// What is forgotten when.
+    pub retention: Retention,
+}
+
+impl Settings {
+    /// Returns the defaults for a coordinator called `node_id`: no token, no public API.
+    pub fn new(node_id: impl Into<String>) -> Self {
+        Self {
+            node_id: node_id.into(),
+            public_url: None,
+            tokens: Tokens::default(),
+            keys: Keys::default(),
+            cors_origin: None,
+            lease_for: Duration::from_secs(60),
+            idempotency_ttl: Duration::from_secs(24 * 3600),
+            max_queued: 100_000,
+            retention: Retention {
+                // Groups of a coordinator are arrays of jobs, not runs that a person looks up by age.
+                keep_groups: None,
+                ..Retention::default()
+            },
+        }
+    }
+}

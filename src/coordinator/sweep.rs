@@ -1,0 +1,84 @@
+//! What happens by itself: leases run out, waits end, hosts fall silent, old jobs go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::Room;
+use crate::protocol::api::{Event, HostState};
+use crate::queue::sweeper;
+
+/// How long an alarm may be late: another process may have set an earlier one.
+const TICK: Duration = Duration::from_secs(1);
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// A host that was silent for so long is forgotten.
+const HOST_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Lets happen what is due, as long as the coordinator runs.
+pub async fn expire(room: Arc<Room>) {
+    loop {
+        let wait = match room.queue.expire_due().await {
+            Ok(expired) => expired.next_due.map_or(TICK, |due| due.since(room.now())),
+            Err(error) => {
+                tracing::warn!(%error, "what is due could not be seen to");
+                room.storage.failed(&error);
+                TICK
+            }
+        };
+        if room.storage.is_failing() {
+            probe(&room).await;
+        }
+        // Not at once again, even if something is due this very moment.
+        sleep(wait.clamp(Duration::from_millis(5), TICK)).await;
+    }
+}
+
+/// Finds out whether writing works again. Asking for what is there already still reaches the disk.
+async fn probe(room: &Room) {
+    if room.queue.set_paused(room.is_paused()).await.is_ok() {
+        room.storage.works();
+    }
+}
+
+/// Forgets what is old, as long as the coordinator runs.
+pub async fn prune(room: Arc<Room>) {
+    loop {
+        let now = room.now();
+        let rule = &room.settings.retention;
+        match sweeper::prune_all(&room.queue, rule, now).await {
+            Ok(gone) if gone.jobs > 0 => tracing::info!(jobs = gone.jobs, "old jobs were removed"),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "old jobs could not be removed");
+                room.storage.failed(&error);
+            }
+        }
+        for id in room.presence.silent_for(HOST_KEPT, now) {
+            if room.queue.forget_host(id.clone()).await.is_ok() {
+                room.presence.forget(&id);
+            }
+        }
+        sleep(PRUNE_EVERY).await;
+    }
+}
+
+/// Notices hosts that fell silent, as long as the coordinator runs.
+pub async fn presence(room: Arc<Room>) {
+    loop {
+        sleep(TICK).await;
+        for (host_id, state) in room.presence.fallen_silent() {
+            let word = match state {
+                HostState::Live => "live",
+                HostState::Stale => "stale",
+                HostState::Down => "down",
+            };
+            tracing::info!(host = %host_id, state = word, "a host fell silent");
+            room.tell(Event::HostChanged {
+                at: room.now(),
+                host_id,
+                state: word.to_owned(),
+            });
+        }
+    }
+}

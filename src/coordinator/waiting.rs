@@ -1,0 +1,324 @@
+//! Hosts that wait in an open request for work, in the order in which they came.
+//!
+//! A waiter that is picked stays in its place until it is known whether it got something, so its
+//! turn is not lost. Its request may end meanwhile; then what it got goes back to the queue.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::leases::Held;
+use crate::protocol::{HostId, JobId, LeaseToken, Requirement};
+use crate::queue::{Claimant, Claimed};
+
+/// Why a wait ended.
+#[derive(Debug)]
+pub enum Wake {
+    /// Here is work.
+    Work(Vec<Claimed>),
+    /// Something about the host's leases changed.
+    Heartbeat,
+    /// There is nothing, and no more waiting.
+    Nothing,
+}
+
+/// A job that may be claimed, and by whom if that is known.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// Which job.
+    pub job: JobId,
+    /// Who may run it.
+    pub requirement: Option<Requirement>,
+    /// The lease that is over, should the mirror still show it.
+    pub old: Option<LeaseToken>,
+}
+
+/// What the dispatcher is to look at.
+#[derive(Debug, Default)]
+pub struct Agenda {
+    /// Jobs that became ready.
+    pub jobs: Vec<Ready>,
+    /// Waiters that may have missed one.
+    pub missed: Vec<u64>,
+    /// Anything may have been missed.
+    pub all: bool,
+}
+
+impl Agenda {
+    fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.missed.is_empty() && !self.all
+    }
+}
+
+#[derive(Debug)]
+struct Waiter {
+    claimant: Arc<Claimant>,
+    wake: oneshot::Sender<Wake>,
+    busy: bool,
+    /// Its time is over; it only waits for the outcome of a claim that is under way.
+    expired: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    waiters: BTreeMap<u64, Waiter>,
+    agenda: Agenda,
+    announced: HashMap<JobId, Requirement>,
+    closed: bool,
+}
+
+/// The waiting hosts.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    inner: Mutex<Inner>,
+    /// Raised whenever a job became ready, so that a host that asked before and waits after notices.
+    generation: AtomicU64,
+    work: Notify,
+}
+
+/// A waiter that was picked for a claim.
+#[derive(Debug, Clone)]
+pub struct Picked {
+    /// Its number.
+    pub number: u64,
+    /// How it asks.
+    pub claimant: Arc<Claimant>,
+}
+
+impl Waiting {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what to compare with when a wait begins.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Begins to wait. `since` is the generation from before the queue was asked in vain. A claimant
+    /// with a `max` of zero waits for [`Wake::Heartbeat`] only. Nothing when the coordinator is closing.
+    pub fn enter(&self, claimant: Claimant, since: u64) -> Option<(u64, oneshot::Receiver<Wake>)> {
+        let (wake, woken) = oneshot::channel();
+        let mut inner = self.inner();
+        if inner.closed {
+            return None;
+        }
+        let number = inner.next;
+        inner.next += 1;
+        let waiter = Waiter {
+            claimant: Arc::new(claimant),
+            wake,
+            busy: false,
+            expired: false,
+        };
+        inner.waiters.insert(number, waiter);
+        if self.generation() != since {
+            inner.agenda.missed.push(number);
+            self.work.notify_one();
+        }
+        Some((number, woken))
+    }
+
+    /// Ends a wait whose time is over. Tells whether a claim is under way whose outcome is still to come.
+    pub fn expire(&self, number: u64) -> bool {
+        let mut inner = self.inner();
+        match inner.waiters.get_mut(&number) {
+            None => true,
+            Some(waiter) if waiter.busy => {
+                waiter.expired = true;
+                true
+            }
+            Some(_) => {
+                inner.waiters.remove(&number);
+                false
+            }
+        }
+    }
+
+    /// Ends a wait whose request is gone.
+    pub fn leave(&self, number: u64) {
+        let mut inner = self.inner();
+        if inner
+            .waiters
+            .get(&number)
+            .is_some_and(|waiter| !waiter.busy)
+        {
+            inner.waiters.remove(&number);
+        }
+    }
+
+    /// Tells of a job that became ready.
+    pub fn ready(&self, job: JobId, before: Option<&Held>) {
+        let mut inner = self.inner();
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        let announced = inner.announced.remove(&job);
+        if inner.waiters.is_empty() {
+            return;
+        }
+        let known = before.and_then(|held| held.claimed.as_ref());
+        inner.agenda.jobs.push(Ready {
+            job,
+            requirement: announced.or_else(|| known.map(|claimed| claimed.requirement.clone())),
+            old: before.map(|held| held.token),
+        });
+        self.work.notify_one();
+    }
+
+    /// Tells who may run a job that is about to be submitted, so that only those are tried.
+    pub fn announce(&self, job: JobId, requirement: &Requirement) {
+        let mut inner = self.inner();
+        if !inner.waiters.is_empty() {
+            inner.announced.insert(job, requirement.clone());
+        }
+    }
+
+    /// Takes an announcement back: the job does not come, or not now.
+    pub fn recall(&self, job: JobId) {
+        self.inner().announced.remove(&job);
+    }
+
+    /// Has everybody who waits looked at.
+    pub fn try_all(&self) {
+        let mut inner = self.inner();
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        inner.agenda.all = true;
+        self.work.notify_one();
+    }
+
+    /// Ends the waits of `host` so that it sends a heartbeat. Tells whether there were any.
+    pub fn nudge(&self, host: &HostId) -> bool {
+        let mut inner = self.inner();
+        let of_host: Vec<u64> = inner
+            .waiters
+            .iter()
+            .filter(|(_, waiter)| waiter.claimant.host == *host && !waiter.busy)
+            .map(|(number, _)| *number)
+            .collect();
+        let mut told = false;
+        for number in of_host {
+            if let Some(waiter) = inner.waiters.remove(&number) {
+                told |= waiter.wake.send(Wake::Heartbeat).is_ok();
+            }
+        }
+        told
+    }
+
+    /// Waits for something to do and returns it.
+    pub async fn agenda(&self) -> Agenda {
+        loop {
+            {
+                let mut inner = self.inner();
+                if !inner.agenda.is_empty() {
+                    return std::mem::take(&mut inner.agenda);
+                }
+            }
+            self.work.notified().await;
+        }
+    }
+
+    /// Picks waiters for a claim, those who waited longest first: who may take one of `jobs` and was
+    /// not `tried`, until they take `enough` jobs together or are `most`. One per host.
+    pub fn pick(
+        &self,
+        jobs: Option<&[Ready]>,
+        tried: &HashSet<u64>,
+        (enough, most): (usize, usize),
+        may: impl Fn(&HostId) -> bool,
+    ) -> Vec<Picked> {
+        let mut inner = self.inner();
+        let mut picked: Vec<Picked> = Vec::new();
+        let mut takes = 0;
+        for (number, waiter) in &mut inner.waiters {
+            if takes >= enough || picked.len() >= most {
+                break;
+            }
+            let claimant = &waiter.claimant;
+            let wanted = claimant.max > 0
+                && !waiter.busy
+                && !waiter.expired
+                && !tried.contains(number)
+                && jobs.is_none_or(|jobs| jobs.iter().any(|ready| fits(claimant, ready)))
+                && !picked.iter().any(|one| one.claimant.host == claimant.host)
+                && may(&claimant.host);
+            if wanted {
+                waiter.busy = true;
+                takes += usize::from(claimant.max);
+                picked.push(Picked {
+                    number: *number,
+                    claimant: Arc::clone(claimant),
+                });
+            }
+        }
+        picked
+    }
+
+    /// Picks one waiter by its number.
+    pub fn pick_one(&self, number: u64, may: impl Fn(&HostId) -> bool) -> Option<Picked> {
+        let mut inner = self.inner();
+        let waiter = inner.waiters.get_mut(&number)?;
+        if waiter.busy || waiter.expired || waiter.claimant.max == 0 || !may(&waiter.claimant.host)
+        {
+            return None;
+        }
+        waiter.busy = true;
+        Some(Picked {
+            number,
+            claimant: Arc::clone(&waiter.claimant),
+        })
+    }
+
+    /// Ends the claim of a picked waiter. With nothing it goes on waiting, if its time is not over.
+    /// Returns what could not be handed over because its request is gone.
+    pub fn settle(&self, number: u64, given: Vec<Claimed>) -> Vec<Claimed> {
+        let mut inner = self.inner();
+        if given.is_empty() {
+            let ends = inner.closed;
+            if let Some(waiter) = inner.waiters.get_mut(&number) {
+                waiter.busy = false;
+                if waiter.expired || waiter.wake.is_closed() || ends {
+                    inner.waiters.remove(&number);
+                }
+            }
+            return Vec::new();
+        }
+        let Some(waiter) = inner.waiters.remove(&number) else {
+            return given;
+        };
+        drop(inner);
+        match waiter.wake.send(Wake::Work(given)) {
+            Ok(()) => Vec::new(),
+            Err(Wake::Work(given)) => given,
+            Err(Wake::Heartbeat | Wake::Nothing) => Vec::new(),
+        }
+    }
+
+    /// Lets nobody wait any more. Returns those who wait, to be told.
+    pub fn close(&self) -> Vec<oneshot::Sender<Wake>> {
+        let mut inner = self.inner();
+        inner.closed = true;
+        let free: Vec<u64> = inner
+            .waiters
+            .iter()
+            .filter(|(_, waiter)| !waiter.busy)
+            .map(|(number, _)| *number)
+            .collect();
+        free.into_iter()
+            .filter_map(|number| inner.waiters.remove(&number))
+            .map(|waiter| waiter.wake)
+            .collect()
+    }
+}
+
+fn fits(claimant: &Claimant, ready: &Ready) -> bool {
+    ready.requirement.as_ref().is_none_or(|requirement| {
+        let names = std::iter::once(&claimant.host).chain(&claimant.names);
+        requirement.is_met_by(
+            names.map(HostId::as_str),
+            &claimant.capabilities,
+            &claimant.labels,
+        )
+    })
+}
