@@ -50,6 +50,7 @@ impl Bed {
                 &[],
             )),
             identities: Arc::new(Identities::new(None, Box::new(|_| None))),
+            keepalive: None,
             throttle: Arc::default(),
         };
         connect::connect(&target, &settings, || async {})

@@ -8,10 +8,11 @@ mod shed;
 use anyhow::Context;
 
 pub use self::args::Args;
-use self::args::{Local, LogFormat};
+use self::args::{Local, LogFormat, Verb};
 use self::lines::Lines;
 use super::error::Failure;
 use super::exit::Exit;
+use super::hosts_remote::{self, HostCommand};
 use super::output::{Format, Output};
 use super::table::Table;
 use crate::client::{self, Client};
@@ -27,8 +28,9 @@ impl Args {
     /// Returns how the result is to be written.
     pub fn format(&self) -> Format {
         match &self.command {
-            Some(Local::Jobs(json)) => json.format(),
-            Some(Local::StopJob { .. } | Local::Pause | Local::Resume) | None => Format::Human,
+            Some(Verb::Here(Local::Jobs(json))) => json.format(),
+            Some(Verb::Known(command)) => command.format(),
+            Some(Verb::Here(Local::StopJob { .. })) | None => Format::Human,
         }
     }
 
@@ -51,7 +53,15 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Success);
     }
     match &args.command {
-        Some(local) => ask(args, local, output),
+        Some(Verb::Here(Local::Jobs(_))) => ask(args, &Ask::Jobs, output),
+        Some(Verb::Here(Local::StopJob { job })) => ask(args, &Ask::StopJob { job: *job }, output),
+        Some(Verb::Known(HostCommand::Pause(order))) if order.hosts.is_empty() => {
+            ask(args, &Ask::Pause, output)
+        }
+        Some(Verb::Known(HostCommand::Resume(order))) if order.hosts.is_empty() => {
+            ask(args, &Ask::Resume, output)
+        }
+        Some(Verb::Known(command)) => hosts_remote::run(command, output).await,
         None => serve(args).await,
     }
 }
@@ -108,26 +118,20 @@ fn explained(error: host::Error) -> Failure {
     }
 }
 
-fn ask(args: &Args, local: &Local, output: &Output) -> anyhow::Result<Exit> {
+fn ask(args: &Args, ask: &Ask, output: &Output) -> anyhow::Result<Exit> {
     let dir = settings::state_dir(args)?;
-    let ask = match local {
-        Local::Jobs(_) => Ask::Jobs,
-        Local::StopJob { job } => Ask::StopJob { job: *job },
-        Local::Pause => Ask::Pause,
-        Local::Resume => Ask::Resume,
-    };
-    let answer = control::ask(&dir, &ask).map_err(|error| {
+    let answer = control::ask(&dir, ask).map_err(|error| {
         let failure = Failure::new(Exit::Failed, "host daemon").because(error);
         failure.hint("name the daemon with --id, --name or --state-dir as it was started")
     })?;
-    match local {
-        Local::Jobs(_) => show(&answer, output)?,
-        Local::StopJob { job } if !answer.stopped => {
+    match ask {
+        Ask::Jobs => show(&answer, output)?,
+        Ask::StopJob { job } if !answer.stopped => {
             return Err(Failure::new(Exit::Failed, format!("{job} does not run here")).into());
         }
-        Local::StopJob { job } => output.line(&format!("stopping {job}")),
-        Local::Pause => output.line(&format!("{} takes no more work", answer.host)),
-        Local::Resume => output.line(&match &answer.blocked {
+        Ask::StopJob { job } => output.line(&format!("stopping {job}")),
+        Ask::Pause => output.line(&format!("{} takes no more work", answer.host)),
+        Ask::Resume => output.line(&match &answer.blocked {
             Some(why) => format!("{} takes no work: {why}", answer.host),
             None => format!("{} takes work", answer.host),
         }),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::super::hosts_remote::HostCommand;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use crate::cli::given::Given;
@@ -100,9 +101,20 @@ pub struct Args {
     /// Print a systemd unit for this daemon and leave
     #[arg(long)]
     pub print_unit: bool,
-    /// What to ask the running daemon.
+    /// What to do instead of running the daemon.
     #[command(subcommand)]
-    pub command: Option<Local>,
+    pub command: Option<Verb>,
+}
+
+/// What can be done with hosts, besides being one.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// With the daemon that runs on this machine.
+    #[command(flatten)]
+    Here(Local),
+    /// With the hosts that a coordinator knows.
+    #[command(flatten)]
+    Known(HostCommand),
 }
 
 /// Asks the daemon that runs on this machine.
@@ -116,10 +128,6 @@ pub enum Local {
         #[arg(value_name = "JOB")]
         job: crate::protocol::JobId,
     },
-    /// Take no more work until `resume`, also after a restart
-    Pause,
-    /// Take work again
-    Resume,
 }
 
 /// How the daemon takes work.
