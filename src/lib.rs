@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod coordinator;
 pub mod fleet;
+pub mod host;
 pub mod protocol;
 pub mod queue;
 pub mod ssh;

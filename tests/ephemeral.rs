@@ -329,6 +329,43 @@ fn nobody_else_gets_in_the_way_of_a_run_at_work() {
 }
 
 #[test]
+fn what_cannot_be_removed_is_named_and_makes_the_run_fail() {
+    if !common::require_mounts() {
+        return;
+    }
+    let Some(site) = Site::new() else { return };
+    let agent = site.bed.world.dir().join("mounting");
+    // A directory in use, as far as rm can tell.
+    let script = fs::read_to_string(AGENT).unwrap().replace(
+        "*) printf '%s %s\\n' \"$mark\" \"$task\" ;;",
+        "*) mkdir \"$home/busy\" && mount -t tmpfs tmpfs \"$home/busy\" && echo mounted ;;",
+    );
+    fs::write(&agent, script).unwrap();
+    let path = agent.display().to_string();
+    let run = |more: &[&str]| {
+        let args = ["fleet", "dispatch", "hello", "--ephemeral", "--from", &path];
+        let done = site.bed.run(&[&args[..], more].concat());
+        common::require::unmount(&site.home(".picoclaw/busy"));
+        done
+    };
+    let done = run(&[]).expect_code(1);
+    assert!(done.out().contains("mounted"), "{done}");
+    let said = done.err();
+    assert!(
+        said.contains("not cleaned up: still there: ~/.picoclaw; run `skyclaw"),
+        "{said}"
+    );
+    // Also where one host of several is enough, and what stayed is undone by then.
+    let done = run(&["--one", "--json"]).expect_code(1);
+    assert!(done.err().contains("undid what was left there"), "{done}");
+    assert_eq!(done.json()["results"][0]["status"], "ok", "{done}");
+    site.bed
+        .run(&["fleet", "teardown", "web1", "-y"])
+        .expect_code(0);
+    site.assert_as_before();
+}
+
+#[test]
 fn a_host_that_cannot_keep_a_mark_is_not_changed() {
     let Some(site) = Site::with(|home| fs::write(home.join(".local"), "a file").unwrap()) else {
         return;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{coordinator, demo, enqueue, events, fleet, hosts_remote, job, output, queue_verbs};
+use super::{coordinator, demo, enqueue, events, fleet, host, job, output, queue_verbs};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::{Form, Verbosity};
@@ -42,29 +42,18 @@ pub struct Cli {
 pub enum Command {
     Fleet(fleet::Group),
     Coordinator(Box<coordinator::Args>),
-    Demo(demo::Args),
+    Host(Box<host::Args>),
     EnqueueShell(Box<enqueue::ShellVerb>),
     EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
     EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
     EnqueuePicoclaw(Box<enqueue::PicoclawVerb>),
     Job(job::Group),
-    Host(HostGroup),
     Queue(queue_verbs::Group),
     Events(events::Args),
-}
-
-/// Work with the hosts of a coordinator
-#[derive(Debug, Args)]
-#[command(
-    subcommand_required = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = true,
-    after_help = "Example: skyclaw host list"
-)]
-pub struct HostGroup {
-    /// The verb.
-    #[command(subcommand)]
-    pub verb: hosts_remote::HostCommand,
+    Demo(demo::Args),
+    /// Ends the jobs of a host daemon that is gone
+    #[command(hide = true)]
+    HostWatch,
 }
 
 impl Command {
@@ -73,15 +62,15 @@ impl Command {
         match self {
             Self::Fleet(group) => group.format(),
             Self::Coordinator(args) => args.format(),
-            Self::Demo(_) => Format::Human,
+            Self::Host(args) => args.format(),
             Self::EnqueueShell(args) => args.format(),
             Self::EnqueueOpenclaw(args) => args.format(),
             Self::EnqueueAutomaton(args) => args.format(),
             Self::EnqueuePicoclaw(args) => args.format(),
             Self::Job(group) => group.format(),
-            Self::Host(group) => group.verb.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
+            Self::Demo(_) | Self::HostWatch => Format::Human,
         }
     }
 
@@ -89,16 +78,17 @@ impl Command {
     pub fn log_form(&self) -> Form {
         match self {
             Self::Coordinator(args) => args.log_form(),
+            Self::Host(args) => args.log_form(),
             Self::Fleet(_)
-            | Self::Demo(_)
             | Self::EnqueueShell(_)
             | Self::EnqueueOpenclaw(_)
             | Self::EnqueueAutomaton(_)
             | Self::EnqueuePicoclaw(_)
             | Self::Job(_)
-            | Self::Host(_)
             | Self::Queue(_)
-            | Self::Events(_) => Form::Text,
+            | Self::Events(_)
+            | Self::Demo(_)
+            | Self::HostWatch => Form::Text,
         }
     }
 }

@@ -217,7 +217,11 @@ fn host(args: &Args, open: bool) -> Result<String, Failure> {
 }
 
 async fn open(db: &Path) -> anyhow::Result<Queue> {
-    let options = queue::Options::new(db);
+    // Looked over whole: what a coordinator acknowledged must still be there, or nobody should build on it.
+    let options = queue::Options {
+        check_always: true,
+        ..queue::Options::new(db)
+    };
     // The look over the file after an unclean end may take a while.
     let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await?;
     Ok(queue?)

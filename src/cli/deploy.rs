@@ -111,6 +111,7 @@ fn step_text(progress: Progress) -> String {
         Progress::Observing => "looking".to_owned(),
         Progress::Fetching => "fetching the release".to_owned(),
         Progress::Uploading { bytes } => format!("sending {:.1} MiB", bytes as f64 / 1_048_576.0),
+        Progress::Downloading => "downloading".to_owned(),
         Progress::Testing => "testing".to_owned(),
         Progress::Onboarding => "onboarding".to_owned(),
         Progress::Settings => "merging settings".to_owned(),

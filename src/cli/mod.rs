@@ -19,6 +19,7 @@ pub mod exec;
 pub mod exit;
 pub mod fleet;
 pub mod given;
+pub mod host;
 pub mod hosts;
 pub mod hosts_remote;
 pub mod init;
@@ -52,12 +53,13 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Fleet(group) => fleet::run(group, &output).await,
         Command::Coordinator(args) => coordinator::run(args, &output).await,
         Command::Demo(args) => demo::run(args, &output).await,
+        Command::Host(args) => host::run(args, &output).await,
+        Command::HostWatch => host::watch(),
         Command::EnqueueShell(args) => args.run(&output).await,
         Command::EnqueueOpenclaw(args) => args.run(&output).await,
         Command::EnqueueAutomaton(args) => args.run(&output).await,
         Command::EnqueuePicoclaw(args) => args.run(&output).await,
         Command::Job(group) => job::run(group, &output).await,
-        Command::Host(group) => hosts_remote::run(&group.verb, &output).await,
         Command::Queue(group) => queue_verbs::run(group, &output).await,
         Command::Events(args) => events::run(args, &output).await,
     };

@@ -58,6 +58,8 @@ pub struct Outcome {
     pub reports: Vec<TaskReport>,
     /// Hosts that were of no use, with the reason and a hint.
     pub down: Vec<(String, Status, String, Option<String>)>,
+    /// Hosts that may not be as they were, in the same words.
+    pub unclean: Vec<(String, Status, String, Option<String>)>,
     /// Which signal stopped it, if one did.
     pub cause: Option<Cause>,
 }
@@ -174,6 +176,8 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
             output.note(&format!("{name} could not be used: {why}"));
         }
     }
+    // These count whoever did the work.
+    outcome.down.append(&mut outcome.unclean);
     let took = clock.now().since(started_at);
     let exit = summary::exit(&outcome);
     let context = summary::Context {

@@ -29,6 +29,8 @@ pub struct ApiKey {
     pub shell: bool,
     /// Whether it may set the environment and directory of its jobs.
     pub env: bool,
+    /// What stands in `submittedBy` of its jobs, and tells them from those of other keys.
+    pub submitter: String,
     /// The start of the key's digest: names the key in the queue without telling it.
     pub digest: String,
     budget: Mutex<(Instant, f64)>,
@@ -78,9 +80,11 @@ impl ApiKey {
         capabilities.sort();
         capabilities.dedup();
         let digest = Sha256::digest(key.as_bytes());
+        let label = label.unwrap_or("anonymous").to_owned();
         Ok(Self {
             secret: Secret::new(key.to_owned()),
-            label: label.unwrap_or("anonymous").to_owned(),
+            submitter: format!("public:{label}"),
+            label,
             capabilities,
             shell,
             env,
@@ -105,11 +109,6 @@ impl ApiKey {
         *budget = (now, left - 1.0);
         Ok(())
     }
-
-    /// Returns what stands in `submittedBy` of the key's jobs for others to read.
-    pub fn submitter(&self) -> String {
-        format!("public:{}", self.label)
-    }
 }
 
 /// All keys.
@@ -122,12 +121,20 @@ impl Keys {
     /// # Errors
     /// When an entry is malformed.
     pub fn parse(list: &str) -> Result<Self, Invalid> {
-        list.split(',')
+        let mut keys = list
+            .split(',')
             .map(str::trim)
             .filter(|entry| !entry.is_empty())
-            .map(|entry| ApiKey::parse(entry).map(Arc::new))
-            .collect::<Result<_, _>>()
-            .map(Self)
+            .map(ApiKey::parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        let labels: Vec<String> = keys.iter().map(|key| key.label.clone()).collect();
+        for key in &mut keys {
+            // Owners that share a label must still not see each other's jobs.
+            if labels.iter().filter(|label| **label == key.label).count() > 1 {
+                key.submitter = format!("public:{}#{}", key.label, key.digest);
+            }
+        }
+        Ok(Self(keys.into_iter().map(Arc::new).collect()))
     }
 
     /// Tells whether the public API is off.

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::protocol::{AttemptNo, HostId, JobId, LeaseToken, Requirement};
+use crate::protocol::{AttemptNo, HostId, JobId, LeaseToken};
 use crate::queue::{Claimed, HeldLease, LeaseRef};
 use crate::support::clock::Timestamp;
 
@@ -138,18 +138,6 @@ impl Leases {
     /// Returns the lease on `job`.
     pub fn get(&self, job: JobId) -> Option<Held> {
         self.table().jobs.get(&job).cloned()
-    }
-
-    /// Tells whether somebody holds `job`.
-    pub fn contains(&self, job: JobId) -> bool {
-        self.table().jobs.contains_key(&job)
-    }
-
-    /// Returns who may run `job`, if it is held and that is known.
-    pub fn requirement(&self, job: JobId) -> Option<Requirement> {
-        let table = self.table();
-        let claimed = table.jobs.get(&job)?.claimed.as_ref()?;
-        Some(claimed.requirement.clone())
     }
 
     /// Returns the leases of `host`.

@@ -23,7 +23,6 @@ const CLOCK_OFF: i64 = 2000;
 struct Host {
     entry: HostEntry,
     facts: Option<Facts>,
-    process_id: Option<String>,
     blocked: Option<String>,
     clock_offset_ms: Option<i64>,
     clock_warned: bool,
@@ -89,8 +88,6 @@ pub struct Known {
     pub claimant: Claimant,
     /// How many jobs it runs at once.
     pub max_parallel: u16,
-    /// Whether it is given work.
-    pub mode: HostMode,
 }
 
 /// The hosts.
@@ -111,7 +108,6 @@ impl Presence {
                 entry.host.id.clone(),
                 Host {
                     facts: facts.and_then(|text| serde_json::from_str(text.as_str()).ok()),
-                    process_id: None,
                     blocked: None,
                     clock_offset_ms: None,
                     clock_warned: false,
@@ -140,13 +136,7 @@ impl Presence {
     }
 
     /// Takes note of a registration. Returns whether the host was not live before.
-    pub fn registered(
-        &self,
-        entry: HostEntry,
-        instance: Option<Instance>,
-        news: News,
-        now: Timestamp,
-    ) -> bool {
+    pub fn registered(&self, entry: HostEntry, news: News, now: Timestamp) -> bool {
         let mut hosts = self.hosts();
         let id = entry.host.id.clone();
         let before = hosts.remove(&id);
@@ -155,7 +145,6 @@ impl Presence {
             .is_some_and(|host| host.state == HostState::Live);
         let mut host = Host {
             facts: before.as_ref().and_then(|host| host.facts.clone()),
-            process_id: instance.map(|instance| instance.process_id),
             blocked: None,
             clock_offset_ms: None,
             clock_warned: before.as_ref().is_some_and(|host| host.clock_warned),
@@ -211,7 +200,6 @@ impl Presence {
                 ..Claimant::new(id.clone())
             },
             max_parallel: entry.max_parallel,
-            mode: host.entry.mode,
         };
         Some((known, back))
     }

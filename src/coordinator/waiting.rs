@@ -98,16 +98,6 @@ impl Waiting {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Tells whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.inner().waiters.is_empty()
-    }
-
-    /// Returns how many wait.
-    pub fn len(&self) -> usize {
-        self.inner().waiters.len()
-    }
-
     /// Begins to wait. `since` is the generation from before the queue was asked in vain. A claimant
     /// with a `max` of zero waits for [`Wake::Heartbeat`] only. Nothing when the coordinator is closing.
     pub fn enter(&self, claimant: Claimant, since: u64) -> Option<(u64, oneshot::Receiver<Wake>)> {

@@ -6,10 +6,12 @@
 pub mod apply;
 mod artifacts;
 pub mod error;
+mod fetch;
 pub mod observe;
 mod outcome;
 pub mod plan;
 mod settings;
+mod supply;
 mod trial;
 mod write;
 
@@ -21,7 +23,6 @@ use std::time::Duration;
 use crate::fleet::agent::picoclaw;
 use crate::fleet::ephemeral::{self, Undone, Whose};
 use crate::fleet::file::Host;
-use crate::fleet::release::Artifact;
 use crate::fleet::target::{Os, Target};
 use crate::ssh::Connection;
 use apply::Work;
@@ -33,6 +34,7 @@ use settings::Providers;
 pub use artifacts::Origin;
 pub use error::{DeployError, PrepareError};
 pub use outcome::{Change, Deployed, Planned};
+pub use supply::Supply;
 
 /// How long onboard may take.
 pub const ONBOARD_LIMIT: Duration = Duration::from_secs(60);
@@ -124,6 +126,8 @@ pub enum Progress {
         /// The program's size.
         bytes: u64,
     },
+    /// It downloads its program.
+    Downloading,
     /// Its program is being tested.
     Testing,
     /// PicoClaw writes its first configuration.
@@ -225,6 +229,7 @@ impl Deployer {
             provider: planned.desired.provider.as_ref(),
             files: &planned.observed.files,
             onboard_limit: self.onboard_limit,
+            force: self.force,
             report,
         };
         let applied = work.apply(&planned.steps).await?;
@@ -306,7 +311,7 @@ impl Deployer {
         })
     }
 
-    async fn artifacts(&self, target: Target) -> Result<Vec<(Component, Artifact)>, DeployError> {
+    async fn artifacts(&self, target: Target) -> Result<Vec<(Component, Supply)>, DeployError> {
         let mut artifacts = Vec::new();
         for (component, source) in &self.programs {
             let fetched = source.get(target).await;

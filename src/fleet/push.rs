@@ -171,7 +171,7 @@ async fn tell_not_cleaned(run: &Arc<Run>, at: usize, error: &ephemeral::Error) {
         }
     };
     let verdict = Box::new(verdict);
-    run.tell(RunEvent::HostDown { host: at, verdict }).await;
+    run.tell(RunEvent::NotCleaned { host: at, verdict }).await;
 }
 
 fn not_deployed(error: &attend::Error) -> Verdict {

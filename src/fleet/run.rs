@@ -66,6 +66,13 @@ pub enum RunEvent {
         /// Why.
         verdict: Box<report::Verdict>,
     },
+    /// A host that should be as it was may not be, whatever came of its tasks.
+    NotCleaned {
+        /// The position of the host in the plan.
+        host: usize,
+        /// Why.
+        verdict: Box<report::Verdict>,
+    },
 }
 
 /// One job of a run.

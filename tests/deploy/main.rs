@@ -11,6 +11,7 @@ mod common;
 mod release_server;
 
 mod faults;
+mod fetch;
 mod library;
 mod releases;
 mod secrets;
@@ -355,7 +356,12 @@ fn empty_archive() -> Vec<u8> {
 fn what_does_not_fit_together_is_refused_before_any_host() {
     let Some(bed) = Bed::new() else { return };
     for (args, word) in [
-        (&["--fetch", "host"][..], "not supported yet"),
+        (&["--fetch", "host", "--from", AGENT][..], "--from"),
+        (
+            &["--fetch", "host", "--insecure-no-checksum"],
+            "cannot check",
+        ),
+        (&["--fetch", "host", "--component", "host"], "this machine"),
         (&["--component", "all", "--from", AGENT], "--component all"),
         (&["--from", "/no/such/file"], "/no/such/file"),
         (&["--from", AGENT, "--sha256", "abc"], "--sha256"),

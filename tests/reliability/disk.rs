@@ -1,14 +1,30 @@
 //! Files and disks that are not as they should be: a clear error, or the right answer, never a dead coordinator.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use crate::common::coordinator::Plan;
+use crate::common::{SOON, holds_within};
 
 fn a_job() -> serde_json::Value {
     json!({"payload": {"kind": "shell", "command": "true", "args": ["x".repeat(2000)]}})
+}
+
+/// Runs a command that should end by itself at once.
+#[track_caller]
+fn refused(mut command: Command) -> std::process::Output {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    if !holds_within(SOON, || child.try_wait().unwrap().is_some()) {
+        child.kill().unwrap();
+        panic!("it went on: {:?}", child.wait_with_output().unwrap());
+    }
+    child.wait_with_output().unwrap()
 }
 
 #[test]
@@ -16,7 +32,7 @@ fn a_damaged_database_is_named_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let db = dir.path().join("coordinator.db");
     std::fs::write(&db, vec![7; 20_000]).unwrap();
-    let ended = Plan::new(dir.path()).command().output().unwrap();
+    let ended = refused(Plan::new(dir.path()).command());
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(
@@ -42,7 +58,7 @@ fn a_page_damaged_in_the_middle_is_noticed_at_the_start() {
         *byte = 0xA5;
     }
     std::fs::write(&db, bytes).unwrap();
-    let ended = plan.command().output().unwrap();
+    let ended = refused(plan.command());
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(said.contains("damaged"), "{said}");
@@ -57,7 +73,7 @@ fn a_place_that_cannot_be_written_is_named() {
         std::fs::write(&file, b"").unwrap();
         let mut command = Plan::new(dir.path()).command();
         command.arg("--db").arg(file.join("coordinator.db"));
-        let ended = command.output().unwrap();
+        let ended = refused(command);
         assert_ne!(ended.status.code(), Some(0));
         return;
     }
@@ -65,7 +81,7 @@ fn a_place_that_cannot_be_written_is_named() {
     let closed = dir.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
     std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o500)).unwrap();
-    let ended = Plan::new(&closed).command().output().unwrap();
+    let ended = refused(Plan::new(&closed).command());
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(said.contains("closed"), "{said}");

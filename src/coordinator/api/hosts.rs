@@ -101,7 +101,7 @@ async fn register(
         facts: value.facts,
         clock_offset_ms: value.now.map(heartbeats::offset),
     };
-    room.presence.registered(entry, value.instance, news, now);
+    room.presence.registered(entry, news, now);
     room.tell(Event::HostRegistered {
         at: now,
         host_id: id.clone(),

@@ -4,12 +4,20 @@ pub(super) mod body;
 mod claims;
 mod completions;
 pub(super) mod error;
+mod events;
+mod explain;
 mod health;
 mod heartbeats;
 mod hosts;
 mod jobs;
+mod logs;
+mod network;
 mod openapi;
+mod public;
+mod queue;
 mod reply;
+mod state;
+mod stream;
 mod submit;
 mod wire;
 
@@ -47,4 +55,11 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(completions::routes())
         .merge(submit::routes())
         .merge(jobs::routes())
+        .merge(explain::routes())
+        .merge(logs::routes())
+        .merge(state::routes())
+        .merge(queue::routes())
+        .merge(events::routes())
+        .merge(network::routes())
+        .merge(public::routes())
 }

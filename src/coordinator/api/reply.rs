@@ -30,6 +30,14 @@ impl<T> Reply<T> {
     pub const fn keyed(body: T, replayed: bool) -> Self {
         Self { body, replayed }
     }
+
+    /// Returns the same answer with another body.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Reply<U> {
+        Reply {
+            body: change(self.body),
+            replayed: self.replayed,
+        }
+    }
 }
 
 impl<T: Serialize> IntoResponse for Reply<T> {

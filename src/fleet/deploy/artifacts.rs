@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::fleet::release::{self, Artifact, Digest, ReleaseSource, Releases};
+use super::supply::Supply;
+use crate::fleet::release::{self, Digest, ReleaseSource, Releases};
 use crate::fleet::target::{Arch, Os, Target};
 
 /// Where a program comes from.
@@ -14,6 +15,8 @@ use crate::fleet::target::{Arch, Os, Target};
 pub enum Origin {
     /// A release.
     Release(Box<ReleaseSource>),
+    /// A release, which every host downloads itself.
+    There(Box<ReleaseSource>),
     /// A file on this machine, bare or in a `.tar.gz`.
     File {
         /// Which file.
@@ -23,7 +26,7 @@ pub enum Origin {
     },
 }
 
-type Fetched = Result<Artifact, Arc<release::Error>>;
+type Fetched = Result<Supply, Arc<release::Error>>;
 
 /// The programs of one origin.
 pub(super) struct Artifacts {
@@ -34,6 +37,7 @@ pub(super) struct Artifacts {
 
 enum Fetch {
     Releases(Box<Releases>, Option<String>),
+    There(Box<Releases>),
     File(PathBuf, Option<Digest>),
 }
 
@@ -45,6 +49,7 @@ impl Artifacts {
                     let releases = Releases::new((**source).clone());
                     Fetch::Releases(Box::new(releases), source.tag.clone())
                 }
+                Origin::There(source) => Fetch::There(Box::new(Releases::new((**source).clone()))),
                 Origin::File { path, sha256 } => Fetch::File(path.clone(), *sha256),
             },
             cache_dir: cache_dir.to_owned(),
@@ -61,6 +66,7 @@ impl Artifacts {
     pub(super) async fn look_up(&self) -> Result<(), release::Error> {
         let (releases, tag) = match &self.origin {
             Fetch::Releases(releases, tag) => (releases, tag),
+            Fetch::There(releases) => return releases.release().await.map(|_| ()),
             Fetch::File(..) => return self.check_file().await,
         };
         match releases.release().await {
@@ -103,12 +109,14 @@ impl Artifacts {
             .clone()
     }
 
-    async fn fetch(&self, target: Target) -> Result<Artifact, release::Error> {
-        match &self.origin {
-            Fetch::Releases(releases, _) => releases.artifact(target).await,
+    async fn fetch(&self, target: Target) -> Result<Supply, release::Error> {
+        Ok(match &self.origin {
+            Fetch::Releases(releases, _) => releases.artifact(target).await?.into(),
+            Fetch::There(releases) => Supply::There(releases.remote(target).await?),
             Fetch::File(path, sha256) => {
-                release::from_file(path, target, *sha256, &self.cache_dir).await
+                let file = release::from_file(path, target, *sha256, &self.cache_dir);
+                file.await?.into()
             }
-        }
+        })
     }
 }

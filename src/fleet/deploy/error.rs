@@ -1,6 +1,7 @@
 //! Why a deploy did not come to its end, on one host or before any.
 
 use super::Component;
+use super::fetch::Failure;
 use super::observe::File;
 use crate::fleet::agent::{config, env_file, picoclaw, security};
 use crate::fleet::file::{HostName, KeyError};
@@ -68,6 +69,14 @@ pub enum DeployError {
         component: Component,
         /// Why; shared by all hosts that need the same one.
         source: std::sync::Arc<release::Error>,
+    },
+    /// The host could not download its program. The old one is untouched.
+    #[error("this host cannot get {component} itself: {failure}")]
+    Fetch {
+        /// Which program.
+        component: Component,
+        /// Why.
+        failure: Failure,
     },
     /// The host's disk is too full. Nothing was written.
     #[error("not enough space for {component}: it needs {needed} bytes and {free} are free")]
@@ -154,6 +163,7 @@ impl DeployError {
             Self::Answer { .. } => {
                 "log in by hand and look: `/bin/sh -c 'echo ok'` must print ok there"
             }
+            Self::Fetch { failure, .. } => failure.hint(),
             Self::InTheWay { .. } => "move it away on the host, then deploy again",
             Self::SelfTest {
                 component,

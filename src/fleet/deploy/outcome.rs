@@ -80,7 +80,7 @@ impl Planned {
         warnings.extend(applied.warnings);
         let mut paths = Paths::default();
         for step in &steps {
-            paths.take(step);
+            paths.take(step, &applied.same);
         }
         for file in &applied.written {
             let is_new = *observed.file(*file) == Found::Nothing;
@@ -116,13 +116,16 @@ struct Paths {
 }
 
 impl Paths {
-    fn take(&mut self, step: &Step) {
+    fn take(&mut self, step: &Step, same: &[Component]) {
         let Step::Install {
             component, former, ..
         } = step
         else {
             return;
         };
+        if same.contains(component) {
+            return;
+        }
         let is_new = *former == Former::None;
         self.has_new_program |= is_new;
         self.add(format!("~/{}", component.path()), is_new);

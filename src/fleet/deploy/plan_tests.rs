@@ -1,6 +1,7 @@
 //! What a host needs, by what it has.
 
 use super::*;
+use crate::fleet::release::Artifact;
 use crate::fleet::target::Target;
 
 const KEY: &str = "sk-planned";
@@ -14,14 +15,14 @@ fn provider() -> Provider {
     }
 }
 
-fn artifact(content: &[u8]) -> Artifact {
-    Artifact {
+fn artifact(content: &[u8]) -> Supply {
+    Supply::Here(Artifact {
         path: "p".into(),
         sha256: Digest::of(content),
         size: 1 << 20,
         version: None,
         source: "file p".into(),
-    }
+    })
 }
 
 fn desired() -> Desired {

@@ -11,6 +11,7 @@ pub mod host;
 pub mod job;
 pub mod kind;
 pub mod log;
+pub mod network;
 pub mod service;
 pub mod submit;
 
@@ -30,6 +31,7 @@ pub use job::{
 };
 pub use kind::JobKind;
 pub use log::{AppendLogs, AppendedLogs, LogChunk, LogPage, LogPiece, LogState, LogWord, Stream};
+pub use network::{Join, Peers};
 pub use service::{
     Assignment, DeployService, ReportService, ServiceRecord, ServiceReply, ServiceStatus, Services,
 };

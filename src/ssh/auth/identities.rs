@@ -205,3 +205,41 @@ fn read(path: &Path) -> Result<KeyFile, Unusable> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Condvar;
+
+    use super::*;
+
+    /// Who asks waits for a second one to ask too, and there must be none.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_question_at_a_time_and_each_once() {
+        let seen = Arc::new((Mutex::new((0, 0, 0)), Condvar::new()));
+        let shared = Arc::clone(&seen);
+        let ask = move |_: &Path| {
+            let (counts, changed) = &*shared;
+            let mut now = counts.lock().unwrap();
+            now.0 += 1;
+            now.1 = now.0.max(now.1);
+            now.2 += 1;
+            changed.notify_all();
+            let limit = Duration::from_millis(200);
+            let waited = changed.wait_timeout_while(now, limit, |now| now.1 < 2);
+            waited.unwrap().0.0 -= 1;
+            None
+        };
+        let identities = Arc::new(Identities::new(None, Box::new(ask)));
+        let text: Arc<str> = Arc::from("locked");
+        let mut hosts = tokio::task::JoinSet::new();
+        for key in ["/one", "/two", "/one", "/two", "/one"] {
+            let (identities, text) = (Arc::clone(&identities), Arc::clone(&text));
+            hosts.spawn(async move { identities.unlock(Path::new(key), &text).await });
+        }
+        for unlocked in hosts.join_all().await {
+            assert!(unlocked.unwrap_err().why.contains("none was given"));
+        }
+        let (_, most, all) = *seen.0.lock().unwrap();
+        assert_eq!((most, all), (1, 2), "at once, and in all");
+    }
+}
