@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Room;
-use crate::protocol::JobId;
+use super::{Room, fails};
 use crate::protocol::api::Event;
+use crate::protocol::{JobId, JobStatus};
 use crate::queue::{Change, Renewed};
 
 /// Passes on changes as long as the queue tells of any.
@@ -56,6 +56,14 @@ fn pass_on(room: &Arc<Room>, change: Change) {
         Change::Ended { job, group, status } => {
             room.leases.gone(job);
             room.watch.wake(job);
+            if let (JobStatus::Failed, Some(group)) = (status, group) {
+                fails::failed(room, group);
+            }
+            if let Some(ended) = &room.ended
+                && ended.try_send(job).is_err()
+            {
+                tracing::warn!(%job, "too many jobs ended at once: nobody is told of this one");
+            }
             room.tell(Event::JobEnded {
                 at,
                 job_id: job,

@@ -6,6 +6,7 @@ use crate::queue::sweeper::Retention;
 
 use super::auth::Tokens;
 use super::keys::Keys;
+use super::notify::Hooks;
 
 /// How a coordinator behaves.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Settings {
     pub max_queued: u64,
     /// What is forgotten when.
     pub retention: Retention,
+    /// Whom to tell when a job ended.
+    pub hooks: Hooks,
 }
 
 impl Settings {
@@ -47,6 +50,7 @@ impl Settings {
                 keep_groups: None,
                 ..Retention::default()
             },
+            hooks: Hooks::default(),
         }
     }
 }
