@@ -41,6 +41,9 @@ use crate::support::shutdown::{Shutdown, Urgency};
 
 use api::error::Refused;
 
+/// Is told of events; must not block.
+pub type OnEvent = Box<dyn Fn(&Event) + Send + Sync>;
+
 /// What a coordinator works with.
 pub struct Deps {
     /// Where the jobs are.
@@ -48,7 +51,7 @@ pub struct Deps {
     /// How it behaves.
     pub settings: Settings,
     /// Told of each event after it is in the stream; must not block.
-    pub on_event: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+    pub on_event: Option<OnEvent>,
 }
 
 /// What went wrong so that the coordinator could not run.
@@ -79,7 +82,7 @@ pub struct Room {
     /// Nothing new is begun; streams and waits end.
     closing: tokio::sync::watch::Sender<bool>,
     started: tokio::time::Instant,
-    on_event: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+    on_event: Option<OnEvent>,
 }
 
 impl Room {
