@@ -205,7 +205,10 @@ fn facts(host: &HostRecord) -> Vec<(&'static str, String)> {
         (
             "clock",
             host.clock_offset_ms
-                .map(|ahead| format!("{ahead} ms ahead"))
+                .map(|ahead| match ahead {
+                    0.. => format!("{ahead} ms ahead"),
+                    _ => format!("{} ms behind", ahead.unsigned_abs()),
+                })
                 .unwrap_or_default(),
         ),
     ];
