@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+import loads
 import peers
 import report
 from lab import Fleet, Lab, loopback
@@ -25,6 +26,8 @@ TITLES = {
     "d": "20 MiB to 16 hosts",
     "e": "Faulty hosts",
     "f": "The queue",
+    "g": "The coordinator",
+    "h": "The host daemon",
 }
 INTRO = """# Benchmarks
 
@@ -326,6 +329,26 @@ class Bench:
             return [f"`cargo bench --bench queue` failed:\n```\n{done.stderr[-1500:]}\n```"], {"failed": True}
         return [f"```\n{done.stdout.strip()}\n```"], {"output": done.stdout}
 
+    # g and h
+
+    def part_g(self):
+        return self.loads("coordinator")
+
+    def part_h(self):
+        return self.loads("daemon")
+
+    def loads(self, part):
+        try:
+            table, rows = loads.run(part, self.quick)
+        except (RuntimeError, subprocess.SubprocessError) as why:
+            self.failures += 1
+            return [f"failed: {why}"], {"failed": str(why)}
+        for row in rows:
+            self.failures += row["ours"] is None
+            if row["reached"] is False:
+                self.note(f"missed: {row['what']}: {row['ours']} {row['unit']}, target {row['target']}")
+        return [loads.ABOUT[part], table], rows
+
 
 def prepared(argv):
     def check(cost):
@@ -403,7 +426,7 @@ def main():
     if args.write:
         page = peers.ROOT / "docs/benchmarks.md"
         page.parent.mkdir(exist_ok=True)
-        page.write_text(f"{INTRO}\n{body}")
+        page.write_text(report.renewed(page, INTRO, sections, TITLES) if args.only else f"{INTRO}\n{body}")
         bench.note(f"wrote {page.relative_to(peers.ROOT)}")
     return 1 if bench.failures else 0
 

@@ -1,5 +1,7 @@
 """Tables of what was measured. Ratios are to skyclaw's row, or to the first one where that is missing."""
 
+import re
+
 
 def table(rows, extra=()):
     """`rows` are (name, best record, runs); a record without `wall` says why in `failed`."""
@@ -21,3 +23,20 @@ def table(rows, extra=()):
 
 def ratio(best, base, key):
     return f"{best[key] / base[key]:.2f}" if base[key] else "–"
+
+
+def renewed(page, intro, sections, titles):
+    """The text of `page` with only the parts in `sections` measured anew; each says on what machine."""
+    machine, *blocks = sections
+    kept = parts(page.read_text() if page.exists() else f"{intro}\n")
+    for part, text in parts("\n\n".join(blocks)).items():
+        head, _, rest = text.partition("\n\n")
+        kept[part] = f"{head}\n\n{machine}\n\n{rest.strip()}"
+    return "\n\n".join(kept[part].strip() for part in ["", *titles] if part in kept) + "\n"
+
+
+def parts(text):
+    """Sections by letter; what stands before the first one is under the empty one."""
+    pieces = re.split(r"^(?=## ([a-z])\. )", text, flags=re.MULTILINE)
+    found = dict(zip(pieces[1::2], pieces[2::2]))
+    return ({"": pieces[0]} if pieces[0].strip() else {}) | found
