@@ -3,8 +3,10 @@
 //! `ARCHITECTURE.md` shows the rooms below, which of them may use which, and the road of one job.
 
 pub mod cli;
+pub mod client;
 pub mod coordinator;
 pub mod fleet;
+pub mod host;
 pub mod protocol;
 pub mod queue;
 pub mod ssh;

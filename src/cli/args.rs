@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{coordinator, demo, fleet, output};
+use super::{coordinator, demo, fleet, host, output};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::{Form, Verbosity};
@@ -40,8 +40,13 @@ pub enum Command {
     Fleet(fleet::Group),
     /// Serve the queue to hosts and clients over HTTP
     Coordinator(Box<coordinator::Args>),
+    /// Run jobs of a coordinator on this machine
+    Host(Box<host::Args>),
     /// Show what skyclaw does, on three hosts made for it on this machine
     Demo(demo::Args),
+    /// Ends the jobs of a host daemon that is gone
+    #[command(hide = true)]
+    HostWatch,
 }
 
 impl Command {
@@ -49,7 +54,8 @@ impl Command {
     pub fn format(&self) -> Format {
         match self {
             Self::Fleet(group) => group.format(),
-            Self::Coordinator(_) | Self::Demo(_) => Format::Human,
+            Self::Coordinator(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Host(args) => args.format(),
         }
     }
 
@@ -57,7 +63,8 @@ impl Command {
     pub fn log_form(&self) -> Form {
         match self {
             Self::Coordinator(args) => args.log_form(),
-            Self::Fleet(_) | Self::Demo(_) => Form::Text,
+            Self::Host(args) => args.log_form(),
+            Self::Fleet(_) | Self::Demo(_) | Self::HostWatch => Form::Text,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod exec;
 pub mod exit;
 pub mod fleet;
 pub mod given;
+pub mod host;
 pub mod hosts;
 pub mod init;
 pub mod output;
@@ -45,6 +46,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Fleet(group) => fleet::run(group, &output).await,
         Command::Coordinator(args) => coordinator::run(args, &output).await,
         Command::Demo(args) => demo::run(args, &output).await,
+        Command::Host(args) => host::run(args, &output).await,
+        Command::HostWatch => host::watch(),
     };
     let exit = match result {
         Ok(exit) => exit,

@@ -209,6 +209,9 @@ impl fmt::Display for AttemptNo {
 pub struct LeaseToken([u8; 16]);
 
 impl LeaseToken {
+    /// Stands for the proof that a coordinator of the original does not give.
+    pub const NONE: Self = Self([0; 16]);
+
     /// Returns a fresh token.
     pub fn fresh() -> Self {
         Self(ids::random_bytes())

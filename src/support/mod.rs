@@ -11,3 +11,4 @@ pub mod shutdown;
 pub mod span;
 pub mod tasks;
 pub mod telemetry;
+pub mod tls;

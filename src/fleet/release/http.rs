@@ -1,7 +1,6 @@
 //! The HTTP client for releases: what it sends to whom, how long it waits, how it tells failures apart.
 
 use std::ops::ControlFlow;
-use std::sync::Once;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
@@ -9,6 +8,7 @@ use reqwest::{Client, Response, StatusCode, Url, redirect};
 
 use super::error::Error;
 use crate::support::secret::Secret;
+use crate::support::tls::use_ring;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// No byte for this long means that nothing more will come.
@@ -124,15 +124,6 @@ impl Tries {
             done => ControlFlow::Break(done),
         }
     }
-}
-
-/// Makes ring the process's crypto provider, once, unless another part did so already.
-fn use_ring() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // The only failure is that there is one already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
 }
 
 /// Follows a few redirects, but never from an encrypted connection to an open one.

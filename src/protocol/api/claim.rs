@@ -54,10 +54,16 @@ pub struct LeasedJob {
     pub assigned_host_id: HostId,
     /// When the lease runs out, by the coordinator's clock: for people. Holders count [`Self::lease_ms`].
     pub lease_expires_at: Timestamp,
-    /// What to show with everything about this attempt.
+    /// What to show with everything about this attempt. The original gives none: [`LeaseToken::NONE`].
+    #[serde(default = "no_token")]
     pub lease_token: LeaseToken,
-    /// How long the lease lasts from when the claim was *sent*, in milliseconds.
+    /// How long the lease lasts from when the claim was *sent*, in milliseconds. The original does not say: zero.
+    #[serde(default)]
     pub lease_ms: u64,
+}
+
+const fn no_token() -> LeaseToken {
+    LeaseToken::NONE
 }
 
 /// The answer to a claim without `max`.
@@ -237,6 +243,19 @@ mod tests {
         assert_eq!(done.result.exit_code, Some(0));
         assert_eq!((done.attempt, done.lease_token), (None, None));
         assert_eq!(done.result.stdout.bytes, b"up\n");
+    }
+
+    #[test]
+    fn an_old_coordinators_job_is_read() {
+        let text = r#"{"job":{"id":"job_0192f0c0-0000-4000-8000-000000000000","status":"leased","version":3,
+            "createdAt":"2026-01-01T00:00:00.000Z","updatedAt":"2026-01-01T00:00:00.000Z","updatedBy":"node_1",
+            "attempts":1,"requirement":{"requiredCapabilities":["shell"]},"payload":{"kind":"shell","command":"true"},
+            "assignedHostId":"lab-1","leaseExpiresAt":"2026-01-01T00:01:00.000Z"}}"#;
+        let job = serde_json::from_str::<ClaimedOne>(text)
+            .unwrap()
+            .job
+            .unwrap();
+        assert_eq!((job.lease_token, job.lease_ms), (LeaseToken::NONE, 0));
     }
 
     #[test]

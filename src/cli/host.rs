@@ -1,0 +1,158 @@
+//! `skyclaw host`: runs jobs of a coordinator on this machine, and asks the daemon that does.
+
+mod args;
+mod lines;
+mod settings;
+mod shed;
+
+use anyhow::Context;
+
+pub use self::args::Args;
+use self::args::{Local, LogFormat};
+use self::lines::Lines;
+use super::error::Failure;
+use super::exit::Exit;
+use super::output::{Format, Output};
+use super::table::Table;
+use crate::client::{self, Client};
+use crate::host::control::{self, Answer, Ask};
+use crate::host::{self, watch};
+use crate::support::shutdown::Shutdown;
+use crate::support::telemetry::Form;
+
+/// The unit that `--print-unit` prints.
+const UNIT: &str = include_str!("../../templates/skyclaw-host.service");
+
+impl Args {
+    /// Returns how the result is to be written.
+    pub fn format(&self) -> Format {
+        match &self.command {
+            Some(Local::Jobs(json)) => json.format(),
+            Some(Local::StopJob { .. } | Local::Pause | Local::Resume) | None => Format::Human,
+        }
+    }
+
+    /// Returns the form of log lines on stderr: that of the lines on stdout.
+    pub fn log_form(&self) -> Form {
+        match self.log_format {
+            LogFormat::Text => Form::Text,
+            LogFormat::Json => Form::Json,
+        }
+    }
+}
+
+/// Runs the daemon, or asks the one that runs.
+///
+/// # Errors
+/// When settings cannot be used, or the daemon cannot run.
+pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    if args.print_unit {
+        output.bytes(UNIT.as_bytes());
+        return Ok(Exit::Success);
+    }
+    match &args.command {
+        Some(local) => ask(args, local, output),
+        None => serve(args).await,
+    }
+}
+
+/// Runs the hidden watcher of a daemon.
+///
+/// # Errors
+/// When standard input is not the daemon's socket.
+pub fn watch() -> anyhow::Result<Exit> {
+    watch::process::serve(std::io::stdin()).context("watch over a host daemon")?;
+    Ok(Exit::Success)
+}
+
+async fn serve(args: &Args) -> anyhow::Result<Exit> {
+    let settings = settings::read(args)?;
+    shed::secrets(args).context("start again without secrets in the environment")?;
+    let given = client::Given {
+        urls: &args.work.coordinator,
+        token_file: args.work.token_file.as_deref(),
+    };
+    let variable = |name: &str| std::env::var(name).ok();
+    let reached = client::Settings::read(given, variable)
+        .map_err(|error| Failure::usage("coordinator").because(error))?;
+    let client = Client::new(reached)?;
+    let shutdown = Shutdown::listen().context("listen for signals")?;
+    let lines = Lines::start(args.log_format, settings.name.clone()).context("start a thread")?;
+    let ended = host::run(settings, client, lines.hook(), shutdown).await;
+    lines.finish();
+    match ended {
+        Ok(()) => Ok(Exit::Success),
+        Err(error) => Err(explained(error).into()),
+    }
+}
+
+fn explained(error: host::Error) -> Failure {
+    let (exit, hint) = match &error {
+        host::Error::InUse { .. } => (
+            Exit::Failed,
+            Some("give this one an id (SKYCLAW_HOST_ID) or a directory (--state-dir) of its own"),
+        ),
+        host::Error::IdInUse { .. } => (
+            Exit::Failed,
+            Some("stop the other one, or give this one another id (SKYCLAW_HOST_ID)"),
+        ),
+        host::Error::Once(client::Error::NoCoordinator { .. }) => (Exit::NoCoordinator, None),
+        host::Error::Once(_) | host::Error::State(_) | host::Error::System { .. } => {
+            (Exit::Failed, None)
+        }
+    };
+    let failure = Failure::new(exit, "host daemon").because(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn ask(args: &Args, local: &Local, output: &Output) -> anyhow::Result<Exit> {
+    let dir = settings::state_dir(args)?;
+    let ask = match local {
+        Local::Jobs(_) => Ask::Jobs,
+        Local::StopJob { job } => Ask::StopJob { job: *job },
+        Local::Pause => Ask::Pause,
+        Local::Resume => Ask::Resume,
+    };
+    let answer = control::ask(&dir, &ask).map_err(|error| {
+        let failure = Failure::new(Exit::Failed, "host daemon").because(error);
+        failure.hint("name the daemon with --id, --name or --state-dir as it was started")
+    })?;
+    match local {
+        Local::Jobs(_) => show(&answer, output)?,
+        Local::StopJob { job } if !answer.stopped => {
+            return Err(Failure::new(Exit::Failed, format!("{job} does not run here")).into());
+        }
+        Local::StopJob { job } => output.line(&format!("stopping {job}")),
+        Local::Pause => output.line(&format!("{} takes no more work", answer.host)),
+        Local::Resume => output.line(&match &answer.blocked {
+            Some(why) => format!("{} takes no work: {why}", answer.host),
+            None => format!("{} takes work", answer.host),
+        }),
+    }
+    Ok(Exit::Success)
+}
+
+fn show(answer: &Answer, output: &Output) -> anyhow::Result<()> {
+    let mut table = Table::new(["JOB", "ATTEMPT", "KIND", "FOR", "SINCE", "STATE"]);
+    for job in &answer.jobs {
+        table.row([
+            job.job_id.to_string(),
+            job.attempt.to_string(),
+            job.kind.clone(),
+            job.submitted_by.clone().unwrap_or_else(|| "-".to_owned()),
+            job.since.to_string(),
+            if job.running { "running" } else { "reporting" }.to_owned(),
+        ]);
+    }
+    output.table(&table);
+    if let Some(why) = &answer.blocked {
+        output.note(&format!("takes no work: {why}"));
+    }
+    if !answer.registered {
+        output.note("no coordinator knows this host just now");
+    }
+    output.document(answer)
+}

@@ -1,0 +1,307 @@
+//! The arguments of `skyclaw host`. Each setting has a flag and the variable that the original has for it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+
+use crate::cli::given::Given;
+
+/// Takes what was given, if anything was.
+pub(super) fn of<T: Clone>(given: &Option<Given<T>>) -> Option<T> {
+    Given::of(given).cloned()
+}
+
+/// What happens to running jobs once the lease has surely run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnLost(pub crate::host::settings::OnLeaseLost);
+
+impl FromStr for OnLost {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        use crate::host::settings::OnLeaseLost;
+        match text {
+            "kill" => Ok(Self(OnLeaseLost::Kill)),
+            "finish" => Ok(Self(OnLeaseLost::Finish)),
+            _ => Err("write kill or finish".to_owned()),
+        }
+    }
+}
+
+/// How lines on stdout are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// Run jobs of a coordinator on this machine
+#[derive(Debug, ClapArgs)]
+#[command(
+    subcommand_precedence_over_arg = true,
+    after_help = "Jobs run with this user's rights: at least once each, each in a session of its own, with a small\n\
+        environment, and nothing of them outlives the daemon. A list of commands with a shell or an\n\
+        interpreter in it limits nothing; --allowed-argv does.\n\n\
+        Example: SKYCLAW_COORDINATOR_URL=http://10.0.0.5:8787 skyclaw host --token-file ~/.skyclaw-token\n\n\
+        Exit codes: 0 stopped or nothing left to do, 1 another daemon has the state directory or the host id,\n\
+        2 usage or configuration error, 69 --once and no coordinator answered"
+)]
+pub struct Args {
+    /// Where the daemon keeps its files [default: one directory for each host id or name]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SKYCLAW_HOST_STATE_DIR",
+        hide_env_values = true
+    )]
+    pub state_dir: Option<Given<String>>,
+    /// The id to register with [default: made once and kept]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        env = "SKYCLAW_HOST_ID",
+        hide_env_values = true
+    )]
+    pub id: Option<Given<String>>,
+    /// What people call this host [default: the machine's name]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "SKYCLAW_HOST_NAME",
+        hide_env_values = true
+    )]
+    pub name: Option<Given<String>>,
+    /// How the daemon takes work.
+    #[command(flatten)]
+    pub work: WorkArgs,
+    /// What jobs may do.
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// Run what is there, then leave
+    #[arg(long)]
+    pub once: bool,
+    /// How lines on stdout are written: text or json [default: text]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub log_format: LogFormat,
+    /// Print a systemd unit for this daemon and leave
+    #[arg(long)]
+    pub print_unit: bool,
+    /// What to ask the running daemon.
+    #[command(subcommand)]
+    pub command: Option<Local>,
+}
+
+/// Asks the daemon that runs on this machine.
+#[derive(Debug, Subcommand)]
+pub enum Local {
+    /// Show what runs here, and for whom
+    Jobs(super::super::args::JsonArgs),
+    /// End a job that runs here
+    StopJob {
+        /// The job
+        #[arg(value_name = "JOB")]
+        job: crate::protocol::JobId,
+    },
+    /// Take no more work until `resume`, also after a restart
+    Pause,
+    /// Take work again
+    Resume,
+}
+
+/// How the daemon takes work.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Work")]
+pub struct WorkArgs {
+    /// A coordinator; repeat for more [env: SKYCLAW_COORDINATOR_URLS, SKYCLAW_COORDINATOR_URL]
+    #[arg(long, value_name = "URL")]
+    pub coordinator: Vec<String>,
+    /// File with the coordinator's token [env: SKYCLAW_TOKEN, SKYCLAW_TOKEN_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// What this host can do, with commas [default: shell, and the agents found here]
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "SKYCLAW_CAPABILITIES",
+        hide_env_values = true
+    )]
+    pub capabilities: Option<Given<String>>,
+    /// What this host is labelled with: key=value, with commas
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "SKYCLAW_LABELS",
+        hide_env_values = true
+    )]
+    pub labels: Option<Given<String>>,
+    /// How many jobs run at once [default: 1]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SKYCLAW_MAX_PARALLEL",
+        hide_env_values = true
+    )]
+    pub max_parallel: Option<Given<u16>>,
+    /// Take work only when all of these hold: load<0.7, idle>10m, hours=22-07, ac
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "SKYCLAW_CLAIM_WHEN",
+        hide_env_values = true
+    )]
+    pub claim_when: Option<Given<String>>,
+    /// Take only these jobs: SUBMITTER or SUBMITTER=KIND|KIND, with commas; * and ? match [default: all]
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "SKYCLAW_ACCEPT_FROM",
+        hide_env_values = true
+    )]
+    pub accept_from: Option<Given<String>>,
+    /// How often work is asked for where it cannot be waited for [default: 2000]
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "SKYCLAW_POLL_MS",
+        hide_env_values = true
+    )]
+    pub poll_ms: Option<Given<u64>>,
+    /// How often the coordinator hears of this host [default: 5000]
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "SKYCLAW_HEARTBEAT_MS",
+        hide_env_values = true
+    )]
+    pub heartbeat_ms: Option<Given<u64>>,
+    /// When a lease has surely run out: kill the job, or finish it and offer the result later [default: kill]
+    #[arg(
+        long,
+        value_name = "WHAT",
+        env = "SKYCLAW_ON_LEASE_LOST",
+        hide_env_values = true
+    )]
+    pub on_lease_lost: Option<Given<OnLost>>,
+    /// How long running jobs may go on when the daemon is stopped [default: 30000]
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "SKYCLAW_DRAIN_MS",
+        hide_env_values = true
+    )]
+    pub drain_ms: Option<Given<u64>>,
+    /// Whether the local OpenClaw is described to the coordinator, never with a token: on or off [default: on]
+    #[arg(
+        long,
+        value_name = "WORD",
+        env = "SKYCLAW_OPENCLAW_PROFILE",
+        hide_env_values = true
+    )]
+    pub openclaw_profile: Option<Given<String>>,
+}
+
+/// What jobs may do.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Jobs")]
+pub struct RuleArgs {
+    /// Commands that jobs may run, with commas [default: openclaw,automaton,picoclaw,node,bash,sh,npm,pnpm]
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "SKYCLAW_ALLOWED_COMMANDS",
+        hide_env_values = true
+    )]
+    pub allowed_commands: Option<Given<String>>,
+    /// Whole commands that jobs may run, as JSON: [["git","pull"],["ls","..."]]; * and ? match within a word
+    #[arg(
+        long,
+        value_name = "JSON",
+        env = "SKYCLAW_ALLOWED_ARGV",
+        hide_env_values = true
+    )]
+    pub allowed_argv: Option<Given<String>>,
+    /// The program for openclaw-run jobs [default: openclaw]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        env = "SKYCLAW_OPENCLAW_COMMAND",
+        hide_env_values = true
+    )]
+    pub openclaw_command: Option<Given<String>>,
+    /// The program for automaton-run jobs [default: automaton]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        env = "SKYCLAW_AUTOMATON_COMMAND",
+        hide_env_values = true
+    )]
+    pub automaton_command: Option<Given<String>>,
+    /// The program for picoclaw-task jobs [default: picoclaw]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        env = "SKYCLAW_PICOCLAW_COMMAND",
+        hide_env_values = true
+    )]
+    pub picoclaw_command: Option<Given<String>>,
+    /// Variables of this host that jobs get, with commas
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "SKYCLAW_ENV_PASS",
+        hide_env_values = true
+    )]
+    pub env_pass: Option<Given<String>>,
+    /// Variables that jobs may set although they change which code runs, with commas
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "SKYCLAW_ENV_ALLOW",
+        hide_env_values = true
+    )]
+    pub env_allow: Option<Given<String>>,
+    /// Directories that jobs name must lie in this one
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SKYCLAW_WORKDIR",
+        hide_env_values = true
+    )]
+    pub workdir: Option<Given<String>>,
+    /// Keep the fresh directories of failed jobs
+    #[arg(long)]
+    pub keep_failed: bool,
+    /// How long a job may run that does not say [default: 300000]
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "SKYCLAW_TIMEOUT_MS",
+        hide_env_values = true
+    )]
+    pub timeout_ms: Option<Given<u64>>,
+    /// How long a job may tidy up between TERM and KILL: 10s, 500ms [default: 10s] [env: SKYCLAW_GRACE_MS, in milliseconds]
+    #[arg(long, value_name = "SPAN", value_parser = crate::support::span::parse)]
+    pub grace: Option<std::time::Duration>,
+    /// How much of each output stream a result keeps [default: 131072]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "SKYCLAW_MAX_OUTPUT_BYTES",
+        hide_env_values = true
+    )]
+    pub max_output_bytes: Option<Given<usize>>,
+}

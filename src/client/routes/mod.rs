@@ -1,0 +1,10 @@
+//! One method per route, by what they are about.
+
+mod claims;
+mod cluster;
+pub(super) mod hosts;
+pub(super) mod jobs;
+mod public;
+mod queue;
+mod services;
+mod submit;

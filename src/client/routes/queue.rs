@@ -1,0 +1,60 @@
+//! The coordinator and its queue as a whole.
+
+use serde_json::{Value, json};
+
+use super::super::events::EventStream;
+use super::super::send::Ask;
+use super::super::{Client, Error};
+use crate::protocol::api::{Health, QueueState};
+
+impl Client {
+    /// Asks whether the coordinator is there and which one it is.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.ask(Ask::get(["health"])).await
+    }
+
+    /// Returns everything, as the original's clients read it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn state(&self) -> Result<Value, Error> {
+        self.ask(Ask::get(["v1", "state"])).await
+    }
+
+    /// Returns how the queue stands.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn queue(&self) -> Result<QueueState, Error> {
+        self.ask(Ask::get(["v1", "queue"])).await
+    }
+
+    /// Stops giving out jobs. What runs goes on.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn pause_queue(&self) -> Result<QueueState, Error> {
+        self.ask(Ask::post(["v1", "queue", "pause"], &json!({}))?)
+            .await
+    }
+
+    /// Gives out jobs again.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn resume_queue(&self) -> Result<QueueState, Error> {
+        self.ask(Ask::post(["v1", "queue", "resume"], &json!({}))?)
+            .await
+    }
+
+    /// Follows what happens, from now on or after the event with the id `after`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn events(&self, after: Option<String>) -> Result<EventStream, Error> {
+        EventStream::open(self, Ask::get(["v1", "events"]), after).await
+    }
+}

@@ -1,0 +1,327 @@
+//! One request: to the coordinators in turn until one answers, with the same key on every try.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Response, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::{Error, Tried, refusal};
+use super::{Client, Shared};
+use crate::support::chain::chain;
+use crate::support::ids;
+
+/// More than this is no answer of a coordinator's single route (a state of very many jobs may be large).
+const LONGEST_ANSWER: usize = 256 << 20;
+
+/// A request before it goes anywhere.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    method: Method,
+    path: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    body: Option<Bytes>,
+    key: Option<String>,
+    /// What the coordinator itself is asked to wait.
+    wait: Duration,
+    public: bool,
+    accept: &'static str,
+    last_event: Option<String>,
+}
+
+impl Ask {
+    /// Asks for something.
+    pub(super) fn get<'p>(path: impl IntoIterator<Item = &'p str>) -> Self {
+        Self {
+            method: Method::GET,
+            path: path.into_iter().map(str::to_owned).collect(),
+            query: Vec::new(),
+            body: None,
+            key: None,
+            wait: Duration::ZERO,
+            public: false,
+            accept: "application/json",
+            last_event: None,
+        }
+    }
+
+    /// Asks for a change.
+    pub(super) fn post<'p, B: Serialize>(
+        path: impl IntoIterator<Item = &'p str>,
+        body: &B,
+    ) -> Result<Self, Error> {
+        let body = serde_json::to_vec(body).map_err(Error::Request)?;
+        Ok(Self {
+            method: Method::POST,
+            body: Some(body.into()),
+            ..Self::get(path)
+        })
+    }
+
+    /// Makes it safe to send more than once: with `key`, or a fresh one.
+    pub(super) fn keyed(mut self, key: Option<&str>) -> Self {
+        self.key = Some(key.map_or_else(ids::random_hex::<16>, str::to_owned));
+        self
+    }
+
+    pub(super) fn query<V: ToString>(mut self, name: &'static str, value: Option<V>) -> Self {
+        if let Some(value) = value {
+            self.query.push((name, value.to_string()));
+        }
+        self
+    }
+
+    pub(super) fn waiting(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Asks for a stream of events, after the one with this id.
+    pub(super) fn events(mut self, after: Option<String>) -> Self {
+        self.accept = "text/event-stream";
+        self.last_event = after;
+        self
+    }
+
+    pub(super) fn public(mut self) -> Self {
+        self.public = true;
+        self
+    }
+
+    fn url(&self, base: &Url) -> Url {
+        let mut url = base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(&self.path);
+        }
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        url
+    }
+
+    /// Whether a coordinator may have done it and lost only the answer without harm.
+    fn may_be_repeated(&self) -> bool {
+        self.key.is_some() || self.method == Method::GET
+    }
+}
+
+/// Why one coordinator gave no answer.
+enum NoAnswer {
+    /// The connection ended under the request; a fresh one may hold.
+    Broken(String),
+    Other(String),
+}
+
+impl Client {
+    /// Sends and reads the JSON answer.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, ask: Ask) -> Result<T, Error> {
+        let limit = self.shared.timeout + ask.wait;
+        let (index, body) = self.in_turn(&ask, limit, read_all).await?;
+        serde_json::from_slice(&body).map_err(|source| Error::Answer {
+            url: self.shared.shown(index),
+            source,
+        })
+    }
+
+    /// Sends and hands over the answer as soon as its head is there; the body is read by the caller.
+    pub(super) async fn open(&self, ask: Ask) -> Result<Response, Error> {
+        let limit = self.shared.timeout + ask.wait;
+        let head = |response: Response| async { Ok(response) };
+        Ok(self.in_turn(&ask, limit, head).await?.1)
+    }
+
+    /// Asks one coordinator after another until one gives an answer that is not a failure of its own.
+    async fn in_turn<T, F>(
+        &self,
+        ask: &Ask,
+        limit: Duration,
+        read: impl Fn(Response) -> F,
+    ) -> Result<(usize, T), Error>
+    where
+        F: Future<Output = Result<T, reqwest::Error>>,
+    {
+        let shared = &self.shared;
+        let mut tries = Vec::new();
+        let mut last_refusal = None;
+        for index in shared.choice.order() {
+            let Some(base) = shared.urls.get(index) else {
+                continue;
+            };
+            match shared.patiently(ask, base, limit, &read).await {
+                Ok(Ok(value)) => {
+                    shared.choice.worked(index);
+                    return Ok((index, value));
+                }
+                Ok(Err(refused)) if refused.status().is_some_and(|status| status < 500) => {
+                    shared.choice.worked(index);
+                    return Err(refused);
+                }
+                Ok(Err(refused)) => {
+                    tracing::debug!(url = %base, error = %refused, "coordinator failed, asking the next");
+                    last_refusal = Some(refused);
+                }
+                Err(NoAnswer::Broken(cause) | NoAnswer::Other(cause)) => {
+                    tracing::debug!(url = %base, cause, "no answer, asking the next coordinator");
+                    tries.push(Tried {
+                        url: shared.shown(index),
+                        cause,
+                    });
+                }
+            }
+        }
+        // Who answered says more than who did not.
+        Err(last_refusal.unwrap_or(Error::NoCoordinator { tries }))
+    }
+}
+
+impl Shared {
+    /// Asks one coordinator, once more on a fresh connection if the first one broke.
+    async fn patiently<T, F>(
+        &self,
+        ask: &Ask,
+        base: &Url,
+        limit: Duration,
+        read: &impl Fn(Response) -> F,
+    ) -> Result<Result<T, Error>, NoAnswer>
+    where
+        F: Future<Output = Result<T, reqwest::Error>>,
+    {
+        let once = || async {
+            match tokio::time::timeout(limit, self.once(ask, base, read)).await {
+                Ok(done) => done,
+                Err(_) => Err(NoAnswer::Other(format!(
+                    "no answer within {}",
+                    crate::support::span::human(limit)
+                ))),
+            }
+        };
+        match once().await {
+            // A connection that was kept open may have been closed by the other side just now.
+            Err(NoAnswer::Broken(_)) if ask.may_be_repeated() => once().await,
+            done => done,
+        }
+    }
+
+    async fn once<T, F>(
+        &self,
+        ask: &Ask,
+        base: &Url,
+        read: &impl Fn(Response) -> F,
+    ) -> Result<Result<T, Error>, NoAnswer>
+    where
+        F: Future<Output = Result<T, reqwest::Error>>,
+    {
+        let mut request = self
+            .http
+            .request(ask.method.clone(), ask.url(base))
+            .header(ACCEPT, HeaderValue::from_static(ask.accept));
+        request = match (&self.api_key, &self.token) {
+            (Some(key), _) if ask.public => request.header(AUTHORIZATION, key),
+            (_, Some(token)) if !ask.public => request.header("x-skyclaw-token", token),
+            (_, _) => request,
+        };
+        if let Some(key) = &ask.key {
+            request = request.header("x-idempotency-key", key);
+        }
+        if let Some(body) = &ask.body {
+            request = request
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .body(body.clone());
+        }
+        if let Some(id) = &ask.last_event {
+            request = request.header("last-event-id", id);
+        }
+        let response = request.send().await.map_err(cause)?;
+        let status = response.status();
+        if status.is_success() {
+            return read(response).await.map(Ok).map_err(cause);
+        }
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let body = read_all(response).await.map_err(cause)?;
+        Ok(Err(refusal(
+            base.as_str().trim_end_matches('/').to_owned(),
+            status.as_u16(),
+            &body,
+            retry_after,
+        )))
+    }
+
+    fn shown(&self, index: usize) -> String {
+        self.urls.get(index).map_or_else(String::new, |url| {
+            url.as_str().trim_end_matches('/').to_owned()
+        })
+    }
+}
+
+async fn read_all(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LONGEST_ANSWER {
+            // Cut off: it will not be understood, which is what the caller is told.
+            break;
+        }
+    }
+    Ok(body)
+}
+
+/// Says in a few words why there was no answer; the address stands beside it anyway.
+fn cause(error: reqwest::Error) -> NoAnswer {
+    let error = error.without_url();
+    if error.is_timeout() {
+        return NoAnswer::Other("no connection within 4s".to_owned());
+    }
+    let mut source: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>()
+            && error.is_connect()
+        {
+            return NoAnswer::Other(plain(&io.to_string()));
+        }
+        source = inner.source();
+    }
+    let text = plain(&chain(&error));
+    if error.is_connect() {
+        NoAnswer::Other(text)
+    } else {
+        NoAnswer::Broken(text)
+    }
+}
+
+/// Drops the number that the system adds to its errors.
+fn plain(text: &str) -> String {
+    let text = text.split(" (os error").next().unwrap_or(text);
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_stay_one_segment_below_the_base() {
+        let ask = Ask::get(["v1", "hosts", "a/b %c", "claim"]).query("limit", Some(5));
+        for (base, url) in [
+            (
+                "http://h:1",
+                "http://h:1/v1/hosts/a%2Fb%20%25c/claim?limit=5",
+            ),
+            (
+                "http://h/cell",
+                "http://h/cell/v1/hosts/a%2Fb%20%25c/claim?limit=5",
+            ),
+        ] {
+            assert_eq!(ask.url(&Url::parse(base).unwrap()).as_str(), url);
+        }
+    }
+}

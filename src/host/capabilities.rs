@@ -1,0 +1,47 @@
+//! What this host says that it can do, unless its owner says it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::kinds::Kinds;
+use super::settings::Settings;
+
+/// Returns the owner's words, or what is found: `shell` if any command may run, and each agent whose
+/// program is here and may run. Runs `picoclaw version`, because another program has the same name.
+pub(super) fn of(settings: &Settings, kinds: &Kinds) -> Vec<String> {
+    if let Some(capabilities) = &settings.capabilities {
+        return capabilities.clone();
+    }
+    let agents = &settings.agents;
+    let has = |agent| kinds.agent_file(agent).is_some();
+    let found = [
+        ("shell", kinds.allowed.any()),
+        ("openclaw", has(&agents.openclaw)),
+        ("automaton", has(&agents.automaton)),
+        (
+            "picoclaw",
+            kinds.agent_file(&agents.picoclaw).is_some_and(is_picoclaw),
+        ),
+    ];
+    found
+        .into_iter()
+        .filter(|(_, found)| *found)
+        .map(|(word, _)| word.to_owned())
+        .collect()
+}
+
+fn is_picoclaw(program: &Path) -> bool {
+    let output = Command::new(program)
+        .arg("version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    output.is_ok_and(|output| {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.windows(2).any(|pair| {
+            matches!(pair, [name, version] if *name == "picoclaw"
+                && version.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()))
+        })
+    })
+}

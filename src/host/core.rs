@@ -1,0 +1,206 @@
+//! What the tasks of the daemon share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::kinds::Kinds;
+use super::logs::Logs;
+use super::notice::{Hook, Notice};
+use super::outbox::Report;
+use super::runner::{Ran, Runner};
+use super::settings::Settings;
+use super::state::StateDir;
+use super::table::{Key, Table};
+use super::watch::Watch;
+use crate::client::{self, Client};
+use crate::protocol::api::{Code, LeaseName};
+use crate::protocol::{HostId, JobId};
+use crate::support::chain::chain;
+use crate::support::clock::Clock;
+
+/// What the coordinator and this host have agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Session {
+    /// The id the coordinator knows this host by.
+    pub host: HostId,
+    /// How long leases last without renewal, if it says.
+    pub lease_for: Option<Duration>,
+    /// It lets a claim wait for work, and takes `max`.
+    pub wait: bool,
+    /// It takes several results at once, and leases with tokens.
+    pub batch: bool,
+    /// It takes what jobs print while they run.
+    pub logs: bool,
+}
+
+/// Why no work is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Block {
+    /// The owner paused the host on the machine itself.
+    pub paused: bool,
+    /// A condition of the owner that does not hold.
+    pub unmet: Option<String>,
+    /// The conditions were looked at.
+    pub known: bool,
+}
+
+impl Block {
+    /// Returns the reason in words.
+    pub(super) fn why(&self) -> Option<String> {
+        if self.paused {
+            return Some("paused on the machine".to_owned());
+        }
+        self.unmet.clone()
+    }
+}
+
+pub(super) struct Core {
+    pub settings: Settings,
+    pub client: Client,
+    pub state: StateDir,
+    pub id: HostId,
+    /// Counts on while the machine sleeps; not the time of day.
+    pub steady: Arc<dyn Clock>,
+    /// The time of day.
+    pub wall: Arc<dyn Clock>,
+    pub table: Table,
+    pub runner: Runner,
+    pub watch: Arc<Watch>,
+    pub kinds: Arc<Kinds>,
+    pub capabilities: Vec<String>,
+    pub session: watch::Sender<Option<Session>>,
+    pub block: watch::Sender<Block>,
+    pub stopping: watch::Sender<bool>,
+    /// A heartbeat is wanted now.
+    pub beat: Notify,
+    /// A slot became free, or a lease is over.
+    pub freed: Notify,
+    pub logs: Logs,
+    pub reports: mpsc::UnboundedSender<Report>,
+    /// How often each job was refused.
+    pub refused: Mutex<HashMap<JobId, u32>>,
+    pub profile: watch::Sender<Option<crate::protocol::api::OpenclawProfile>>,
+    hook: Hook,
+    /// What was last said to be wrong with the coordinator.
+    trouble: Mutex<Option<String>>,
+}
+
+/// What [`Core`] is made of.
+pub(super) struct Parts {
+    pub settings: Settings,
+    pub client: Client,
+    pub state: StateDir,
+    pub id: HostId,
+    pub steady: Arc<dyn Clock>,
+    pub wall: Arc<dyn Clock>,
+    pub runner: Runner,
+    pub watch: Arc<Watch>,
+    pub kinds: Kinds,
+    pub capabilities: Vec<String>,
+    pub reports: mpsc::UnboundedSender<Report>,
+    pub hook: Hook,
+}
+
+impl Core {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            table: Table::new(parts.settings.on_lease_lost),
+            logs: Logs::new(parts.settings.max_parallel),
+            settings: parts.settings,
+            client: parts.client,
+            state: parts.state,
+            id: parts.id,
+            steady: parts.steady,
+            wall: parts.wall,
+            runner: parts.runner,
+            watch: parts.watch,
+            kinds: Arc::new(parts.kinds),
+            capabilities: parts.capabilities,
+            session: watch::Sender::new(None),
+            block: watch::Sender::default(),
+            stopping: watch::Sender::new(false),
+            beat: Notify::new(),
+            freed: Notify::new(),
+            reports: parts.reports,
+            refused: Mutex::default(),
+            profile: watch::Sender::new(None),
+            hook: parts.hook,
+            trouble: Mutex::default(),
+        }
+    }
+
+    pub(super) fn tell(&self, notice: Notice) {
+        (self.hook)(notice);
+    }
+
+    /// Returns the session, once there is one.
+    pub(super) async fn session(&self) -> Session {
+        let mut sessions = self.session.subscribe();
+        loop {
+            if let Some(session) = sessions.borrow_and_update().clone() {
+                return session;
+            }
+            if sessions.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until the daemon is to take no more work.
+    pub(super) async fn stopping(&self) {
+        let mut stopping = self.stopping.subscribe();
+        if stopping.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Notes that a request worked.
+    pub(super) fn works(&self) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.take().is_some() {
+            self.tell(Notice::Back);
+        }
+    }
+
+    /// Notes that a request failed: says so once, and registers again if the coordinator has forgotten us.
+    pub(super) fn failed(&self, error: &client::Error) {
+        if error.code() == Some(Code::UnknownHost) {
+            tracing::info!("the coordinator does not know this host; registering again");
+            self.session.send_replace(None);
+            return;
+        }
+        let text = chain(error);
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.as_ref() != Some(&text) {
+            self.tell(Notice::Trouble { text: text.clone() });
+            *trouble = Some(text);
+        }
+    }
+
+    /// Takes what came of an attempt: after its log, if there is one, it goes to the coordinator.
+    pub(super) fn ended(&self, key: Key, lease: LeaseName, ran: Ran) {
+        self.table.ended(key);
+        if ran.lost {
+            tracing::info!(job = %lease.job_id, attempt = %lease.attempt, "ended because its lease was lost");
+        }
+        let report = Report::new(lease, ran, self);
+        if let Some(report) = self.logs.finish(lease, report) {
+            self.report(report);
+        }
+        self.freed.notify_one();
+    }
+
+    pub(super) fn report(&self, report: Report) {
+        // The receiver lives as long as the daemon.
+        let _ = self.reports.send(report);
+    }
+
+    /// Notes that a lease is over, one way or the other.
+    pub(super) fn over(&self, key: Key) {
+        self.table.remove(key);
+        self.freed.notify_one();
+    }
+}

@@ -1,0 +1,92 @@
+//! Says that this host lives, renews its leases, and hears of cancels.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::core::{Core, Session};
+use super::facts;
+use crate::protocol::api::Heartbeat;
+
+/// How often facts about the machine go along.
+const FACTS_EVERY: Duration = Duration::from_secs(60);
+/// What is worth a warning when two clocks are compared, in milliseconds.
+const CLOCK_OFF: i64 = 2000;
+
+/// Sends heartbeats as long as the daemon runs.
+pub(super) async fn keep(core: &Core) {
+    let mut facts_at = Instant::now() + FACTS_EVERY;
+    let mut profile = core.profile.subscribe();
+    let mut warned = false;
+    loop {
+        let session = core.session().await;
+        tokio::select! {
+            () = tokio::time::sleep(interval(core, &session)) => {}
+            () = core.beat.notified() => {}
+            changed = profile.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                facts_at = Instant::now();
+            }
+        }
+        let due = facts_at <= Instant::now();
+        if due {
+            facts_at = Instant::now() + FACTS_EVERY;
+        }
+        // It may have been forgotten while we slept.
+        let session = core.session().await;
+        if let Some(offset) = beat(core, &session, due).await
+            && !std::mem::replace(&mut warned, offset.abs() > CLOCK_OFF)
+            && warned
+        {
+            tracing::warn!(offset_ms = offset, "this host's clock is off");
+        }
+    }
+}
+
+/// More often than the owner wants where leases are so short that they need it.
+fn interval(core: &Core, session: &Session) -> Duration {
+    let needed = session.lease_for.map(|lease| lease / 4);
+    needed.map_or(core.settings.heartbeat, |needed| {
+        core.settings.heartbeat.min(needed)
+    })
+}
+
+/// Sends one. Returns how far our clock is ahead, if the coordinator tells its time.
+async fn beat(core: &Core, session: &Session, with_facts: bool) -> Option<i64> {
+    let leases = core.table.leases();
+    let sent_at = core.steady.now();
+    let sent_wall = core.wall.now();
+    let request = Heartbeat {
+        active_leases: Some(leases.len() as f64),
+        leases: Some(leases),
+        instance: Some(core.state.instance().clone()),
+        blocked: core.block.borrow().why(),
+        facts: with_facts
+            .then(|| facts::gather(&core.state.scratch(), core.profile.borrow().clone())),
+        now: Some(sent_wall),
+    };
+    // An answer that comes after the lease is over helps nobody; the next one might.
+    let patience = session
+        .lease_for
+        .map_or(Duration::from_secs(15), |lease| lease / 3)
+        .clamp(Duration::from_millis(500), Duration::from_secs(15));
+    let sending = core.client.heartbeat(&session.host, &request);
+    match tokio::time::timeout(patience, sending).await {
+        Ok(Ok(reply)) => {
+            core.works();
+            core.table.told(&reply.leases, sent_at);
+            let theirs = reply.now?;
+            Some(sent_wall.as_millis() - theirs.as_millis())
+        }
+        Ok(Err(error)) => {
+            core.failed(&error);
+            None
+        }
+        Err(_) => {
+            tracing::warn!("no answer to a heartbeat within {patience:?}");
+            None
+        }
+    }
+}

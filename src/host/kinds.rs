@@ -1,0 +1,278 @@
+//! What a job's payload means on this host: which program, with which arguments, where, with what input.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::allow::{Allowed, Refusal};
+use super::environment::Environment;
+use super::runner::report::{self, NOT_ALLOWED};
+use super::runner::{Ran, Task};
+use super::settings::{Agent, Agents, Settings};
+use crate::protocol::api::JobKind;
+use crate::protocol::{AttemptNo, JobId, Payload, Reason};
+use crate::support::clock::Timestamp;
+
+/// The least time a job gets, whatever it asks for.
+const LEAST_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is needed to turn payloads into tasks.
+#[derive(Debug)]
+pub(super) struct Kinds {
+    pub allowed: Allowed,
+    pub environment: Environment,
+    pub agents: Agents,
+    /// The files of agents that the owner named and the list does not have.
+    chosen: BTreeMap<String, PathBuf>,
+    workdir: Option<PathBuf>,
+    scratch: PathBuf,
+    keep_failed: bool,
+    timeout: Duration,
+    grace: Duration,
+    max_output: usize,
+}
+
+/// A payload in the form that all kinds have in common.
+struct Wanted {
+    command: String,
+    /// The agent behind the kind, if it has one.
+    agent: bool,
+    args: Vec<String>,
+    directory: Option<String>,
+    env: BTreeMap<String, String>,
+    /// Variables that the program is to be without.
+    without: &'static [&'static str],
+    timeout_ms: Option<u64>,
+    input: Option<Vec<u8>>,
+}
+
+impl Kinds {
+    /// Looks for the programs that `settings` name. `scratch` is where fresh directories are made.
+    pub(super) fn new(settings: &Settings, mark: &str, scratch: PathBuf) -> Self {
+        let names = settings.commands.iter().map(String::as_str);
+        let agents = [
+            &settings.agents.openclaw,
+            &settings.agents.automaton,
+            &settings.agents.picoclaw,
+        ];
+        let chosen = agents
+            .into_iter()
+            .filter(|agent| agent.chosen)
+            .filter_map(|agent| {
+                let file = super::allow::find(&agent.command, &settings.path)?;
+                Some((agent.command.clone(), file))
+            })
+            .collect();
+        Self {
+            allowed: Allowed::resolve(names, settings.argv.clone(), &settings.path),
+            environment: Environment::new(
+                &settings.environment,
+                &settings.env_pass,
+                &settings.env_allow,
+                mark,
+            ),
+            agents: settings.agents.clone(),
+            chosen,
+            workdir: settings.workdir.clone(),
+            scratch,
+            keep_failed: settings.keep_failed,
+            timeout: settings.timeout,
+            grace: settings.grace,
+            max_output: settings.max_output,
+        }
+    }
+
+    /// Returns the file of an agent, if a job may run it here.
+    pub(super) fn agent_file(&self, agent: &Agent) -> Option<&Path> {
+        self.program(&agent.command, &[], true).ok()
+    }
+
+    /// Returns what to run for an attempt, or the report that it cannot run here.
+    pub(super) fn task(
+        &self,
+        job: JobId,
+        attempt: AttemptNo,
+        payload: &Payload,
+        timeout_ms: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Task, Box<Ran>> {
+        let refuse =
+            |reason, code, text: String| Box::new(report::failure(reason, code, text, now));
+        let kind: JobKind = serde_json::from_str(payload.as_str()).map_err(|error| {
+            let text = format!("the payload is not understood: {error}");
+            refuse(Reason::NotAllowed, Some(NOT_ALLOWED), text)
+        })?;
+        let wanted = self.wanted(kind, job);
+        let program = self
+            .program(&wanted.command, &wanted.args, wanted.agent)
+            .map_err(|why| match why {
+                Refusal::NotAllowed => {
+                    let text = format!("command not allowed: {}", wanted.command);
+                    refuse(Reason::NotAllowed, Some(NOT_ALLOWED), text)
+                }
+                Refusal::Missing => {
+                    let text = format!("spawn {} ENOENT", wanted.command);
+                    refuse(Reason::Spawn, None, text)
+                }
+            })?;
+        let mut env = self
+            .environment
+            .for_job(job, attempt, &wanted.env)
+            .map_err(|name| {
+                let text = format!("environment variable not allowed: {name}");
+                refuse(Reason::NotAllowed, Some(NOT_ALLOWED), text)
+            })?;
+        env.retain(|(name, _)| !wanted.without.iter().any(|gone| name == gone));
+        let directory = wanted
+            .directory
+            .map(|directory| self.directory(&directory))
+            .transpose()
+            .map_err(|(reason, text)| {
+                let code = (reason == Reason::NotAllowed).then_some(NOT_ALLOWED);
+                refuse(reason, code, text)
+            })?;
+        let limit = timeout_ms
+            .or(wanted.timeout_ms)
+            .map_or(self.timeout, Duration::from_millis);
+        Ok(Task {
+            job,
+            attempt,
+            program: program.to_owned(),
+            name: wanted.command,
+            args: wanted.args,
+            env,
+            scratch: directory.is_none().then(|| self.scratch.clone()),
+            directory: directory.unwrap_or_default(),
+            keep_failed: self.keep_failed,
+            input: wanted.input,
+            limit: limit.max(LEAST_LIMIT),
+            grace: self.grace,
+            max_output: self.max_output,
+        })
+    }
+
+    fn program(&self, command: &str, args: &[String], agent: bool) -> Result<&Path, Refusal> {
+        match self.allowed.program(command, args) {
+            Err(Refusal::NotAllowed) if agent => self
+                .chosen
+                .get(command)
+                .map(PathBuf::as_path)
+                .ok_or(Refusal::NotAllowed),
+            other => other,
+        }
+    }
+
+    fn wanted(&self, kind: JobKind, job: JobId) -> Wanted {
+        let plain = |command: &str, args, directory, env, timeout_ms| Wanted {
+            command: command.to_owned(),
+            agent: true,
+            args,
+            directory,
+            env,
+            without: &[],
+            timeout_ms,
+            input: None,
+        };
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        match kind {
+            JobKind::Shell {
+                command,
+                args,
+                cwd,
+                env,
+                timeout_ms,
+            } => Wanted {
+                agent: false,
+                ..plain(&command, args, cwd, env, timeout_ms)
+            },
+            JobKind::OpenclawRun {
+                args,
+                message,
+                openclaw_dir,
+                env,
+                timeout_ms,
+            } => {
+                // The original's default, `run`, is a command that OpenClaw does not have.
+                let (args, input) = match (args.is_empty(), message) {
+                    (false, message) => (args, message),
+                    (true, None) => (words(&["agent", "exec"]), None),
+                    (true, message) => (words(&["agent", "exec", "--message-file", "-"]), message),
+                };
+                let command = &self.agents.openclaw.command;
+                Wanted {
+                    input: input.map(String::into_bytes),
+                    ..plain(command, args, openclaw_dir, env, timeout_ms)
+                }
+            }
+            JobKind::AutomatonRun {
+                args,
+                automaton_dir,
+                env,
+                timeout_ms,
+            } => {
+                let args = if args.is_empty() {
+                    words(&["--run"])
+                } else {
+                    args
+                };
+                let command = &self.agents.automaton.command;
+                plain(command, args, automaton_dir, env, timeout_ms)
+            }
+            JobKind::PicoclawTask {
+                message,
+                session,
+                mut env,
+                timeout_ms,
+            } => {
+                // A fresh conversation, or the jobs of a host would remember one another.
+                let session = session.unwrap_or_else(|| format!("agent:main:skyclaw:{job}"));
+                let args = ["agent", "-m", &message, "-s", &session];
+                for (name, value) in [("NO_COLOR", "1"), ("PICOCLAW_LOG_LEVEL", "error")] {
+                    env.entry(name.to_owned())
+                        .or_insert_with(|| value.to_owned());
+                }
+                Wanted {
+                    // With it PicoClaw prints lines about time zones before the answer.
+                    without: &["TZ"],
+                    ..plain(
+                        &self.agents.picoclaw.command,
+                        words(&args),
+                        None,
+                        env,
+                        timeout_ms,
+                    )
+                }
+            }
+        }
+    }
+
+    /// Checks a directory that a job names.
+    fn directory(&self, named: &str) -> Result<PathBuf, (Reason, String)> {
+        let path = match &self.workdir {
+            Some(below) => below.join(named),
+            None => PathBuf::from(named),
+        };
+        // Links are followed before it is compared.
+        let real = path
+            .canonicalize()
+            .ok()
+            .filter(|real| real.is_dir())
+            .ok_or_else(|| {
+                let text = format!("directory does not exist: {named}");
+                (Reason::Spawn, text)
+            })?;
+        let inside = self.workdir.as_ref().is_none_or(|below| {
+            below
+                .canonicalize()
+                .is_ok_and(|below| real.starts_with(below))
+        });
+        if inside {
+            Ok(real)
+        } else {
+            Err((
+                Reason::NotAllowed,
+                format!("directory not allowed: {named}"),
+            ))
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Sends what running jobs print.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::sync::Notify;
+
+use super::backoff::Backoff;
+use super::core::{Core, Session};
+use super::outbox::Report;
+use super::runner::log::{JobLog, Piece};
+use super::runner::orders::Orders;
+use crate::protocol::api::{AppendLogs, LeaseName, LogChunk, LogWord};
+
+/// How much goes into one request, in bytes before encoding.
+const BATCH: usize = 1024 * 1024;
+/// How much of one job goes into one request, so that a noisy one does not keep others waiting.
+const SHARE: usize = 256 * 1024;
+/// What all jobs together may hold back, shared among the slots,
+const TOGETHER: usize = 32 * 1024 * 1024;
+/// but one job within these.
+const EACH: (usize, usize) = (256 * 1024, 2 * 1024 * 1024);
+/// A coordinator that answers and refuses is not asked more often than this.
+const TRIES: u32 = 3;
+
+/// The logs of this host's jobs.
+pub(super) struct Logs {
+    open: Mutex<Vec<Entry>>,
+    ready: Arc<Notify>,
+    cap: usize,
+}
+
+struct Entry {
+    log: Arc<JobLog>,
+    /// What is to follow the log.
+    report: Option<Report>,
+}
+
+impl Logs {
+    pub(super) fn new(slots: u16) -> Self {
+        let share = TOGETHER / usize::from(slots.max(1));
+        Self {
+            open: Mutex::default(),
+            ready: Arc::default(),
+            cap: share.clamp(EACH.0, EACH.1),
+        }
+    }
+
+    /// Opens the log of a job that begins.
+    pub(super) fn open(&self, lease: LeaseName, orders: &Arc<Orders>) -> Arc<JobLog> {
+        let log = JobLog::new(lease, self.cap, Arc::clone(&self.ready), Arc::clone(orders));
+        let log = Arc::new(log);
+        self.entries().push(Entry {
+            log: Arc::clone(&log),
+            report: None,
+        });
+        log
+    }
+
+    /// Ends the log of a job. Keeps the report until the log is sent, or gives it back if nothing waits.
+    pub(super) fn finish(&self, lease: LeaseName, report: Report) -> Option<Report> {
+        let mut open = self.entries();
+        let Some(at) = open.iter().position(|entry| entry.log.lease == lease) else {
+            return Some(report);
+        };
+        if open.get(at).is_some_and(|entry| entry.log.is_idle()) {
+            open.swap_remove(at);
+            return Some(report);
+        }
+        if let Some(entry) = open.get_mut(at) {
+            entry.report = Some(report);
+        }
+        self.ready.notify_one();
+        None
+    }
+
+    fn take(&self) -> Vec<(Arc<JobLog>, Vec<Piece>)> {
+        let mut room = BATCH;
+        let mut taken = Vec::new();
+        for entry in self.entries().iter() {
+            if room == 0 {
+                break;
+            }
+            let pieces = entry.log.take(SHARE.min(room));
+            let bytes: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
+            room = room.saturating_sub(bytes);
+            if !pieces.is_empty() {
+                taken.push((Arc::clone(&entry.log), pieces));
+            }
+        }
+        taken
+    }
+
+    /// Returns the reports whose logs are sent.
+    fn over(&self) -> Vec<Report> {
+        let mut open = self.entries();
+        let mut over = Vec::new();
+        open.retain_mut(|entry| {
+            if entry.log.is_idle()
+                && let Some(report) = entry.report.take()
+            {
+                over.push(report);
+                return false;
+            }
+            true
+        });
+        // Whoever was first should not always be.
+        if !open.is_empty() {
+            open.rotate_left(1);
+        }
+        over
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends logs as long as the daemon runs.
+pub(super) async fn keep(core: &Core) {
+    loop {
+        let taken = core.logs.take();
+        if taken.is_empty() {
+            for report in core.logs.over() {
+                core.report(report);
+            }
+            core.logs.ready.notified().await;
+            continue;
+        }
+        send(core, &taken).await;
+        for (log, _) in &taken {
+            log.delivered();
+        }
+        for report in core.logs.over() {
+            core.report(report);
+        }
+    }
+}
+
+async fn send(core: &Core, taken: &[(Arc<JobLog>, Vec<Piece>)]) {
+    let chunks = taken.iter().flat_map(|(log, pieces)| {
+        pieces.iter().map(|piece| LogChunk {
+            lease: log.lease,
+            stream: piece.stream,
+            offset: piece.offset,
+            data_b64: STANDARD.encode(&piece.bytes),
+        })
+    });
+    let request = AppendLogs {
+        chunks: chunks.collect(),
+    };
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let mut refusals = 0;
+    while refusals < TRIES {
+        let Session { host, .. } = core.session().await;
+        match core.client.append_logs(&host, &request).await {
+            Ok(reply) => {
+                core.works();
+                let lost = reply
+                    .results
+                    .iter()
+                    .filter(|one| one.state == LogWord::Lost);
+                for one in lost {
+                    let logs = taken
+                        .iter()
+                        .filter(|(log, _)| log.lease.job_id == one.job_id);
+                    logs.for_each(|(log, _)| log.close());
+                }
+                return;
+            }
+            Err(error) => {
+                // Somebody who answers and says no will do so again.
+                refusals += u32::from(error.status().is_some_and(|status| status != 503));
+                core.failed(&error);
+            }
+        }
+        backoff.wait().await;
+    }
+    tracing::warn!("the coordinator does not take a piece of a log");
+}

@@ -1,0 +1,31 @@
+//! The host daemon: takes jobs from a coordinator and runs them on this machine.
+//!
+//! Prints nothing: what people should see goes to whoever started it, as [`notice::Notice`]s.
+
+pub mod accept;
+pub mod allow;
+mod backoff;
+mod capabilities;
+mod claim;
+pub mod control;
+mod core;
+mod daemon;
+mod environment;
+mod error;
+mod facts;
+mod heartbeat;
+mod kinds;
+mod logs;
+pub mod notice;
+mod openclaw;
+mod outbox;
+mod register;
+mod runner;
+pub mod settings;
+pub mod spare;
+mod state;
+mod table;
+pub mod watch;
+
+pub use daemon::run;
+pub use error::Error;

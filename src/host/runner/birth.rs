@@ -1,0 +1,44 @@
+//! What a job's process does between fork and exec: the one place with `unsafe`.
+//!
+//! Only system calls that are safe after a fork in a program with threads; nothing that allocates or locks.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+
+use rustix::net::{SendFlags, send};
+use rustix::process::{getpid, setsid};
+
+use crate::host::watch::record::{self, Bytes};
+
+/// Makes the process that `command` starts lead a session and a group of its own, die with the thread
+/// that starts it, and tell the watcher of itself before its program runs.
+#[allow(
+    unsafe_code,
+    reason = "pre_exec is unsafe; `enter` makes system calls only"
+)]
+pub(super) fn lead_own_group(command: &mut Command, watcher: Arc<UnixStream>, template: Bytes) {
+    #[cfg(target_os = "linux")]
+    let daemon = getpid();
+    let enter = move || -> io::Result<()> {
+        setsid()?;
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The daemon may have died before that took effect.
+            if getppid() != Some(daemon) {
+                return Err(rustix::io::Errno::SRCH.into());
+            }
+        }
+        let told = record::with_pid(template, getpid().as_raw_nonzero().get());
+        send(&watcher, &told, SendFlags::NOSIGNAL)?;
+        Ok(())
+    };
+    // SAFETY: `enter` calls only setsid, prctl, getppid, getpid and send, allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(enter);
+    }
+}

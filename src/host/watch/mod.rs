@@ -1,0 +1,179 @@
+//! Nothing of a job outlives the daemon: the daemon's side of its watcher, and what a new daemon does
+//! about the left-overs of a former one.
+
+pub(super) mod groups;
+pub mod process;
+pub(super) mod processes;
+pub(super) mod record;
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::net::{SendFlags, send};
+
+use self::groups::Group;
+use self::record::Bytes;
+
+/// The hidden subcommand that is the watcher.
+pub const SUBCOMMAND: &str = "host-watch";
+/// A watcher that does not read for this long is as good as dead.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the watcher may take to end what jobs left behind.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long left-overs of a former life may tidy up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The watcher of this daemon.
+#[derive(Debug)]
+pub(super) struct Watch {
+    program: PathBuf,
+    opening: Vec<u8>,
+    mark: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    link: Arc<UnixStream>,
+    child: Child,
+    /// What a new watcher must be told.
+    running: HashMap<i32, Bytes>,
+}
+
+impl Watch {
+    /// Starts `program host-watch`, which keeps its list in `dir`.
+    ///
+    /// `state` and `process` name the daemon's directory and this life of it; with both the jobs are marked.
+    pub(super) fn start(
+        program: &Path,
+        dir: &Path,
+        state: &str,
+        process: &str,
+    ) -> io::Result<Self> {
+        let mark = format!("{state}-{process}");
+        let mut opening = serde_json::to_vec(&process::Opening {
+            mark: mark.clone(),
+            list: groups::file(dir, process),
+        })?;
+        opening.push(b'\n');
+        let (link, child) = launch(program, &opening)?;
+        Ok(Self {
+            program: program.to_owned(),
+            opening,
+            mark,
+            state: Mutex::new(State {
+                link,
+                child,
+                running: HashMap::new(),
+            }),
+        })
+    }
+
+    /// Returns what stands in [`processes::MARK_VARIABLE`] of each job.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Returns the socket on which a group's leader says that it starts.
+    pub(super) fn link(&self) -> Arc<UnixStream> {
+        Arc::clone(&self.state().link)
+    }
+
+    /// Remembers what the leader `pid` has said itself.
+    pub(super) fn began(&self, pid: i32, record: Bytes) {
+        self.state().running.insert(pid, record);
+    }
+
+    /// Says that the group is over. Call it before the leader is reaped: afterwards its number may be another's.
+    pub(super) fn ended(&self, pid: i32) {
+        let mut state = self.state();
+        state.running.remove(&pid);
+        if let Err(error) = tell(&state.link, &record::ended(pid)) {
+            tracing::debug!(%error, "the watcher is gone");
+        }
+    }
+
+    /// Starts a new watcher in place of one that does not answer.
+    pub(super) fn renew(&self) -> io::Result<()> {
+        tracing::warn!("the watcher is gone; starting another");
+        let mut state = self.state();
+        let _ = state.child.kill();
+        let _ = state.child.wait();
+        let (link, child) = launch(&self.program, &self.opening)?;
+        for record in state.running.values() {
+            tell(&link, record)?;
+        }
+        (state.link, state.child) = (link, child);
+        Ok(())
+    }
+
+    /// Ends the watcher, and with it what jobs left behind. Waits for that a while.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        let _ = state.link.shutdown(std::net::Shutdown::Both);
+        let until = Instant::now() + CLOSE_TIMEOUT;
+        while Instant::now() < until {
+            match state.child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+        tracing::warn!("the watcher does not end");
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(link: &UnixStream, record: &Bytes) -> io::Result<()> {
+    send(link, record, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+fn launch(program: &Path, opening: &[u8]) -> io::Result<(Arc<UnixStream>, Child)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_write_timeout(Some(SEND_TIMEOUT))?;
+    let child = Command::new(program)
+        .arg0("skyclaw")
+        .arg(SUBCOMMAND)
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        .spawn()?;
+    (&ours).write_all(opening)?;
+    Ok((Arc::new(ours), child))
+}
+
+/// Ends what former lives of this daemon left running. `state` names the daemon's directory, `dir` is it.
+/// Returns how many processes there were. Call it before this life starts jobs.
+pub(super) fn end_leftovers(dir: &Path, state: &str) -> usize {
+    let groups = groups::take(dir);
+    let prefix = format!("{state}-");
+    let count = processes::end(PATIENCE, |process| {
+        let marked = process.mark.as_ref();
+        marked.is_some_and(|mark| mark.starts_with(&prefix)) || groups::holds(&groups, process)
+    });
+    if !cfg!(target_os = "linux") {
+        end_groups_blindly(&groups);
+    }
+    count
+}
+
+/// Where there is no `/proc` only the numbers are known.
+fn end_groups_blindly(groups: &[Group]) {
+    for group in groups {
+        if let Some(pid) = rustix::process::Pid::from_raw(group.pid) {
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+    }
+}

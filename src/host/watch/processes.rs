@@ -1,0 +1,142 @@
+//! The process table, read for what belongs to a job: by session, or by the mark in its environment
+//! that even a new session inherits.
+//!
+//! Where there is no `/proc` nothing is found; there only process groups are ended.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The variable with the daemon's mark.
+pub(in crate::host) const MARK_VARIABLE: &str = "SKYCLAW_HOST_MARK";
+/// The variable with the job's id.
+pub(in crate::host) const JOB_VARIABLE: &str = "SKYCLAW_JOB_ID";
+/// The variable with the number of the try.
+pub(in crate::host) const ATTEMPT_VARIABLE: &str = "SKYCLAW_ATTEMPT";
+
+/// Rounds of looking for what was started while we looked.
+const ROUNDS: usize = 50;
+/// How often we look whether what was asked to end has ended.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One living process of this user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::host) struct Process {
+    pub pid: i32,
+    /// When it started, in clock ticks since boot: with the id it names a process for good.
+    pub start: u64,
+    pub session: i32,
+    /// The daemon's mark, the job and the attempt, as far as its environment has them.
+    pub mark: Option<String>,
+    pub job: Option<String>,
+    pub attempt: Option<String>,
+}
+
+/// Returns every living process but this one. Zombies are left out: they run nothing.
+pub(in crate::host) fn all() -> Vec<Process> {
+    let own = std::process::id().cast_signed();
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != own)
+        .filter_map(read)
+        .collect()
+}
+
+/// Returns the process with this id, if it lives.
+pub(in crate::host) fn read(pid: i32) -> Option<Process> {
+    let base = format!("/proc/{pid}");
+    let (start, session) = stat(&base)?;
+    let environment = std::fs::read(Path::new(&base).join("environ")).unwrap_or_default();
+    let mut process = Process {
+        pid,
+        start,
+        session,
+        mark: None,
+        job: None,
+        attempt: None,
+    };
+    for variable in environment.split(|byte| *byte == 0) {
+        let Some((name, value)) = split(variable) else {
+            continue;
+        };
+        match name {
+            MARK_VARIABLE => process.mark = Some(value),
+            JOB_VARIABLE => process.job = Some(value),
+            ATTEMPT_VARIABLE => process.attempt = Some(value),
+            _ => {}
+        }
+    }
+    Some(process)
+}
+
+/// Returns when the process with this id started, if it lives.
+pub(in crate::host) fn start_of(pid: i32) -> Option<u64> {
+    stat(&format!("/proc/{pid}")).map(|(start, _)| start)
+}
+
+fn split(variable: &[u8]) -> Option<(&str, String)> {
+    if !variable.starts_with(b"SKYCLAW_") {
+        return None;
+    }
+    let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+    Some((name, value.to_owned()))
+}
+
+fn stat(base: &str) -> Option<(u64, i32)> {
+    let stat = std::fs::read_to_string(Path::new(base).join("stat")).ok()?;
+    // The name in brackets may hold spaces and brackets itself: fields count from the last one.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    if matches!(fields.first(), Some(&("Z" | "X"))) {
+        return None;
+    }
+    let session = fields.get(3)?.parse().ok()?;
+    let start = fields.get(19)?.parse().ok()?;
+    Some((start, session))
+}
+
+/// Sends `signal` to the process, unless the id is another's by now.
+pub(in crate::host) fn signal(process: &Process, signal: Signal) {
+    if start_of(process.pid) != Some(process.start) {
+        return;
+    }
+    if let Some(pid) = Pid::from_raw(process.pid) {
+        // Gone already is fine.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Ends what `belongs`: TERM, `patience` for those who tidy up, KILL. Returns how many there were.
+pub(in crate::host) fn end(patience: Duration, belongs: impl Fn(&Process) -> bool) -> usize {
+    let found = || all().into_iter().filter(|process| belongs(process));
+    let first: Vec<Process> = found().collect();
+    for process in &first {
+        signal(process, Signal::TERM);
+        // A stopped process hears nothing but KILL.
+        signal(process, Signal::CONT);
+    }
+    let until = Instant::now() + patience;
+    while Instant::now() < until && !first.is_empty() {
+        sleep(LOOK);
+        if found().next().is_none() {
+            break;
+        }
+    }
+    for _ in 0..ROUNDS {
+        let left: Vec<Process> = found().collect();
+        if left.is_empty() {
+            break;
+        }
+        for process in &left {
+            signal(process, Signal::KILL);
+        }
+        // What is killed needs a moment to be gone.
+        sleep(Duration::from_millis(2));
+    }
+    first.len()
+}

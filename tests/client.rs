@@ -1,0 +1,319 @@
+//! The HTTP client against servers on real sockets: who is asked, with what, and who is asked next.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use skyclaw::client::{Client, Error, JobQuery, LogEvent, LogQuery, Settings, parse_url};
+use skyclaw::protocol::api::{Code, SubmitJob};
+use skyclaw::protocol::{HostId, JobId, Payload};
+use skyclaw::support::secret::Secret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What a server does with one request.
+#[derive(Clone)]
+enum Reply {
+    /// Answers with a status and a body.
+    Say(u16, String),
+    /// Reads the request and says nothing.
+    Silence,
+    /// Reads the request and closes.
+    Close,
+    /// Sends these events and closes.
+    Events(String),
+}
+
+/// Answers the requests in turn; the last reply is given for ever. Remembers what it was asked.
+struct Server {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let replies = Arc::new(Mutex::new(replies.into_iter().collect::<VecDeque<_>>()));
+        let seen = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&seen), Arc::clone(&replies)));
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    asked: Arc<Mutex<Vec<String>>>,
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+) {
+    loop {
+        let Some(request) = read_request(&mut stream).await else {
+            return;
+        };
+        asked.lock().unwrap().push(request);
+        let reply = {
+            let mut replies = replies.lock().unwrap();
+            match replies.len() {
+                1 => replies[0].clone(),
+                _ => replies.pop_front().unwrap(),
+            }
+        };
+        let text = match reply {
+            Reply::Say(status, body) => format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+            Reply::Silence => std::future::pending().await,
+            Reply::Close => return,
+            Reply::Events(events) => {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(format!("{head}{events}").as_bytes()).await;
+                return;
+            }
+        };
+        if stream.write_all(text.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut chunk = [0; 4096];
+        let read = stream.read(&mut chunk).await.ok()?;
+        if read == 0 {
+            return None;
+        }
+        bytes.extend_from_slice(&chunk[..read]);
+        let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+                .unwrap_or(0);
+            if body.len() >= length {
+                return Some(text);
+            }
+        }
+    }
+}
+
+fn queue_state() -> Reply {
+    let counts = json!({"queued": 1, "leased": 0, "completed": 0, "failed": 0});
+    Reply::Say(200, json!({"paused": false, "counts": counts}).to_string())
+}
+
+fn refusal(status: u16, code: &str) -> Reply {
+    Reply::Say(status, json!({"error": "no", "code": code}).to_string())
+}
+
+fn job_json(id: JobId, status: &str) -> serde_json::Value {
+    json!({
+        "id": id, "status": status, "createdAt": "2026-01-01T00:00:00.000Z",
+        "updatedAt": "2026-01-01T00:00:00.000Z", "attempts": 0,
+        "requirement": {"requiredCapabilities": []}, "payload": {"kind": "shell", "command": "true"},
+        "priority": 0, "updatedBy": "node_1", "version": 1,
+    })
+}
+
+/// A port on which nobody listens.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+fn settings(urls: &[&str]) -> Settings {
+    Settings::new(urls.iter().map(|url| parse_url(url).unwrap()).collect())
+}
+
+fn client(urls: &[&str]) -> Client {
+    Client::new(settings(urls)).unwrap()
+}
+
+fn header<'r>(request: &'r str, name: &str) -> Option<&'r str> {
+    request
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[tokio::test]
+async fn who_does_not_answer_is_passed_over_and_who_answers_is_kept_to() {
+    let good = Server::start([queue_state()]).await;
+    let closed = nobody().await;
+    let client = client(&[&closed, &good.url]);
+    assert_eq!(client.queue().await.unwrap().counts.queued, 1);
+    assert_eq!(client.current().unwrap(), &parse_url(&good.url).unwrap());
+    client.queue().await.unwrap();
+    assert_eq!(good.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_failing_coordinator_is_passed_over_with_the_same_key() {
+    let id = JobId::fresh();
+    let failing = Server::start([refusal(503, "unavailable")]).await;
+    let breaking = Server::start([Reply::Close]).await;
+    let good = Server::start([Reply::Say(
+        200,
+        json!({ "job": job_json(id, "queued") }).to_string(),
+    )])
+    .await;
+    let client = client(&[&failing.url, &breaking.url, &good.url]);
+    let job = SubmitJob {
+        payload: Some(Payload::parse(r#"{"kind":"shell","command":"true"}"#).unwrap()),
+        ..SubmitJob::default()
+    };
+    assert_eq!(client.submit(&job, None).await.unwrap().id, id);
+    let requests = [failing.asked(), breaking.asked(), good.asked()].concat();
+    // The one that broke the connection was asked once more: it may only have closed an idle one.
+    assert_eq!(requests.len(), 4);
+    let keys: Vec<_> = requests
+        .iter()
+        .map(|request| header(request, "x-idempotency-key").unwrap())
+        .collect();
+    assert!(keys.iter().all(|key| *key == keys[0] && key.len() == 32));
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_answer() {
+    let first = Server::start([refusal(409, "lease_lost")]).await;
+    let second = Server::start([queue_state()]).await;
+    let client = client(&[&first.url, &second.url]);
+    let error = client.queue().await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.code()),
+        (Some(409), Some(Code::LeaseLost))
+    );
+    assert_eq!(second.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn a_silent_coordinator_is_given_up_in_time() {
+    let silent = Server::start([Reply::Silence]).await;
+    let good = Server::start([queue_state()]).await;
+    let mut settings = settings(&[&silent.url, &good.url]);
+    settings.timeout = Duration::from_millis(200);
+    let client = Client::new(settings).unwrap();
+    client.queue().await.unwrap();
+    assert_eq!(silent.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_long_poll_may_take_its_wait_besides() {
+    let silent = Server::start([Reply::Silence]).await;
+    let mut settings = settings(&[&silent.url]);
+    settings.timeout = Duration::from_millis(50);
+    let client = Client::new(settings).unwrap();
+    let host = HostId::new("h").unwrap();
+    let wait = Some(Duration::from_millis(400));
+    let error = client.claim(&host, 1, wait).await.unwrap_err();
+    assert!(
+        error.to_string().contains("no answer within 450ms"),
+        "{error}"
+    );
+    assert!(silent.asked()[0].contains(r#"{"max":1,"waitms":400}"#));
+}
+
+#[tokio::test]
+async fn the_first_one_is_returned_to() {
+    let first = Server::start([refusal(500, "internal"), queue_state()]).await;
+    let second = Server::start([queue_state()]).await;
+    let mut settings = settings(&[&first.url, &second.url]);
+    settings.return_after = Duration::ZERO;
+    let client = Client::new(settings).unwrap();
+    client.queue().await.unwrap();
+    assert_eq!((first.asked().len(), second.asked().len()), (1, 1));
+    client.queue().await.unwrap();
+    assert_eq!((first.asked().len(), second.asked().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn everyone_who_could_not_be_reached_is_named() {
+    let (one, two) = (nobody().await, nobody().await);
+    let error = client(&[&one, &two]).health().await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(&error, Error::NoCoordinator { tries } if tries.len() == 2));
+    assert!(
+        text.contains(&one) && text.contains(&two) && text.contains("connection refused"),
+        "{text}"
+    );
+    assert!(error.hints()[0].contains("--coordinator"));
+}
+
+#[tokio::test]
+async fn the_token_goes_into_its_header_and_into_no_message() {
+    let server = Server::start([refusal(401, "unauthorized")]).await;
+    let mut settings = settings(&[&format!("{}/", server.url)]);
+    settings.token = Some(Secret::new("very-secret".into()));
+    let client = Client::new(settings).unwrap();
+    let error = client.jobs(&JobQuery::default()).await.unwrap_err();
+    assert!(!format!("{error:?} {client:?}").contains("very-secret"));
+    let asked = &server.asked()[0];
+    assert!(asked.starts_with("get /v1/jobs http/1.1"), "{asked}");
+    assert_eq!(header(asked, "x-skyclaw-token"), Some("very-secret"));
+}
+
+#[tokio::test]
+async fn a_followed_job_goes_on_after_a_cut() {
+    let id = JobId::fresh();
+    let piece = |at: u64| {
+        let body = json!({"attempt": 1, "stream": "stdout", "offset": at, "dataB64": "YQ=="});
+        format!("id: {at}\nevent: piece\ndata: {body}\n\n")
+    };
+    let end = format!(
+        "event: end\ndata: {}\n\n",
+        json!({ "job": job_json(id, "completed") })
+    );
+    let server = Server::start([
+        Reply::Events(format!(": hello\n\n{}{}", piece(0), piece(1))),
+        Reply::Close,
+        Reply::Events(format!("{}{end}", piece(2))),
+    ])
+    .await;
+    let client = client(&[&server.url]);
+    let mut stream = client.follow_logs(id, &LogQuery::default()).await.unwrap();
+    let mut offsets = Vec::new();
+    let job = loop {
+        match stream.next().await.unwrap() {
+            LogEvent::Piece(piece) => offsets.push(piece.offset),
+            LogEvent::End(job) => break job,
+        }
+    };
+    assert_eq!((offsets, job.id), (vec![0, 1, 2], id));
+    let asked = server.asked();
+    assert_eq!(header(&asked[0], "accept"), Some("text/event-stream"));
+    assert_eq!(header(&asked[0], "last-event-id"), None);
+    assert_eq!(header(asked.last().unwrap(), "last-event-id"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_job_is_waited_for_through_an_outage() {
+    let id = JobId::fresh();
+    let say = |status| Reply::Say(200, json!({ "job": job_json(id, status) }).to_string());
+    let server =
+        Server::start([say("queued"), refusal(503, "unavailable"), say("completed")]).await;
+    let patience = Duration::from_secs(30);
+    let job = client(&[&server.url])
+        .wait(id, None, patience)
+        .await
+        .unwrap();
+    assert!(job.status.is_final());
+    assert_eq!(server.asked().len(), 3);
+}
