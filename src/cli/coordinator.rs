@@ -136,6 +136,15 @@ pub struct Args {
         hide_env_values = true
     )]
     peer_urls: Option<Given<String>>,
+    /// How many coordinators must have a write before it is answered; this version runs alone, so
+    /// more than 1 refuses all writes [default: 1]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SKYCLAW_MIN_REPLICATIONS",
+        hide_env_values = true
+    )]
+    min_replications: Option<Given<u64>>,
     /// Form of log lines on stderr
     #[arg(long, value_name = "FORM", value_parser = ["text", "json"], default_value = "text")]
     log_format: String,

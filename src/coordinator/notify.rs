@@ -90,8 +90,7 @@ pub async fn run(room: Arc<Room>, hooks: Hooks, mut ended: mpsc::Receiver<JobId>
 }
 
 fn client() -> reqwest::Result<Client> {
-    // Fails only if there is one already, which is then the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::support::tls::use_ring();
     Client::builder()
         .user_agent(concat!("skyclaw/", env!("CARGO_PKG_VERSION")))
         .timeout(WITHIN)

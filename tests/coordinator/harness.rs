@@ -114,10 +114,6 @@ impl Room {
         self.dir
     }
 
-    pub fn ask_to_stop(&self) {
-        self.trigger.ask(Cause::Terminate);
-    }
-
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }

@@ -275,3 +275,19 @@ async fn kinds_that_old_hosts_would_misread_need_their_capability() {
     }
     room.stop().await;
 }
+
+#[tokio::test]
+async fn asking_for_more_copies_than_there_can_be_refuses_writes() {
+    let room = Room::with(|settings| settings.min_replications = 2).await;
+    let body = json!({"name": "a"});
+    let text = room
+        .post("/v1/hosts/register", body)
+        .await
+        .refused(503, "unavailable");
+    assert_eq!(
+        text,
+        "insufficient peers: requires at least 1 known peers, got 0"
+    );
+    room.get("/v1/state").await.ok();
+    room.stop().await;
+}

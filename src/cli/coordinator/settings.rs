@@ -78,6 +78,9 @@ pub fn read(args: &Args, secrets: Secrets, db: &Path) -> anyhow::Result<Settings
         lease_for,
         idempotency_ttl: Given::of(&args.idempotency_ttl_ms)
             .map_or(defaults.idempotency_ttl, |ms| millis(*ms)),
+        min_replications: Given::of(&args.min_replications)
+            .copied()
+            .unwrap_or(defaults.min_replications),
         max_queued: Given::of(&args.max_queued)
             .copied()
             .unwrap_or(defaults.max_queued),
