@@ -91,7 +91,15 @@ async fn serve(args: &Args) -> anyhow::Result<Exit> {
     let client = Client::new(reached)?;
     let shutdown = Shutdown::listen().context("listen for signals")?;
     let lines = Lines::start(args.log_format, settings.name.clone()).context("start a thread")?;
-    let ended = host::run(settings, client, lines.hook(), shutdown).await;
+    let running = host::run(settings, client, lines.hook(), shutdown);
+    // One thread for all that waits: handing each answer from thread to thread costs more than reading it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the daemon's thread")?;
+    let ended = tokio::task::spawn_blocking(move || runtime.block_on(running))
+        .await
+        .context("run the daemon")?;
     lines.finish();
     match ended {
         Ok(()) => Ok(Exit::Success),

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel,
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -18,6 +18,8 @@ use crate::support::clock::{Clock, SystemClock, Timestamp};
 
 /// How many lines wait for a reader before they are dropped.
 const MOST: usize = 4096;
+/// How often lines are written at most, so that many short jobs do not mean as many writes.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How long the last lines may take.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -78,7 +80,11 @@ impl Lines {
 
 fn print(format: LogFormat, host: &str, notices: &Receiver<Option<Notice>>, mut out: File) {
     let terminal = out.is_terminal();
+    let mut written_at: Option<Instant> = None;
     while let Ok(Some(notice)) = notices.recv() {
+        if let Some(early) = written_at.and_then(|at| PAUSE.checked_sub(at.elapsed())) {
+            std::thread::sleep(early);
+        }
         // Lines that wait together are written together.
         let mut text = String::new();
         let mut next = Some(Some(notice));
@@ -101,6 +107,7 @@ fn print(format: LogFormat, host: &str, notices: &Receiver<Option<Notice>>, mut 
         if last {
             return;
         }
+        written_at = Some(Instant::now());
     }
 }
 
