@@ -73,7 +73,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         stream: args.only(),
         ..LogQuery::default()
     };
-    let mut screen = Screen::new(output, args.raw).only(args.only());
+    let mut screen = Screen::new(output, args.raw).only(args.only()).leaving();
     let work = async {
         if args.follow {
             let job = until_end(&client, args.job.id, &query, &mut screen).await?;
