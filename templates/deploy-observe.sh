@@ -21,8 +21,8 @@ done;
 d=$HOME/.local/bin;
 until [ -z "$d" ] || [ -d "$d" ]; do d=${d%/*}; done;
 echo "disk $(df -Pk "${d:-/}" 2>/dev/null | { read -r x; read -r x x x x y; echo "$x"; })";
+if [ -d "$HOME/.local/state/skyclaw/ephemeral" ]; then echo "ephemeral yes"; else echo "ephemeral no"; fi;
 fi;
-if [ -d "$HOME/.picoclaw" ]; then echo "home yes"; else echo "home no"; fi;
 for f in .env config.json .security.yml; do
 p=$HOME/.picoclaw/$f;
 if [ -f "$p" ]; then

@@ -27,6 +27,16 @@ for f in /proc/[0-9]*/environ; do [ -O "$f" ] && o="$o $f"; done;
 if [ -n "$o" ]; then printf "tasks="; LC_ALL=C grep -zohs "^SKYCLAW_TASK=[A-Za-z0-9_-]*" $o; echo; fi;
 f=$HOME/.local/state/skyclaw/last-task;
 if [ -f "$f" ]; then IFS= read -r a <"$f"; echo "last=$a"; fi;
+f=$HOME/.local/state/skyclaw/ephemeral;
+if [ -f "$f/mark" ]; then
+IFS= read -r a <"$f/mark";
+IFS= read -r c <"$f/pid";
+x=yes;
+kill -0 "$c" || x=;
+# A dead process that nobody has waited for, or another one under the same number.
+[ -r "/proc/$c/cmdline" ] && { grep -q skyclaw/ephemeral "/proc/$c/cmdline" || x=; };
+[ -n "$x" ] || echo "abandoned=$a";
+fi;
 # Runs a program that may hang or ask; the pipe behind it bounds what it says.
 r() {
 "$@" </dev/null & last; p=$l;

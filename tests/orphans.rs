@@ -303,17 +303,60 @@ fn after_a_killed_controller_the_record_says_lost() {
     assert_eq!(shown["results"][0]["status"], "running", "{shown}");
     running.kill9();
     bed.assert_no_task_within(GONE);
-    // The queue believes a silent worker for as long as its lease runs.
-    common::eventually(Duration::from_secs(90), || {
-        let shown = bed.run(&["fleet", "show", "--json"]).expect_code(0).json();
-        shown["results"][0]["status"] == "lost"
-    });
+    // Long before the lease of the killed controller runs out.
+    let shown = bed.run(&["fleet", "show", "--json"]).expect_code(0).json();
+    assert_eq!(shown["results"][0]["status"], "lost", "{shown}");
     let runs = bed.run(&["fleet", "runs", "--json"]).expect_code(0).json();
     assert_eq!(
         (&runs["runs"][0]["failed"], &runs["runs"][0]["open"]),
         (&1.into(), &0.into()),
         "{runs}"
     );
+}
+
+#[test]
+fn what_a_killed_controller_never_started_is_abandoned() {
+    let Some(bed) = Bed::one() else { return };
+    let lines = "echo begun; sleep 300
+echo second
+echo third
+";
+    let list = bed.world.dir().join("tasks");
+    std::fs::write(&list, lines).unwrap();
+    let list = list.display().to_string();
+    let running = bed.world.spawn(&["fleet", "exec", "--tasks", &list]);
+    running.wait_for_line("begun", SOON);
+    let words = || {
+        let shown = bed.run(&["fleet", "show", "--json"]).expect_code(0).json();
+        let results = shown["results"].as_array().unwrap().clone();
+        let word = |r: &serde_json::Value| r["status"].as_str().unwrap().to_owned();
+        results.iter().map(word).collect::<Vec<_>>()
+    };
+    let row = || bed.run(&["fleet", "runs", "--json"]).json()["runs"][0].clone();
+    assert_eq!(words(), ["running", "waiting", "waiting"]);
+    assert_eq!(
+        (&row()["open"], &row()["abandoned"]),
+        (&3.into(), &0.into())
+    );
+    let present = bed.world.home().join(".local/state/skyclaw/running");
+    assert_eq!(std::fs::read_dir(&present).unwrap().count(), 1);
+    running.kill9();
+    common::eventually(SOON, || words() == ["lost", "abandoned", "abandoned"]);
+    assert_eq!(
+        (&row()["open"], &row()["abandoned"]),
+        (&0.into(), &2.into())
+    );
+    let shown = bed.run(&["fleet", "show"]).expect_code(0).out();
+    assert!(
+        shown.contains("never started: skyclaw was killed"),
+        "{shown}"
+    );
+    let runs = bed.run(&["fleet", "runs"]).expect_code(0).out();
+    assert!(runs.contains("2 abandoned"), "{runs}");
+    // Neither this run nor one that came to its end leaves a file.
+    bed.shell(&[], "true").expect_code(0);
+    assert_eq!(std::fs::read_dir(&present).unwrap().count(), 0);
+    assert_eq!(words(), ["ok"]);
 }
 
 #[test]

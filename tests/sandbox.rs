@@ -62,6 +62,7 @@ async fn connect_to(sandbox: &Sandbox, position: usize) -> Connection {
         // No known_hosts: the pinned key alone decides.
         known_hosts: Arc::new(KnownHosts::load(HostKeyPolicy::Strict, None, &[])),
         identities: Arc::new(Identities::new(None, Box::new(|_| None))),
+        keepalive: None,
         throttle: Arc::default(),
     };
     let target = target_of(&fleet.hosts[position]);

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{coordinator, demo, fleet, host, output};
+use super::{coordinator, demo, enqueue, events, fleet, host, job, output, queue_verbs};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::{Form, Verbosity};
@@ -35,14 +35,21 @@ pub struct Cli {
 
 /// What skyclaw can do.
 #[derive(Debug, Subcommand)]
+#[allow(
+    missing_docs,
+    reason = "a doc here would replace the help text of the arguments"
+)]
 pub enum Command {
-    /// Work with the fleet of SSH hosts
     Fleet(fleet::Group),
-    /// Serve the queue to hosts and clients over HTTP
     Coordinator(Box<coordinator::Args>),
-    /// Run jobs of a coordinator on this machine
     Host(Box<host::Args>),
-    /// Show what skyclaw does, on three hosts made for it on this machine
+    EnqueueShell(Box<enqueue::ShellVerb>),
+    EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
+    EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
+    EnqueuePicoclaw(Box<enqueue::PicoclawVerb>),
+    Job(job::Group),
+    Queue(queue_verbs::Group),
+    Events(events::Args),
     Demo(demo::Args),
     /// Ends the jobs of a host daemon that is gone
     #[command(hide = true)]
@@ -54,8 +61,16 @@ impl Command {
     pub fn format(&self) -> Format {
         match self {
             Self::Fleet(group) => group.format(),
-            Self::Coordinator(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Coordinator(args) => args.format(),
             Self::Host(args) => args.format(),
+            Self::EnqueueShell(args) => args.format(),
+            Self::EnqueueOpenclaw(args) => args.format(),
+            Self::EnqueueAutomaton(args) => args.format(),
+            Self::EnqueuePicoclaw(args) => args.format(),
+            Self::Job(group) => group.format(),
+            Self::Queue(group) => group.format(),
+            Self::Events(args) => args.format(),
+            Self::Demo(_) | Self::HostWatch => Format::Human,
         }
     }
 
@@ -64,7 +79,16 @@ impl Command {
         match self {
             Self::Coordinator(args) => args.log_form(),
             Self::Host(args) => args.log_form(),
-            Self::Fleet(_) | Self::Demo(_) | Self::HostWatch => Form::Text,
+            Self::Fleet(_)
+            | Self::EnqueueShell(_)
+            | Self::EnqueueOpenclaw(_)
+            | Self::EnqueueAutomaton(_)
+            | Self::EnqueuePicoclaw(_)
+            | Self::Job(_)
+            | Self::Queue(_)
+            | Self::Events(_)
+            | Self::Demo(_)
+            | Self::HostWatch => Form::Text,
         }
     }
 }

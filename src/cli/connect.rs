@@ -14,6 +14,7 @@ use crate::fleet::file::{Fleet, Host};
 use crate::fleet::link::{self, Links};
 use crate::fleet::select::{Selection, select};
 use crate::ssh::auth::Identities;
+use crate::ssh::config::KEEPALIVE;
 use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::{HostKeyPolicy, Settings};
 use crate::support::secret::Secret;
@@ -26,6 +27,9 @@ pub struct ConnectArgs {
     /// Limit for TCP, key exchange and login together; 0 waits for ever [default: 8s; status: 6s]
     #[arg(long, value_name = "SPAN", value_parser = parse_limit)]
     pub connect_timeout: Option<Limit>,
+    /// Ask a silent host for a sign of life this often; the fourth time in vain it is lost; 0 never asks [default: 15s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_limit)]
+    pub keepalive: Option<Limit>,
     /// What to do with an unknown host key; a changed one is always refused [default: accept-new]
     #[arg(
         long,
@@ -63,6 +67,7 @@ impl ConnectArgs {
         let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
         let settings = Settings {
             connect_timeout: self.connect_timeout.map_or(Some(usual), |limit| limit.0),
+            keepalive: self.keepalive.map_or(Some(KEEPALIVE), |limit| limit.0),
             known_hosts: Arc::new(KnownHosts::load_default(policy)),
             identities: Arc::new(Identities::new(
                 agent.map(PathBuf::from),

@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
+use super::coordinator_file::{self, CoordinatorCommand};
 use super::error::Failure;
 use super::exit::Exit;
 use super::given::Given;
-use super::output::Output;
+use super::output::{Format, Output};
 use crate::coordinator::{self, Deps};
 use crate::queue::{self, Queue};
 use crate::support::limits;
@@ -28,12 +29,17 @@ const OPEN_FILES: u64 = 65_536;
 /// answered is on disk. Without a token only this machine is let in.
 #[derive(Debug, clap::Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     after_help = "Example: SKYCLAW_TOKEN_FILE=token skyclaw coordinator --host 0.0.0.0\n\n\
 The token is read from SKYCLAW_TOKEN or SKYCLAW_TOKEN_FILE; `a,b` accepts both while it is changed.\n\
 SKYCLAW_PUBLIC_API_KEYS (key:label:cap|cap[:shell][:env], …) switches the public API on.\n\n\
 Exit codes: 0 stopped by a signal, 1 it could not run (port in use, database newer or damaged), 2 usage."
 )]
 pub struct Args {
+    /// What to do with the database instead of serving it.
+    #[command(subcommand)]
+    file: Option<CoordinatorCommand>,
     /// Address to listen on [default: 0.0.0.0 with a token, 127.0.0.1 without]
     #[arg(long, env = "SKYCLAW_COORDINATOR_HOST", hide_env_values = true)]
     host: Option<Given<String>>,
@@ -115,6 +121,13 @@ pub struct Args {
         hide_env_values = true
     )]
     public_cors_origin: Option<Given<String>>,
+    /// Shell command to run for each job that ended; gets the job as JSON on standard input
+    #[arg(long, value_name = "CMD")]
+    on_done: Option<String>,
+    /// Address to post each job that ended to, as JSON; tried five times more. Signed with the
+    /// secret in the file SKYCLAW_WEBHOOK_SECRET_FILE, if set
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
     /// Other coordinators; this version runs alone and only warns
     #[arg(
         long,
@@ -123,12 +136,28 @@ pub struct Args {
         hide_env_values = true
     )]
     peer_urls: Option<Given<String>>,
+    /// How many coordinators must have a write before it is answered; this version runs alone, so
+    /// more than 1 refuses all writes [default: 1]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SKYCLAW_MIN_REPLICATIONS",
+        hide_env_values = true
+    )]
+    min_replications: Option<Given<u64>>,
     /// Form of log lines on stderr
     #[arg(long, value_name = "FORM", value_parser = ["text", "json"], default_value = "text")]
     log_format: String,
 }
 
 impl Args {
+    /// Returns how the result is to be written.
+    pub fn format(&self) -> Format {
+        self.file
+            .as_ref()
+            .map_or(Format::Human, CoordinatorCommand::format)
+    }
+
     /// Returns the form of log lines.
     pub fn log_form(&self) -> Form {
         match self.log_format.as_str() {
@@ -143,6 +172,9 @@ impl Args {
 /// # Errors
 /// When the settings are wrong, the database cannot be used or the port is taken.
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    if let Some(command) = &args.file {
+        return coordinator_file::run(command, output).await;
+    }
     // Before anything is open, so that a signal never finds it without an owner.
     let shutdown = Shutdown::listen().context("listen for signals")?;
     let secrets = settings::Secrets::read(Given::of(&args.token_file).map(PathBuf::as_path))?;
@@ -201,7 +233,11 @@ fn host(args: &Args, open: bool) -> Result<String, Failure> {
 }
 
 async fn open(db: &Path) -> anyhow::Result<Queue> {
-    let options = queue::Options::new(db);
+    // Looked over whole: what a coordinator acknowledged must still be there, or nobody should build on it.
+    let options = queue::Options {
+        check_always: true,
+        ..queue::Options::new(db)
+    };
     // The look over the file after an unclean end may take a while.
     let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await?;
     Ok(queue?)

@@ -111,6 +111,7 @@ fn step_text(progress: Progress) -> String {
         Progress::Observing => "looking".to_owned(),
         Progress::Fetching => "fetching the release".to_owned(),
         Progress::Uploading { bytes } => format!("sending {:.1} MiB", bytes as f64 / 1_048_576.0),
+        Progress::Downloading => "downloading".to_owned(),
         Progress::Testing => "testing".to_owned(),
         Progress::Onboarding => "onboarding".to_owned(),
         Progress::Settings => "merging settings".to_owned(),
@@ -123,7 +124,15 @@ pub(super) fn as_failure(error: PrepareError) -> anyhow::Error {
         PrepareError::Key { .. } | PrepareError::Provider { .. } | PrepareError::Env { .. } => true,
         PrepareError::Release(source) => matches!(
             source,
-            release::Error::Repository(_) | release::Error::Address(_) | release::Error::Digest(_)
+            release::Error::Repository(_)
+                | release::Error::Address(_)
+                | release::Error::Digest(_)
+                // Of a release nothing but its description is fetched before hosts are: these are --from's.
+                | release::Error::Mismatch { .. }
+                | release::Error::TooLarge { .. }
+                | release::Error::Archive { .. }
+                | release::Error::Member { .. }
+                | release::Error::NotAProgram { .. }
         ),
         PrepareError::Thread(_) => false,
     };

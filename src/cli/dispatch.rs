@@ -17,8 +17,11 @@ use crate::fleet::agent::{AgentPreset, Passing};
 use crate::fleet::attend::Attendant;
 use crate::fleet::choose::{self, Candidate};
 use crate::fleet::dispatch::{Spread, Work, prepare};
+use crate::fleet::ephemeral::Mark;
 use crate::fleet::file::{Fleet, Host};
 use crate::fleet::{deploy, status};
+use crate::protocol::GroupId;
+use crate::support::clock::{Clock, SystemClock};
 use crate::support::paths;
 
 /// How long --one waits for a host to answer.
@@ -95,7 +98,8 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     };
     // A single task is passed on byte for byte, braces and all.
     let fill_in = texts.len() > 1 || args.run.task.tasks.is_some() || args.run.task.each;
-    let attendant = attendant(args, agent.as_ref(), &hosts).await?;
+    let run = GroupId::fresh();
+    let attendant = attendant(args, agent.as_ref(), &hosts, run).await?;
     if args.one && texts.len() > 1 {
         return Err(Failure::usage("--one is for a single task").into());
     }
@@ -119,6 +123,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         .map_err(|error| Failure::usage("dispatch").because(error))?;
     perform::perform(
         Performance {
+            run,
             kind: "dispatch",
             title,
             meta,
@@ -141,6 +146,7 @@ async fn attendant(
     args: &Args,
     agent: Option<&AgentPreset>,
     hosts: &[Arc<Host>],
+    run: GroupId,
 ) -> anyhow::Result<Option<Arc<Attendant>>> {
     if !args.deploy_missing && !args.ephemeral {
         return Ok(None);
@@ -159,7 +165,10 @@ async fn attendant(
     if !args.run.task.dry_run {
         deployer.prepare(hosts).await.map_err(as_failure)?;
     }
-    Ok(Some(Arc::new(Attendant::new(deployer, args.ephemeral))))
+    let mark = args
+        .ephemeral
+        .then(|| Mark::new(run, SystemClock.now(), args.run.task.grace));
+    Ok(Some(Arc::new(Attendant::new(deployer, mark))))
 }
 
 /// Returns the hosts in the order in which they are to be tried, and tells which is first and why.

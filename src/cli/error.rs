@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::exit::Exit;
+use crate::client;
 use crate::fleet::{file, select};
 
 /// An error that knows its exit code and may give hints.
@@ -76,7 +77,25 @@ pub fn classify(error: &anyhow::Error) -> (Exit, Vec<String>) {
     if let Some(error) = error.downcast_ref::<select::Error>() {
         return (Exit::Usage, error.hint().into_iter().collect());
     }
+    if let Some(error) = error.downcast_ref::<client::Error>() {
+        return client_class(error);
+    }
+    if error.is::<client::SettingsError>() {
+        return (Exit::Usage, Vec::new());
+    }
     (Exit::Failed, Vec::new())
+}
+
+fn client_class(error: &client::Error) -> (Exit, Vec<String>) {
+    let exit = match error {
+        client::Error::NoCoordinator { .. } => Exit::NoCoordinator,
+        client::Error::Token => Exit::Usage,
+        client::Error::Refused { .. }
+        | client::Error::Answer { .. }
+        | client::Error::Request(_)
+        | client::Error::Build(_) => Exit::Failed,
+    };
+    (exit, error.hints())
 }
 
 fn file_hints(error: &file::Error) -> Vec<String> {

@@ -13,6 +13,7 @@ use super::output::Output;
 use super::perform::{self, Performance};
 use super::task_args::RunArgs;
 use crate::fleet::dispatch::{Spread, Work, prepare};
+use crate::protocol::GroupId;
 
 /// Run a command on the fleet
 ///
@@ -93,6 +94,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         .map_err(|error| Failure::usage("exec").because(error))?;
     perform::perform(
         Performance {
+            run: GroupId::fresh(),
             kind: "exec",
             title,
             meta,

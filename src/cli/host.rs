@@ -12,9 +12,10 @@ use self::args::{Local, LogFormat};
 use self::lines::Lines;
 use super::error::Failure;
 use super::exit::Exit;
+use super::hosts_remote;
 use super::output::{Format, Output};
 use super::table::Table;
-use crate::client::{self, Client};
+use crate::client::{self, Client, HostOrder};
 use crate::host::control::{self, Answer, Ask};
 use crate::host::{self, watch};
 use crate::support::shutdown::Shutdown;
@@ -28,7 +29,9 @@ impl Args {
     pub fn format(&self) -> Format {
         match &self.command {
             Some(Local::Jobs(json)) => json.format(),
-            Some(Local::StopJob { .. } | Local::Pause | Local::Resume) | None => Format::Human,
+            Some(Local::Remote(command)) => command.format(),
+            Some(Local::Pause(order) | Local::Resume(order)) => order.format(),
+            Some(Local::StopJob { .. }) | None => Format::Human,
         }
     }
 
@@ -51,7 +54,17 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Success);
     }
     match &args.command {
-        Some(local) => ask(args, local, output),
+        Some(Local::Remote(command)) => hosts_remote::run(command, output).await,
+        Some(Local::Pause(order)) if order.names_hosts() => {
+            order.run(HostOrder::Pause, output).await
+        }
+        Some(Local::Resume(order)) if order.names_hosts() => {
+            order.run(HostOrder::Resume, output).await
+        }
+        Some(Local::Jobs(_)) => ask(args, &Ask::Jobs, output),
+        Some(Local::StopJob { job }) => ask(args, &Ask::StopJob { job: *job }, output),
+        Some(Local::Pause(_)) => ask(args, &Ask::Pause, output),
+        Some(Local::Resume(_)) => ask(args, &Ask::Resume, output),
         None => serve(args).await,
     }
 }
@@ -108,26 +121,20 @@ fn explained(error: host::Error) -> Failure {
     }
 }
 
-fn ask(args: &Args, local: &Local, output: &Output) -> anyhow::Result<Exit> {
+fn ask(args: &Args, ask: &Ask, output: &Output) -> anyhow::Result<Exit> {
     let dir = settings::state_dir(args)?;
-    let ask = match local {
-        Local::Jobs(_) => Ask::Jobs,
-        Local::StopJob { job } => Ask::StopJob { job: *job },
-        Local::Pause => Ask::Pause,
-        Local::Resume => Ask::Resume,
-    };
-    let answer = control::ask(&dir, &ask).map_err(|error| {
+    let answer = control::ask(&dir, ask).map_err(|error| {
         let failure = Failure::new(Exit::Failed, "host daemon").because(error);
         failure.hint("name the daemon with --id, --name or --state-dir as it was started")
     })?;
-    match local {
-        Local::Jobs(_) => show(&answer, output)?,
-        Local::StopJob { job } if !answer.stopped => {
+    match ask {
+        Ask::Jobs => show(&answer, output)?,
+        Ask::StopJob { job } if !answer.stopped => {
             return Err(Failure::new(Exit::Failed, format!("{job} does not run here")).into());
         }
-        Local::StopJob { job } => output.line(&format!("stopping {job}")),
-        Local::Pause => output.line(&format!("{} takes no more work", answer.host)),
-        Local::Resume => output.line(&match &answer.blocked {
+        Ask::StopJob { job } => output.line(&format!("stopping {job}")),
+        Ask::Pause => output.line(&format!("{} takes no more work", answer.host)),
+        Ask::Resume => output.line(&match &answer.blocked {
             Some(why) => format!("{} takes no work: {why}", answer.host),
             None => format!("{} takes work", answer.host),
         }),

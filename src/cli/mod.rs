@@ -6,21 +6,28 @@
 pub mod args;
 pub mod connect;
 pub mod coordinator;
+pub mod coordinator_file;
+pub mod coordinators;
 pub mod demo;
 pub mod deploy;
 pub mod dispatch;
 pub mod each_host;
+pub mod enqueue;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod exit;
 pub mod fleet;
 pub mod given;
 pub mod host;
 pub mod hosts;
+pub mod hosts_remote;
 pub mod init;
+pub mod job;
 pub mod output;
 pub mod perform;
 pub mod progress;
+pub mod queue_verbs;
 pub mod runs;
 pub mod sandbox;
 pub mod sanitize;
@@ -48,6 +55,13 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(args, &output).await,
         Command::Host(args) => host::run(args, &output).await,
         Command::HostWatch => host::watch(),
+        Command::EnqueueShell(args) => args.run(&output).await,
+        Command::EnqueueOpenclaw(args) => args.run(&output).await,
+        Command::EnqueueAutomaton(args) => args.run(&output).await,
+        Command::EnqueuePicoclaw(args) => args.run(&output).await,
+        Command::Job(group) => job::run(group, &output).await,
+        Command::Queue(group) => queue_verbs::run(group, &output).await,
+        Command::Events(args) => events::run(args, &output).await,
     };
     let exit = match result {
         Ok(exit) => exit,

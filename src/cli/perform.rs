@@ -25,6 +25,8 @@ use crate::support::shutdown::{Cause, Shutdown};
 
 /// A run, ready to be carried out.
 pub struct Performance<'a> {
+    /// Its id.
+    pub run: GroupId,
     /// What makes it.
     pub kind: &'static str,
     /// One line for people.
@@ -56,6 +58,8 @@ pub struct Outcome {
     pub reports: Vec<TaskReport>,
     /// Hosts that were of no use, with the reason and a hint.
     pub down: Vec<(String, Status, String, Option<String>)>,
+    /// Hosts that may not be as they were, in the same words.
+    pub unclean: Vec<(String, Status, String, Option<String>)>,
     /// Which signal stopped it, if one did.
     pub cause: Option<Cause>,
 }
@@ -82,6 +86,7 @@ pub fn title(texts: &[String]) -> String {
 /// When the queue fails or the result cannot be written.
 pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::Result<Exit> {
     let Performance {
+        run: group,
         kind,
         title,
         mut meta,
@@ -98,8 +103,8 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
         return dry_run(&hosts, &prepared, output);
     }
     show.prepare(output)?;
-    let group = GroupId::fresh();
     let directory = runs::directory(group)?;
+    let _presence = runs::announce(group)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let links = connect.links(CONNECT_TIMEOUT);
     let queue = runs::open_queue().context("open the local queue")?;
@@ -171,6 +176,8 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
             output.note(&format!("{name} could not be used: {why}"));
         }
     }
+    // These count whoever did the work.
+    outcome.down.append(&mut outcome.unclean);
     let took = clock.now().since(started_at);
     let exit = summary::exit(&outcome);
     let context = summary::Context {

@@ -49,19 +49,29 @@ pub async fn list(_args: &ListArgs, output: &Output) -> anyhow::Result<Exit> {
     let mut table = Table::new(["RUN", "STARTED", "KIND", "OK", "FAILED", "OPEN", "WHAT"]);
     let mut rows = Vec::new();
     for run in runs::list(&queue).await? {
-        let open = run.counts.queued + run.counts.leased;
+        let is_abandoned = runs::is_abandoned(&run);
+        let counts = run.counts;
+        // What was running when its controller was killed will be lost as soon as its lease ends.
+        let (failed, open, abandoned) = match is_abandoned {
+            true => (counts.failed + counts.leased, 0, counts.queued),
+            false => (counts.failed, counts.queued + counts.leased, 0),
+        };
         table.row([
             run.id.to_string(),
             run.created_at.to_string(),
             run.kind.clone(),
             run.counts.completed.to_string(),
-            run.counts.failed.to_string(),
-            open.to_string(),
+            failed.to_string(),
+            match abandoned {
+                0 => open.to_string(),
+                _ => format!("{abandoned} abandoned"),
+            },
             run.title.clone(),
         ]);
         let row = json!({
             "run": run.id.to_string(), "startedAt": run.created_at, "kind": run.kind, "title": run.title,
-            "ok": run.counts.completed, "failed": run.counts.failed, "open": open,
+            "ok": run.counts.completed, "failed": failed, "open": open,
+            "abandoned": abandoned,
         });
         output.event("run", &row)?;
         rows.push(row);
@@ -85,6 +95,7 @@ pub async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
             }
             runs::Error::Place(_) | runs::Error::Queue(_) => error.into(),
         })?;
+    let is_abandoned = runs::is_abandoned(&run);
     let jobs = runs::jobs(&queue, run.id).await?;
     let wanted: Vec<&JobView> = jobs
         .iter()
@@ -113,12 +124,14 @@ pub async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
     let mut rows = Vec::new();
     for view in &wanted {
         let result = view.last.as_ref().and_then(|last| last.result.as_ref());
+        let (status, why) = status_of(view, is_abandoned);
         let error = result
             .and_then(|result| result.error.clone())
-            .or_else(|| view.job.error.clone());
+            .or_else(|| view.job.error.clone())
+            .or_else(|| why.map(str::to_owned));
         table.row([
             host_of(view),
-            status_of(view),
+            status.clone(),
             result
                 .and_then(|result| result.exit_code)
                 .map(|code| code.to_string())
@@ -131,7 +144,7 @@ pub async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
                 .unwrap_or_default(),
             error.clone().unwrap_or_default(),
         ]);
-        let row = row_json(view, error);
+        let row = row_json(view, &status, error);
         output.event("result", &row)?;
         rows.push(row);
     }
@@ -157,27 +170,34 @@ fn host_of(view: &JobView) -> String {
         .unwrap_or_else(|| "-".into())
 }
 
-/// The word the run gave it; a job without one is waiting, running, or was cut off.
-fn status_of(view: &JobView) -> String {
+/// The word the run gave it, and why where the run could not say; a job without a word is waiting,
+/// running, or was cut off.
+fn status_of(view: &JobView, is_abandoned: bool) -> (String, Option<&'static str>) {
     let detail = view
         .last
         .as_ref()
         .and_then(|last| last.result.as_ref()?.detail.clone());
-    detail.unwrap_or_else(|| {
-        match (view.job.status, view.job.reason) {
-            (JobStatus::Queued, _) => "waiting",
-            (JobStatus::Leased, _) => "running",
-            (JobStatus::Completed, _) => "ok",
-            (JobStatus::Failed, Some(reason)) => reason.as_str(),
-            (JobStatus::Failed, None) => "failed",
-        }
-        .to_owned()
-    })
+    if let Some(word) = detail {
+        return (word, None);
+    }
+    let (word, why) = match (view.job.status, view.job.reason) {
+        (JobStatus::Queued, _) if is_abandoned => (
+            "abandoned",
+            Some("never started: skyclaw was killed before its turn came"),
+        ),
+        (JobStatus::Leased, _) if is_abandoned => ("lost", Some("skyclaw was killed while it ran")),
+        (JobStatus::Queued, _) => ("waiting", None),
+        (JobStatus::Leased, _) => ("running", None),
+        (JobStatus::Completed, _) => ("ok", None),
+        (JobStatus::Failed, Some(reason)) => (reason.as_str(), None),
+        (JobStatus::Failed, None) => ("failed", None),
+    };
+    (word.to_owned(), why)
 }
 
-fn row_json(view: &JobView, error: Option<String>) -> Value {
+fn row_json(view: &JobView, status: &str, error: Option<String>) -> Value {
     let mut row = json!({
-        "host": host_of(view), "status": status_of(view), "job": view.job.id.to_string(),
+        "host": host_of(view), "status": status, "job": view.job.id.to_string(),
         "attempt": view.last.as_ref().map(|last| last.attempt),
         "startedAt": view.last.as_ref().map(|last| last.started_at),
         "error": error,

@@ -14,7 +14,7 @@ use super::perform::Outcome;
 use super::progress::{Line, Progress};
 use super::sanitize::Filter;
 use super::summary;
-use crate::fleet::report::TaskReport;
+use crate::fleet::report::{Status, TaskReport, Verdict};
 use crate::fleet::run::RunEvent;
 use crate::fleet::supervise::Stream;
 use crate::protocol::GroupId;
@@ -87,6 +87,7 @@ impl Show {
             outcome: Outcome {
                 reports: Vec::new(),
                 down: Vec::new(),
+                unclean: Vec::new(),
                 cause: None,
             },
             reports: BTreeMap::new(),
@@ -141,17 +142,30 @@ impl Screen<'_> {
             },
             RunEvent::Ended { unit, report } => self.ended(unit, *report),
             RunEvent::HostDown { host, verdict } => {
-                let name = self.show.names.get(host).cloned().unwrap_or_default();
-                let why = verdict.error.clone().unwrap_or_default();
-                self.event(
-                    "host-down",
-                    &json!({ "host": name, "status": verdict.status, "error": why, "hint": verdict.hint }),
-                );
-                self.outcome
-                    .down
-                    .push((name, verdict.status, why, verdict.hint.clone()));
+                let told = self.host_event("host-down", host, &verdict);
+                self.outcome.down.push(told);
+            }
+            RunEvent::NotCleaned { host, verdict } => {
+                let told = self.host_event("not-cleaned", host, &verdict);
+                self.outcome.unclean.push(told);
             }
         }
+    }
+
+    fn host_event(
+        &self,
+        event: &str,
+        host: usize,
+        verdict: &Verdict,
+    ) -> (String, Status, String, Option<String>) {
+        let name = self.show.names.get(host).cloned().unwrap_or_default();
+        let (status, hint) = (verdict.status, verdict.hint.clone());
+        let why = verdict.error.clone().unwrap_or_default();
+        self.event(
+            event,
+            &json!({ "host": name, "status": status, "error": why, "hint": hint }),
+        );
+        (name, status, why, hint)
     }
 
     fn name_of(&self, unit: usize) -> &str {

@@ -21,12 +21,20 @@ use crate::fleet::teardown::{Options, Report, run_on};
 use crate::ssh::Error;
 use crate::support::shutdown::{Cause, Shutdown, Urgency};
 
+/// Which hosts, in this verb's words: elsewhere naming none means all of them.
+const HOSTS_HELP: &str =
+    "Hosts: NAME, 'web*', 'node[1-5,9]', label=value, @group or '!exclude'; none are guessed";
+const ON_HELP: &str =
+    "Hosts: NAME, 'web*', 'node[1-5,9]', label=value, @group or '!exclude'; repeat for more";
+
 /// Remove what deploy put on hosts
 ///
 /// That is the program and its previous version, the deployed key, marked lines of shell rc files, the lock and
 /// leftovers of uploads. What else the agent keeps in ~/.picoclaw stays without --purge.
 #[derive(Debug, clap::Args)]
 #[command(
+    mut_arg("hosts", |arg| arg.help(HOSTS_HELP)),
+    mut_arg("on", |arg| arg.help(ON_HELP)),
     after_help = "Example: skyclaw fleet teardown web3 --dry-run\n\nExit codes: 0 nothing of ours is left, 1 something remains or was refused, 2 usage or configuration\nerror or no consent, 4 a host is unreachable, 130 stopped by Ctrl-C."
 )]
 pub struct Args {

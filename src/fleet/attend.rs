@@ -1,80 +1,125 @@
 //! Attends to a host around its tasks: installs the agent first where it is missing, and puts the host
 //! back to how it was afterwards where that was asked for.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::fleet::deploy::observe::AtPath;
-use crate::fleet::deploy::{Before, DeployError, Deployer, restore};
+use crate::fleet::deploy::{DeployError, Deployer};
+use crate::fleet::ephemeral::{self, Guard, Mark, Whose};
 use crate::fleet::file::{Host, HostName};
 use crate::ssh::Connection;
 
-/// Installs before, and restores after.
+/// Installs before, and puts back after.
 pub struct Attendant {
     deployer: Deployer,
-    put_back: bool,
-    /// How each host was before we touched it. A host is only in here if we did.
-    befores: Mutex<HashMap<HostName, Before>>,
+    /// Under which mark changes are undone; none = they stay.
+    mark: Option<Mark>,
+    /// Hosts that may have something of ours which should not stay.
+    owed: Mutex<HashSet<HostName>>,
 }
 
-impl Attendant {
-    /// Returns an attendant that installs what `deployer` has been prepared for. With `put_back` it
-    /// leaves no trace of that afterwards.
-    pub fn new(deployer: Deployer, put_back: bool) -> Self {
-        Self {
-            deployer,
-            put_back,
-            befores: Mutex::default(),
+/// A host that could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The agent could not be installed.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// What it is like could not be kept, so nothing was installed.
+    #[error(transparent)]
+    Ephemeral(#[from] ephemeral::Error),
+}
+
+impl Error {
+    /// Returns what the user can do next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Deploy(error) => error.hint(),
+            Self::Ephemeral(error) => error.hint(),
         }
     }
 
-    /// Installs the agent unless there is one: what was there before is never touched.
+    /// Returns the failure of the connection, if it is one.
+    pub fn connection(&self) -> Option<&crate::ssh::Error> {
+        match self {
+            Self::Deploy(DeployError::Ssh(error))
+            | Self::Ephemeral(ephemeral::Error::Ssh(error)) => Some(error),
+            Self::Deploy(_) | Self::Ephemeral(_) => None,
+        }
+    }
+}
+
+impl Attendant {
+    /// Returns an attendant that installs what `deployer` has been prepared for. With a mark it leaves
+    /// no trace of that afterwards.
+    pub fn new(deployer: Deployer, mark: Option<Mark>) -> Self {
+        Self {
+            deployer,
+            mark,
+            owed: Mutex::default(),
+        }
+    }
+
+    /// Installs the agent unless there is one: what was there before is never touched. Whatever comes
+    /// of that, `guard` is to be given to [`Attendant::leave`].
     ///
     /// # Errors
     /// When the host cannot be looked at or the agent cannot be installed.
-    pub async fn arrive(&self, connection: &Connection, host: &Host) -> Result<(), DeployError> {
-        let planned = self.deployer.plan_on(connection, host, &|_| {}).await?;
-        let before = planned.before();
-        if before
-            .programs
-            .iter()
-            .any(|(_, found)| *found != AtPath::Nothing)
-        {
-            return Ok(());
+    pub async fn arrive<'c>(
+        &self,
+        connection: &'c Connection,
+        host: &Host,
+        guard: &mut Option<Guard<'c>>,
+    ) -> Result<(), Error> {
+        if let Some(mark) = &self.mark {
+            // Before the first write, so that half a deploy is taken back too.
+            let armed = ephemeral::arm(connection, mark, host.name.as_str()).await?;
+            if let Some(old) = armed.undone {
+                tracing::warn!(host = %host.name, "undid what was left there by {old}");
+            }
+            if armed.guard.is_none() {
+                return Ok(());
+            }
+            *guard = armed.guard;
+            self.lock().insert(host.name.clone());
         }
-        // Remembered before the first write, so that half a deploy is taken back too. After a lost
-        // connection we come again, and then the host is no longer how it was.
-        self.lock().entry(host.name.clone()).or_insert(before);
-        self.deployer.execute(connection, planned, &|_| {}).await?;
+        let planned = self.deployer.plan_on(connection, host, &|_| {}).await?;
+        if !planned.finds_program() {
+            self.deployer.execute(connection, planned, &|_| {}).await?;
+        }
         Ok(())
     }
 
     /// Puts the host back, if we changed it and that was asked for.
     ///
     /// # Errors
-    /// When the host refuses or the connection dies; something of ours is then still there.
-    pub async fn leave(&self, connection: &Connection, host: &Host) -> Result<(), DeployError> {
-        let before = self
-            .lock()
-            .get(&host.name)
-            .filter(|_| self.put_back)
-            .cloned();
-        match before {
-            Some(before) => {
-                restore(connection, &before).await?;
-                self.lock().remove(&host.name);
-                Ok(())
-            }
-            None => Ok(()),
+    /// When the host refuses or the connection dies; something of ours may then still be there.
+    pub async fn leave(
+        &self,
+        connection: &Connection,
+        host: &Host,
+        guard: Option<Guard<'_>>,
+    ) -> Result<(), ephemeral::Error> {
+        let Some(mark) = self.mark.as_ref().filter(|_| self.owes(host)) else {
+            return Ok(());
+        };
+        let by_guard = match guard {
+            Some(guard) => guard.undo().await.is_ok(),
+            None => false,
+        };
+        if !by_guard {
+            // It died, or could not; what it would say is said by whoever does it now.
+            ephemeral::undo(connection, Whose::Ours(mark, host.name.as_str())).await?;
         }
+        self.lock().remove(&host.name);
+        Ok(())
     }
 
-    /// Tells whether something of ours is still on `host` that should not be.
+    /// Tells whether something of ours may still be on `host` that should not be.
     pub fn owes(&self, host: &Host) -> bool {
-        self.put_back && self.lock().contains_key(&host.name)
+        self.lock().contains(&host.name)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<HostName, Before>> {
-        self.befores.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashSet<HostName>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,11 +6,12 @@
 pub mod apply;
 mod artifacts;
 pub mod error;
+mod fetch;
 pub mod observe;
 mod outcome;
 pub mod plan;
-mod restore;
 mod settings;
+mod supply;
 mod trial;
 mod write;
 
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fleet::agent::picoclaw;
+use crate::fleet::ephemeral::{self, Undone, Whose};
 use crate::fleet::file::Host;
-use crate::fleet::release::Artifact;
 use crate::fleet::target::{Os, Target};
 use crate::ssh::Connection;
 use apply::Work;
@@ -32,8 +33,8 @@ use settings::Providers;
 
 pub use artifacts::Origin;
 pub use error::{DeployError, PrepareError};
-pub use outcome::{Before, Change, Deployed, Planned};
-pub use restore::restore;
+pub use outcome::{Change, Deployed, Planned};
+pub use supply::Supply;
 
 /// How long onboard may take.
 pub const ONBOARD_LIMIT: Duration = Duration::from_secs(60);
@@ -125,6 +126,8 @@ pub enum Progress {
         /// The program's size.
         bytes: u64,
     },
+    /// It downloads its program.
+    Downloading,
     /// Its program is being tested.
     Testing,
     /// PicoClaw writes its first configuration.
@@ -197,12 +200,21 @@ impl Deployer {
         host: &Host,
         report: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Deployed, DeployError> {
-        let planned = self.plan_on(connection, host, report).await?;
+        let mut planned = self.plan_on(connection, host, report).await?;
+        if planned.observed.is_ephemeral {
+            // Whoever undid that later would take away what is deployed now.
+            let undone = ephemeral::undo(connection, Whose::Abandoned).await?;
+            planned = self.plan_on(connection, host, report).await?;
+            if let Undone::Run { mark, .. } = undone {
+                planned
+                    .warnings
+                    .push(format!("undid what was left there by {mark}"));
+            }
+        }
         self.execute(connection, planned, report).await
     }
 
-    /// Does what was planned. Whoever wants to put the host back whatever happens takes
-    /// [`Planned::before`] first.
+    /// Does what was planned.
     ///
     /// # Errors
     /// As [`Deployer::run_on`].
@@ -217,6 +229,7 @@ impl Deployer {
             provider: planned.desired.provider.as_ref(),
             files: &planned.observed.files,
             onboard_limit: self.onboard_limit,
+            force: self.force,
             report,
         };
         let applied = work.apply(&planned.steps).await?;
@@ -298,7 +311,7 @@ impl Deployer {
         })
     }
 
-    async fn artifacts(&self, target: Target) -> Result<Vec<(Component, Artifact)>, DeployError> {
+    async fn artifacts(&self, target: Target) -> Result<Vec<(Component, Supply)>, DeployError> {
         let mut artifacts = Vec::new();
         for (component, source) in &self.programs {
             let fetched = source.get(target).await;

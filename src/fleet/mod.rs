@@ -9,6 +9,7 @@ pub mod capture;
 pub mod choose;
 pub mod deploy;
 pub mod dispatch;
+pub mod ephemeral;
 pub mod file;
 pub mod link;
 mod push;

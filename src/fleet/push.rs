@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
+use crate::fleet::attend;
 use crate::fleet::capture::Capture;
-use crate::fleet::deploy::DeployError;
+use crate::fleet::ephemeral;
 use crate::fleet::file::Host;
 use crate::fleet::link::Link;
 use crate::fleet::remote::Input;
@@ -42,6 +43,9 @@ pub(super) async fn work(
         return;
     };
     for attempt in 0..=RECONNECTS {
+        if attempt > 0 && !run.has_open_work_for(at) {
+            break;
+        }
         let opened = tokio::select! {
             opened = run.means.links.open(&host) => opened,
             () = stopped(&run, &shutdown) => break,
@@ -77,8 +81,9 @@ async fn with_link(
     link: &Arc<Link>,
     shutdown: &Shutdown,
 ) -> bool {
+    let mut guard = None;
     let arrived = match &run.plan.attendant {
-        Some(attendant) => attendant.arrive(&link.connection, host).await,
+        Some(attendant) => attendant.arrive(&link.connection, host, &mut guard).await,
         None => Ok(()),
     };
     match arrived {
@@ -90,10 +95,10 @@ async fn with_link(
         }
     }
     if let Some(attendant) = &run.plan.attendant
-        && let Err(error) = attendant.leave(&link.connection, host).await
+        && let Err(error) = attendant.leave(&link.connection, host, guard).await
         && !link.connection.is_closed()
     {
-        tell_not_cleaned(run, at, &chain(&error)).await;
+        tell_not_cleaned(run, at, &error).await;
     }
     link.connection.close().await;
     false
@@ -135,35 +140,46 @@ async fn clean_up_late(run: &Arc<Run>, at: usize, host: &Arc<Host>) {
         return;
     };
     let cleaned = match run.means.links.open(host).await {
-        Ok(link) => attendant
-            .leave(&link.connection, host)
-            .await
-            .map_err(|error| chain(&error)),
-        Err(error) => Err(error.chain()),
+        Ok(link) => attendant.leave(&link.connection, host, None).await,
+        Err(error) => Err(error.into()),
     };
-    if let Err(why) = cleaned {
-        tell_not_cleaned(run, at, &why).await;
+    if let Err(error) = cleaned {
+        tell_not_cleaned(run, at, &error).await;
     }
 }
 
-async fn tell_not_cleaned(run: &Arc<Run>, at: usize, why: &str) {
-    let error = format!("not cleaned up, the agent and its key are still there: {why}");
-    let hint = Some("run `skyclaw fleet teardown --purge` on this host".to_owned());
-    let verdict = Box::new(Verdict {
-        hint,
-        ..Verdict::because(Status::Failed, error)
-    });
-    run.tell(RunEvent::HostDown { host: at, verdict }).await;
+async fn tell_not_cleaned(run: &Arc<Run>, at: usize, error: &ephemeral::Error) {
+    let (why, hint) = (chain(error), error.hint());
+    let verdict = match error {
+        // The guard sees the end of the connection too, perhaps later than we.
+        ephemeral::Error::Ssh(_) => Verdict {
+            hint: Some(
+                "the host takes them back when its sshd notices that we are gone; \
+                 `skyclaw fleet teardown` there makes sure"
+                    .to_owned(),
+            ),
+            ..Verdict::because(
+                Status::Failed,
+                format!("nobody saw whether the agent and its key are gone: {why}"),
+            )
+        },
+        ephemeral::Error::Busy(_) | ephemeral::Error::Refused(_) | ephemeral::Error::Stays(_) => {
+            Verdict {
+                hint,
+                ..Verdict::because(Status::Failed, format!("not cleaned up: {why}"))
+            }
+        }
+    };
+    let verdict = Box::new(verdict);
+    run.tell(RunEvent::NotCleaned { host: at, verdict }).await;
 }
 
-fn not_deployed(error: &DeployError) -> Verdict {
-    let status = match error {
-        DeployError::Ssh(error) => error.kind().into(),
-        _ => Status::Failed,
-    };
-    let hint = error.hint();
+fn not_deployed(error: &attend::Error) -> Verdict {
+    let status = error
+        .connection()
+        .map_or(Status::Failed, |error| error.kind().into());
     Verdict {
-        hint,
+        hint: error.hint(),
         ..Verdict::because(status, format!("deploy: {}", chain(error)))
     }
 }

@@ -66,6 +66,13 @@ pub enum RunEvent {
         /// Why.
         verdict: Box<report::Verdict>,
     },
+    /// A host that should be as it was may not be, whatever came of its tasks.
+    NotCleaned {
+        /// The position of the host in the plan.
+        host: usize,
+        /// Why.
+        verdict: Box<report::Verdict>,
+    },
 }
 
 /// One job of a run.
@@ -307,6 +314,14 @@ impl Run {
                 .units
                 .iter()
                 .any(|unit| unit.host.is_none_or(|host| host == at))
+    }
+
+    /// Tells whether something is left that this host could run.
+    pub(super) fn has_open_work_for(&self, at: usize) -> bool {
+        self.open_units()
+            .into_iter()
+            .filter_map(|open| self.plan.units.get(open))
+            .any(|unit| unit.host.is_none_or(|host| host == at))
     }
 
     /// Keeps the first failure of the queue for the end of the run.

@@ -1,5 +1,6 @@
 //! What is remembered of runs: the local queue, and a directory for output too large for it.
 
+use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
 
 use crate::protocol::{GroupId, GroupRecord};
@@ -45,6 +46,66 @@ pub fn open_queue() -> Result<Queue, Error> {
 /// When there is no home.
 pub fn directory(run: GroupId) -> Result<PathBuf, Error> {
     Ok(paths::state_dir()?.join("runs").join(run.to_string()))
+}
+
+/// Says that a run is at work, for as long as it is held and this process lives: a lock on a file, which
+/// the system lets go of however the process ends.
+#[derive(Debug)]
+pub struct Presence {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // While it is still locked, so that nobody finds a file of ours without an owner.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Says from now on that `run` is at work. Comes before its jobs, or they would seem abandoned.
+///
+/// # Errors
+/// When the place cannot be made or locked.
+pub fn announce(run: GroupId) -> Result<Presence, Error> {
+    let path = presence(run)?;
+    if let Some(dir) = path.parent() {
+        paths::create_private_dir(dir)?;
+    }
+    let lock = paths::append_private(&path)?;
+    lock.lock().map_err(|source| paths::Error::Io {
+        act: "lock",
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Presence { path, _lock: lock })
+}
+
+/// Tells whether nobody is at work on `run` any more though not all of it is done: its controller was
+/// killed. What it ran has ended with its connections, and what it had not started nobody will start.
+pub fn is_abandoned(run: &GroupRecord) -> bool {
+    // Only these belong to one process.
+    if run.counts.is_final() || !matches!(run.kind.as_str(), "dispatch" | "exec") {
+        return false;
+    }
+    let Ok(path) = presence(run.id) else {
+        return false;
+    };
+    let Ok(file) = File::open(&path) else {
+        return true;
+    };
+    // Shared: another one who looks at this moment is not the owner.
+    match file.try_lock_shared() {
+        Ok(()) => {
+            let _ = fs::remove_file(&path);
+            true
+        }
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
+    }
+}
+
+fn presence(run: GroupId) -> Result<PathBuf, Error> {
+    Ok(paths::state_dir()?.join("running").join(run.to_string()))
 }
 
 /// Forgets old runs and removes their directories. What fails is left for the next time.

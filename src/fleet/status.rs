@@ -55,6 +55,8 @@ pub struct Observed {
     pub clock_offset_ms: Option<i64>,
     /// Running tasks of ours.
     pub running: Option<u32>,
+    /// The mark of an ephemeral run that is gone and has not been undone.
+    pub abandoned: Option<String>,
     /// The last task, if the host knows.
     pub last_task: Option<String>,
     /// From the question to the first word of the answer.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::fleet::agent::security::{self, Unmerged, unmerge_security};
 use crate::fleet::ask::{Answer, ask};
+use crate::fleet::ephemeral::{self, Undone, Whose};
 use crate::ssh::shell::Code;
 use crate::ssh::upload::{Upload, path_word};
 use crate::ssh::{Connection, Error as SshError};
@@ -87,14 +88,18 @@ impl Report {
 /// When the connection dies or the host's shell gives no whole answer. Trying again is safe.
 pub async fn run_on(connection: &Connection, options: Options) -> Result<Report, SshError> {
     let mut report = Report::default();
+    if options.agent && !undo_ephemeral(connection, options, &mut report).await? {
+        return Ok(report);
+    }
     let mut key_file = KeyFile::Leave;
     // A purge takes the whole directory, keys and all.
     if options.agent && !options.purge {
         key_file = take_out_key(connection, options.dry_run, &mut report).await?;
     }
     let done = sweep(connection, options, key_file).await?;
-    report.removed = done.removed;
-    report.edited.extend(done.edited);
+    // In a dry run nothing is gone yet, and both looks see the same.
+    add_new(&mut report.removed, done.removed);
+    add_new(&mut report.edited, done.edited);
     report.problems.extend(done.problems);
     report.tasks = done.tasks;
     if !options.dry_run {
@@ -106,6 +111,54 @@ pub async fn run_on(connection: &Connection, options: Options) -> Result<Report,
         .remains
         .retain(|path| problems.iter().all(|problem| problem.path != *path));
     Ok(report)
+}
+
+fn add_new(paths: &mut Vec<String>, more: Vec<String>) {
+    for path in more {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+}
+
+/// Undoes what an ephemeral run has left, which is more than we would take: what it replaced comes back.
+/// Returns whether to go on.
+async fn undo_ephemeral(
+    connection: &Connection,
+    options: Options,
+    report: &mut Report,
+) -> Result<bool, SshError> {
+    let whose = match (options.dry_run, options.purge) {
+        (true, _) => Whose::Look,
+        (false, true) => Whose::Anybodys,
+        (false, false) => Whose::Abandoned,
+    };
+    let why = match ephemeral::undo(connection, whose).await {
+        Ok(Undone::Nothing) => return Ok(true),
+        Ok(Undone::Run { lines, .. }) => {
+            for line in lines.lines() {
+                match line.split_once(' ') {
+                    Some(("cut", path)) => report.edited.push(path.to_owned()),
+                    Some((_, path)) => report.removed.push(path.to_owned()),
+                    None => {}
+                }
+            }
+            report.removed.push(ephemeral::PLACE.to_owned());
+            return Ok(true);
+        }
+        Err(ephemeral::Error::Ssh(error)) => return Err(error),
+        Err(ephemeral::Error::Busy(mark)) => {
+            format!("{mark} is at work and takes back what it brought; --purge ends it")
+        }
+        Err(error @ (ephemeral::Error::Stays(_) | ephemeral::Error::Refused(_))) => {
+            error.to_string()
+        }
+    };
+    report.problems.push(Problem {
+        path: ephemeral::PLACE.to_owned(),
+        why,
+    });
+    Ok(false)
 }
 
 /// What is to happen to the key file besides.

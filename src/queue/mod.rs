@@ -19,4 +19,6 @@ pub use command::{
 };
 pub use engine::{Change, Options, Queue};
 pub use error::Error;
-pub use store::{Applied, Cursor, JobFilter, JobView, Page};
+pub use store::{
+    Applied, CopyError, Cursor, JobFilter, JobView, Page, back_up, restore, would_prune,
+};

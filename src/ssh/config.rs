@@ -46,11 +46,16 @@ pub enum HostKeyPolicy {
     Off,
 }
 
+/// How often a silent server is asked for a sign of life, unless somebody says otherwise.
+pub const KEEPALIVE: Duration = Duration::from_secs(15);
+
 /// What all connections of one run share.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The limit for TCP, banner, key exchange and login together; none = wait for ever.
     pub connect_timeout: Option<Duration>,
+    /// How often a silent server is asked for a sign of life; none = never, as long as TCP holds out.
+    pub keepalive: Option<Duration>,
     /// Who the servers must be.
     pub known_hosts: Arc<KnownHosts>,
     /// Who we are.

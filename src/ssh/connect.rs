@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +15,13 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Channel, ChannelId, Preferred, cipher, compression};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::ssh::auth;
 use crate::ssh::config::{Settings, Target};
 use crate::ssh::error::{Error, Phase};
 use crate::ssh::known_hosts::{self, KnownHosts};
+use crate::ssh::limited::Limited;
 use crate::ssh::pace::Path;
 use crate::ssh::socket::Socket;
 use crate::ssh::throttle::Permit;
@@ -38,8 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const SILENT: Duration = Duration::from_millis(400);
 /// A server that has waited this long for our part is dialled again: some hang up after 20 s.
 const STALE: Duration = Duration::from_secs(10);
-/// A server that is silent this long is dead: three keepalives, 15 s apart.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// A server that leaves this many questions for a sign of life unanswered is dead by the next one.
 const KEEPALIVE_MISSES: usize = 3;
 /// Channels open at once on one connection, under the `MaxSessions 10` of a stock sshd.
 const MOST_CHANNELS: usize = 8;
@@ -58,7 +57,7 @@ const CHANNEL_BACKLOG: usize = 16;
 pub struct Dialed {
     stream: TcpStream,
     round_trip: Duration,
-    deadline: Option<Instant>,
+    limited: Limited,
 }
 
 /// Opens a TCP connection and waits until the server says something.
@@ -66,42 +65,15 @@ pub struct Dialed {
 /// # Errors
 /// [`Error::Resolve`], [`Error::Tcp`], [`Error::Timeout`], [`Error::ClosedEarly`], [`Error::NotSsh`].
 pub async fn dial(target: &Target, settings: &Settings) -> Result<Dialed, Error> {
-    let deadline = settings.connect_timeout.map(|limit| Instant::now() + limit);
-    let limited = Limited {
-        deadline,
-        limit: settings.connect_timeout.unwrap_or_default(),
-    };
+    let limited = Limited::start(settings.connect_timeout);
     let addresses = limited.run(Phase::Resolve, resolve(target)).await?;
     let (stream, round_trip) = limited.run(Phase::Tcp, open_tcp(&addresses)).await?;
     limited.run(Phase::Banner, wait_for_banner(&stream)).await?;
     Ok(Dialed {
         stream,
         round_trip,
-        deadline,
+        limited,
     })
-}
-
-struct Limited {
-    deadline: Option<Instant>,
-    limit: Duration,
-}
-
-impl Limited {
-    async fn run<T>(
-        &self,
-        phase: Phase,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        match self.deadline {
-            None => work.await,
-            Some(deadline) => timeout_at(deadline, work)
-                .await
-                .unwrap_or(Err(Error::Timeout {
-                    phase,
-                    limit: self.limit,
-                })),
-        }
-    }
 }
 
 async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Error> {
@@ -182,10 +154,7 @@ impl Dialed {
     /// # Errors
     /// As the phases name them; see [`Error`].
     pub async fn log_in(self, target: &Target, settings: &Settings) -> Result<Connection, Error> {
-        let limited = Limited {
-            deadline: self.deadline,
-            limit: settings.connect_timeout.unwrap_or_default(),
-        };
+        let mut limited = self.limited;
         let fate = Arc::new(Fate::default());
         let path = Arc::new(Path::new(self.round_trip));
         let guard = Guard {
@@ -193,19 +162,14 @@ impl Dialed {
             port: target.port,
             pinned: target.pinned.clone(),
             known_hosts: Arc::clone(&settings.known_hosts),
+            keepalive: settings.keepalive.unwrap_or_default(),
             fate: Arc::clone(&fate),
             path: Arc::clone(&path),
         };
         let config = Arc::new(config_for(target, settings));
         let exchange = russh::client::connect_stream(config, Socket::open(self.stream), guard);
         let mut handle = limited.run(Phase::KeyExchange, exchange).await?;
-        limited
-            .run(
-                Phase::Login,
-                auth::log_in(&mut handle, target, &settings.identities),
-            )
-            .await?;
-        fate.logged_in.store(true, Ordering::Relaxed);
+        auth::log_in(&mut handle, target, &settings.identities, &mut limited).await?;
         Ok(Connection {
             handle,
             channels: Semaphore::new(MOST_CHANNELS),
@@ -281,7 +245,7 @@ async fn try_once<F: Future<Output = ()>>(
     if waited > STALE {
         dialed = dial(target, settings).await?;
     } else {
-        dialed.deadline = dialed.deadline.map(|deadline| deadline + waited);
+        dialed.limited.pardon(waited);
     }
     let result = dialed.log_in(target, settings).await;
     permit.finish(!matches!(result, Err(Error::ClosedEarly { .. })));
@@ -313,15 +277,28 @@ async fn dial_in_turn(
 /// What became of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
-    logged_in: AtomicBool,
-    why: Mutex<Option<String>>,
+    end: Mutex<Option<End>>,
+}
+
+/// How a connection died.
+#[derive(Debug, Clone)]
+enum End {
+    /// In these words.
+    Closed(String),
+    /// Without a word: the server was not heard of for this long.
+    Silent(Duration),
 }
 
 impl Fate {
-    pub(super) fn why(&self) -> String {
-        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-        why.clone()
-            .unwrap_or_else(|| "the server closed the connection".into())
+    fn error(&self) -> Error {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        match end.clone() {
+            Some(End::Silent(silent_for)) => Error::Silent { silent_for },
+            Some(End::Closed(why)) => Error::Lost { why },
+            None => Error::Lost {
+                why: "the server closed the connection".into(),
+            },
+        }
     }
 }
 
@@ -331,6 +308,7 @@ struct Guard {
     port: u16,
     pinned: Option<String>,
     known_hosts: Arc<KnownHosts>,
+    keepalive: Duration,
     fate: Arc<Fate>,
     path: Arc<Path>,
 }
@@ -360,17 +338,21 @@ impl Handler for Guard {
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
-        let why = match reason {
+        let end = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                format!("the server said `{}`", info.message)
+                End::Closed(format!("the server said `{}`", info.message))
+            }
+            DisconnectReason::Error(Error::Silent { .. }) => {
+                let questions = u32::try_from(KEEPALIVE_MISSES + 1).unwrap_or(u32::MAX);
+                End::Silent(self.keepalive * questions)
             }
             DisconnectReason::Error(Error::ClosedEarly { .. }) => {
-                "the server closed the connection".into()
+                End::Closed("the server closed the connection".into())
             }
-            DisconnectReason::Error(Error::Protocol { why, .. }) => why,
-            DisconnectReason::Error(error) => error.chain(),
+            DisconnectReason::Error(Error::Protocol { why, .. }) => End::Closed(why),
+            DisconnectReason::Error(error) => End::Closed(error.chain()),
         };
-        *self.fate.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        *self.fate.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         Ok(())
     }
 }
@@ -378,7 +360,7 @@ impl Handler for Guard {
 fn config_for(target: &Target, settings: &Settings) -> Config {
     let (listed, authority) = settings.known_hosts.expectations(&target.host, target.port);
     Config {
-        keepalive_interval: Some(KEEPALIVE),
+        keepalive_interval: settings.keepalive,
         keepalive_max: KEEPALIVE_MISSES,
         channel_buffer_size: CHANNEL_BACKLOG,
         preferred: Preferred {
@@ -443,7 +425,7 @@ pub struct Connection {
     handle: Handle<Guard>,
     channels: Semaphore,
     spare: Semaphore,
-    pub(super) fate: Arc<Fate>,
+    fate: Arc<Fate>,
     pub(super) path: Arc<Path>,
 }
 
@@ -505,8 +487,6 @@ impl Connection {
     }
 
     pub(super) fn lost(&self) -> Error {
-        Error::Lost {
-            why: self.fate.why(),
-        }
+        self.fate.error()
     }
 }

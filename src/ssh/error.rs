@@ -103,6 +103,12 @@ pub enum Error {
         /// What is known of the reason.
         why: String,
     },
+    /// The connection died after login without a word: no packet came for several keepalives.
+    #[error("connection lost: nothing came from the host for {}", span::human(*.silent_for))]
+    Silent {
+        /// For how long.
+        silent_for: Duration,
+    },
     /// The server refused to open a channel or to run the command.
     #[error("the server refused to {act}: {why}")]
     ChannelRefused {
@@ -161,7 +167,10 @@ impl Error {
             | Self::Protocol { .. } => Kind::Unreachable,
             Self::HostKey(_) => Kind::HostKey,
             Self::Auth(_) => Kind::Auth,
-            Self::Lost { .. } | Self::ChannelRefused { .. } | Self::Upload { .. } => Kind::Lost,
+            Self::Lost { .. }
+            | Self::Silent { .. }
+            | Self::ChannelRefused { .. }
+            | Self::Upload { .. } => Kind::Lost,
         }
     }
 
@@ -179,6 +188,7 @@ impl Error {
             | Self::HostKey(_)
             | Self::Auth(_)
             | Self::Lost { .. }
+            | Self::Silent { .. }
             | Self::ChannelRefused { .. }
             | Self::Protocol { .. }
             | Self::Upload { .. } => false,
@@ -216,6 +226,11 @@ impl Error {
             Self::ChannelRefused { .. } => {
                 "check MaxSessions and ForceCommand in the server's sshd_config".into()
             }
+            Self::Silent { .. } => {
+                "the host or the network on the way is gone; what ran there goes on until its sshd notices \
+                 (ClientAliveInterval): look there before you run it again"
+                    .into()
+            }
             Self::Lost { .. } | Self::Protocol { .. } | Self::Upload { .. } => return None,
         })
     }
@@ -232,6 +247,10 @@ impl Error {
             said: said.to_owned(),
         };
         match error {
+            // How long that took is known to the one who set the interval.
+            E::KeepaliveTimeout => Self::Silent {
+                silent_for: Duration::ZERO,
+            },
             E::HUP | E::Disconnect | E::SendError | E::RecvError => closed(""),
             E::IO(io)
                 if matches!(

@@ -12,6 +12,7 @@ mod error;
 pub mod exec;
 pub mod framing;
 pub mod known_hosts;
+mod limited;
 mod pace;
 pub mod server;
 pub mod shell;

@@ -15,8 +15,11 @@
     reason = "helpers of tests fail by panicking, as tests do; clippy grants that only to #[test] functions"
 )]
 
+pub mod agent;
 pub mod bed;
+pub mod coordinator;
 pub mod faults;
+pub mod http;
 pub mod procs;
 pub mod require;
 pub mod run;
@@ -24,6 +27,7 @@ pub mod sshd;
 pub mod wait;
 pub mod world;
 
+pub use agent::{Agent, keygen_with, set_passphrase};
 pub use bed::{Bed, SOON, STUBBORN};
 pub use faults::{BlackholeHost, CloseAfterBanner, MuteHost, RefusingPort, WrongBanner};
 pub use procs::{Proc, Sampler, assert_no_process, processes_with, ps_snapshot, scan_files};

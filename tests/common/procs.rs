@@ -26,8 +26,17 @@ impl Proc {
 
     /// Sends SIGKILL; a process that is gone already is fine.
     pub fn kill9(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends SIGSTOP: it is there and does nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid) {
-            let _gone_already = kill_process(pid, Signal::KILL);
+            let _gone_already = kill_process(pid, signal);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::ops::DerefMut;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,7 @@ impl std::fmt::Display for Output {
 /// A started command. Dropping it kills its process group.
 pub struct Running {
     child: Child,
+    keyboard: Option<ChildStdin>,
     shown: String,
     started_at: Instant,
     stdout: Arc<Stream>,
@@ -72,33 +73,72 @@ impl Running {
     /// Starts the command in a process group of its own, with stdin from the given bytes (none: end of file at once).
     #[track_caller]
     pub fn start(mut command: impl DerefMut<Target = Command>, stdin: Option<Vec<u8>>) -> Self {
-        let shown = format!("{:?}", *command);
         let stdin_kind = if stdin.is_some() {
             Stdio::piped()
         } else {
             Stdio::null()
         };
+        command.stdin(stdin_kind);
+        let mut running = Self::spawn(command);
+        if let (Some(mut pipe), Some(bytes)) = (running.keyboard.take(), stdin) {
+            // A thread of its own: the child may write before it has read all.
+            std::thread::spawn(move || std::io::Write::write_all(&mut pipe, &bytes));
+        }
+        running
+    }
+
+    #[track_caller]
+    fn spawn(mut command: impl DerefMut<Target = Command>) -> Self {
+        let shown = format!("{:?}", *command);
         let piped = command
-            .stdin(stdin_kind)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
         let mut child = piped
             .spawn()
             .unwrap_or_else(|error| panic!("start {shown}: {error}"));
-        if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), stdin) {
-            // A thread of its own: the child may write before it has read all.
-            std::thread::spawn(move || std::io::Write::write_all(&mut pipe, &bytes));
-        }
         let stdout = Stream::follow(child.stdout.take().expect("stdout is piped"));
         let stderr = Stream::follow(child.stderr.take().expect("stderr is piped"));
         Self {
+            keyboard: child.stdin.take(),
             child,
             shown,
             started_at: Instant::now(),
             stdout,
             stderr,
         }
+    }
+
+    /// Starts the command line on a terminal of its own, made by `script`; [`Running::type_in`] is its keyboard.
+    /// What it shows there is its stdout. Ask `require_program("script")` first.
+    #[track_caller]
+    pub fn start_on_terminal(
+        mut script: impl DerefMut<Target = Command>,
+        command_line: &str,
+    ) -> Self {
+        script
+            .args(["-qec", command_line, "/dev/null"])
+            .stdin(Stdio::piped());
+        Self::spawn(script)
+    }
+
+    /// Types on its terminal.
+    #[track_caller]
+    pub fn type_in(&mut self, text: &str) {
+        let keyboard = self.keyboard.as_mut().expect("started on a terminal");
+        std::io::Write::write_all(keyboard, text.as_bytes()).expect("type");
+    }
+
+    /// Waits until it shows the text, which need not be a whole line.
+    #[track_caller]
+    pub fn wait_for_text(&self, needle: &str, deadline: Duration) {
+        let shown = holds_within(deadline, || self.stdout.text().contains(needle));
+        assert!(
+            shown,
+            "{}: no {needle:?}: {}",
+            self.shown,
+            self.stdout.text()
+        );
     }
 
     /// Returns the process id.

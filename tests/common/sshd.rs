@@ -381,12 +381,19 @@ impl Sshd {
 
     /// Ends the connections but keeps the listener: the cable was pulled and plugged in again.
     pub fn drop_connections(&self) {
-        for proc in procs::descendants(self.pid())
-            .iter()
-            .filter(|proc| proc.cmdline.starts_with("sshd"))
-        {
-            proc.kill9();
-        }
+        self.connections().iter().for_each(Proc::kill9);
+    }
+
+    /// Stops the processes of all connections and keeps them and the listener: every packet is taken and none
+    /// is answered, as behind a cable that was cut without a word.
+    pub fn freeze_connections(&self) {
+        self.connections().iter().for_each(Proc::freeze);
+    }
+
+    fn connections(&self) -> Vec<Proc> {
+        let mut procs = procs::descendants(self.pid());
+        procs.retain(|proc| proc.cmdline.starts_with("sshd"));
+        procs
     }
 
     fn write(&self, name: &str, text: &str) {

@@ -11,6 +11,7 @@ mod common;
 mod release_server;
 
 mod faults;
+mod fetch;
 mod library;
 mod releases;
 mod secrets;
@@ -223,6 +224,8 @@ fn an_impostor_is_taken_back() {
 fn a_dry_run_tells_the_steps_and_writes_nothing() {
     let Some(bed) = Bed::new() else { return };
     let before = state(bed.server.home());
+    let output = bed.deploy(&["--json", "--dry-run", "--from", AGENT]);
+    assert_eq!(output.expect_code(0).json()["dryRun"], true);
     let row = bed.row(0, &["--dry-run", "--from", AGENT]);
     assert_eq!(row["result"], "planned", "{row}");
     let steps = row["steps"].to_string();
@@ -343,11 +346,22 @@ fn this_program_deploys_itself() {
     assert_eq!(sent, own);
 }
 
+fn empty_archive() -> Vec<u8> {
+    let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let archive = tar::Builder::new(gzip).into_inner().unwrap();
+    archive.finish().unwrap()
+}
+
 #[test]
 fn what_does_not_fit_together_is_refused_before_any_host() {
     let Some(bed) = Bed::new() else { return };
     for (args, word) in [
-        (&["--fetch", "host"][..], "not supported yet"),
+        (&["--fetch", "host", "--from", AGENT][..], "--from"),
+        (
+            &["--fetch", "host", "--insecure-no-checksum"],
+            "cannot check",
+        ),
+        (&["--fetch", "host", "--component", "host"], "this machine"),
         (&["--component", "all", "--from", AGENT], "--component all"),
         (&["--from", "/no/such/file"], "/no/such/file"),
         (&["--from", AGENT, "--sha256", "abc"], "--sha256"),
@@ -363,8 +377,26 @@ fn what_does_not_fit_together_is_refused_before_any_host() {
     let zeros = "0".repeat(64);
     let output = bed
         .deploy(&["--from", AGENT, "--sha256", &zeros])
-        .expect_code(1);
+        .expect_code(2);
     assert!(output.err().contains("SHA-256"), "{output}");
+    for (text, word) in [
+        (&b"<html>"[..], "no program"),
+        (b"", "no program"),
+        (b"\x1f\x8bnonsense", "not a readable .tar.gz"),
+        (
+            &empty_archive(),
+            "it must hold exactly one regular file called picoclaw",
+        ),
+    ] {
+        let file = bed.world.dir().join("bad");
+        fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        for more in [&[][..], &["--component", "host"], &["--dry-run"]] {
+            let args = [&["--from", file][..], more].concat();
+            let output = bed.deploy(&args).expect_code(2);
+            assert!(output.err().contains(word), "{word}: {output}");
+        }
+    }
     assert!(
         !bed.server.log().contains("Connection from"),
         "{}",

@@ -17,7 +17,7 @@ use crate::support::secret::Secret;
 /// Put PicoClaw and its settings on hosts
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The program is fetched once on this machine, its digest is checked, it is sent over SSH and tested there; one that fails its test is taken back. Then provider, model and API key are merged into the files below ~/.picoclaw; whatever else is in them stays. A host that is as asked is left alone, and one that fails stops no other.\n\nExample: skyclaw fleet deploy 'web*' --version v0.2.9\n\nExit codes: 0 every host is as asked, 1 a host or the release failed, 2 wrong flag, fleet file, provider or a missing API key (nothing was contacted), 4 some hosts could not be reached and all others are done, 130 or 143 stopped."
+    after_help = "The program is fetched once on this machine, its digest is checked, it is sent over SSH (or, with --fetch host, each host fetches and checks it) and tested there; one that fails its test is taken back. Then provider, model and API key are merged into the files below ~/.picoclaw; whatever else is in them stays. A host that is as asked is left alone, and one that fails stops no other.\n\nExample: skyclaw fleet deploy 'web*' --version v0.2.9\n\nExit codes: 0 every host is as asked, 1 a host or the release failed, 2 wrong flag, file, fleet file, provider or a missing API key (nothing was contacted), 4 some hosts could not be reached and all others are done, 130 or 143 stopped."
 )]
 pub struct Args {
     /// Which hosts.
@@ -87,7 +87,10 @@ pub struct SourceArgs {
     /// Install even if nobody says what the digest should be
     #[arg(long)]
     pub insecure_no_checksum: bool,
-    /// Where to download; only controller, this machine, for now
+    /// Where to download: controller, once on this machine, or host, on every host [default: controller]
+    ///
+    /// With `host` each host needs curl or wget and a way to the release server; this machine finds the release and
+    /// its checksum, which the host holds its download against. A .tar.gz needs tar there and is downloaded each time.
     #[arg(
         long,
         value_name = "WHERE",
@@ -151,10 +154,12 @@ impl Args {
     pub(super) fn options(&self) -> anyhow::Result<Options> {
         let cache_dir = paths::cache_dir()?.join("releases");
         let source = &self.source;
-        if source.fetch == Fetch::Host {
-            return Err(Failure::usage("--fetch host is not supported yet")
-                .hint("leave it out: this machine fetches once and sends it to every host")
-                .into());
+        if source.fetch == Fetch::Host && source.component == Components::Host {
+            return Err(
+                Failure::usage("--fetch host: skyclaw itself comes from this machine")
+                    .hint("leave it out: this machine sends the program to every host")
+                    .into(),
+            );
         }
         let programs = match source.component {
             Components::Picoclaw => vec![(Component::Picoclaw, source.picoclaw(&cache_dir)?)],
@@ -185,11 +190,26 @@ impl SourceArgs {
     /// When a flag is malformed.
     pub(in crate::cli) fn picoclaw(&self, cache_dir: &Path) -> anyhow::Result<Origin> {
         let sha256 = self.digest()?;
+        if self.fetch == Fetch::Host {
+            let clash = match (&self.from, self.insecure_no_checksum) {
+                (Some(_), _) => {
+                    Some("--from is a file on this machine, which no host can download")
+                }
+                (None, true) => {
+                    Some("--insecure-no-checksum: a host installs nothing that it cannot check")
+                }
+                (None, false) => None,
+            };
+            if let Some(clash) = clash {
+                let failure = Failure::usage(format!("--fetch host with {clash}"));
+                return Err(failure.hint("leave out one of the two").into());
+            }
+        }
         if let Some(path) = &self.from {
             return file(path.clone(), sha256);
         }
         let token = std::env::var("GITHUB_TOKEN").ok();
-        Ok(Origin::Release(Box::new(ReleaseSource {
+        let source = Box::new(ReleaseSource {
             repo: self
                 .repo
                 .clone()
@@ -204,7 +224,11 @@ impl SourceArgs {
             sha256,
             allow_missing_checksum: self.insecure_no_checksum,
             ..ReleaseSource::new(cache_dir.to_owned())
-        })))
+        });
+        Ok(match self.fetch {
+            Fetch::Controller => Origin::Release(source),
+            Fetch::Host => Origin::There(source),
+        })
     }
 
     fn skyclaw(&self) -> anyhow::Result<Origin> {

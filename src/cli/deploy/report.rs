@@ -47,6 +47,7 @@ struct Row {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Document<'r> {
     dry_run: bool,
     hosts: Vec<&'r Row>,
@@ -54,6 +55,7 @@ struct Document<'r> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Summary<'r> {
     dry_run: bool,
     summary: &'r BTreeMap<&'static str, usize>,

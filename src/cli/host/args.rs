@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use crate::cli::given::Given;
+use crate::cli::hosts_remote::{HostCommand, MaybeOrder};
 
 /// Takes what was given, if anything was.
 pub(super) fn of<T: Clone>(given: &Option<Given<T>>) -> Option<T> {
@@ -105,9 +106,12 @@ pub struct Args {
     pub command: Option<Local>,
 }
 
-/// Asks the daemon that runs on this machine.
+/// Asks the daemon that runs on this machine, or a coordinator about its hosts.
 #[derive(Debug, Subcommand)]
 pub enum Local {
+    /// What a coordinator knows and decides.
+    #[command(flatten)]
+    Remote(HostCommand),
     /// Show what runs here, and for whom
     Jobs(super::super::args::JsonArgs),
     /// End a job that runs here
@@ -116,10 +120,10 @@ pub enum Local {
         #[arg(value_name = "JOB")]
         job: crate::protocol::JobId,
     },
-    /// Take no more work until `resume`, also after a restart
-    Pause,
-    /// Take work again
-    Resume,
+    /// Take no more work until `resume`, also after a restart; with HOST, give those hosts none
+    Pause(MaybeOrder),
+    /// Take work again; with HOST, give those hosts work again
+    Resume(MaybeOrder),
 }
 
 /// How the daemon takes work.

@@ -46,6 +46,8 @@ struct More {
     latency_ms: u64,
     clock_offset_ms: Option<i64>,
     running_tasks: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    abandoned: Option<String>,
     last_task: Option<String>,
 }
 
@@ -76,11 +78,14 @@ impl Row {
         let (name, address) = (host.name.to_string(), host.host.to_string());
         match seen {
             Ok(seen) => {
-                let (picoclaw, details) = match &seen.agent {
+                let (picoclaw, mut details) = match &seen.agent {
                     Agent::Installed { .. } => ("installed", "ready".to_owned()),
                     Agent::Missing => ("missing", "run fleet deploy".to_owned()),
                     Agent::Unknown { why } => ("unknown", format!("{why}: run fleet deploy")),
                 };
+                if let Some(mark) = &seen.abandoned {
+                    details = format!("left there by {mark}: run fleet teardown");
+                }
                 Self {
                     name,
                     host: address,
@@ -150,6 +155,7 @@ impl From<Observed> for More {
             latency_ms: u64::try_from(seen.latency.as_millis()).unwrap_or(u64::MAX),
             clock_offset_ms: seen.clock_offset_ms,
             running_tasks: seen.running,
+            abandoned: seen.abandoned,
             last_task: seen.last_task,
         }
     }

@@ -1,52 +1,65 @@
-//! Services. Their records travel as plain JSON: the room for them has no types yet.
+//! Services: asking for them, looking at them, and what hosts do with them.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::send::Ask;
 use super::super::{Client, Error};
 use crate::protocol::HostId;
+use crate::protocol::api::{DeployService, ReportService, ServiceRecord, ServiceReply, Services};
 
 impl Client {
-    /// Deploys a service; returns `{"service": …}`.
+    /// Asks for a service, or replaces the one whose id it names.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn deploy_service(&self, service: &Value) -> Result<Value, Error> {
-        self.ask(Ask::post(["v1", "services"], service)?.keyed(None))
-            .await
+    pub async fn deploy_service(&self, service: &DeployService) -> Result<ServiceRecord, Error> {
+        let reply: ServiceReply = self
+            .ask(Ask::post(["v1", "services"], service)?.keyed(None))
+            .await?;
+        Ok(reply.service)
     }
 
-    /// Returns `{"services": […]}`, oldest first.
+    /// Returns every service, oldest first.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn services(&self) -> Result<Value, Error> {
-        self.ask(Ask::get(["v1", "services"])).await
+    pub async fn services(&self) -> Result<Vec<ServiceRecord>, Error> {
+        let services: Services = self.ask(Ask::get(["v1", "services"])).await?;
+        Ok(services.services)
     }
 
-    /// Returns `{"service": …}`.
+    /// Returns one service.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn service(&self, id: &str) -> Result<Value, Error> {
-        self.ask(Ask::get(["v1", "services", id])).await
+    pub async fn service(&self, id: &str) -> Result<ServiceRecord, Error> {
+        let reply: ServiceReply = self.ask(Ask::get(["v1", "services", id])).await?;
+        Ok(reply.service)
     }
 
-    /// Asks for a service to run; returns `{"service": …}` or `{"service": null}`.
+    /// Asks for a service to run on a host; none is `None`.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn claim_service(&self, host: &HostId) -> Result<Value, Error> {
+    pub async fn claim_service(&self, host: &HostId) -> Result<Option<ServiceRecord>, Error> {
         let path = ["v1", "hosts", host.as_str(), "services", "claim"];
-        self.ask(Ask::post(path, &json!({}))?).await
+        let reply: ServiceReply<Option<ServiceRecord>> =
+            self.ask(Ask::post(path, &json!({}))?).await?;
+        Ok(reply.service)
     }
 
-    /// Says how a service does on a host; returns `{"service": …}`.
+    /// Says how a service does on a host.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn report_service(&self, id: &str, report: &Value) -> Result<Value, Error> {
-        self.ask(Ask::post(["v1", "services", id, "report"], report)?)
-            .await
+    pub async fn report_service(
+        &self,
+        id: &str,
+        report: &ReportService,
+    ) -> Result<ServiceRecord, Error> {
+        let reply: ServiceReply = self
+            .ask(Ask::post(["v1", "services", id, "report"], report)?)
+            .await?;
+        Ok(reply.service)
     }
 }

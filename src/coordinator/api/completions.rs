@@ -8,8 +8,9 @@ use futures_util::future::join_all;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, Key, LARGE};
+use super::body::{Body, LARGE};
 use super::error::Refused;
+use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, wire};
 use crate::coordinator::Room;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::error::{DeployError, Undone};
+use super::fetch::{Fetched, fetch};
 use super::observe::{File, Files, observe_files};
 use super::plan::{Former, Provider, Step, files_to_write};
 use super::trial::{self, Run, one_line};
 use super::write::write;
-use super::{Component, Progress};
+use super::{Component, Progress, Supply};
 use crate::fleet::ask::ask;
 use crate::fleet::release::Artifact;
 use crate::ssh::Connection;
@@ -28,6 +29,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Applied {
     /// What each tested program says it is.
     pub(super) versions: Vec<(Component, String)>,
+    /// Programs that turned out to be there already.
+    pub(super) same: Vec<Component>,
     /// Files of ours that were written.
     pub(super) written: Vec<File>,
     /// What went wrong without stopping the deploy.
@@ -49,6 +52,8 @@ pub(super) struct Work<'a> {
     /// Our files as they were when the steps were planned.
     pub(super) files: &'a Files,
     pub(super) onboard_limit: Duration,
+    /// Install programs that are there already.
+    pub(super) force: bool,
     pub(super) report: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
@@ -60,12 +65,24 @@ impl Work<'_> {
             match step {
                 Step::Install {
                     component,
-                    artifact,
+                    supply: Supply::Here(artifact),
                     former,
                 } => self.install(*component, artifact, *former).await?,
+                Step::Install {
+                    component,
+                    supply: Supply::There(remote),
+                    former,
+                } => {
+                    (self.report)(Progress::Downloading);
+                    let fetching = fetch(self.connection, *component, remote, *former, self.force);
+                    if fetching.await? == Fetched::Same {
+                        applied.same.push(*component);
+                    }
+                }
                 Step::SelfTest { component, former } => {
                     (self.report)(Progress::Testing);
-                    let version = self.self_test(*component, *former).await?;
+                    let former = former.filter(|_| !applied.same.contains(component));
+                    let version = self.self_test(*component, former).await?;
                     applied.versions.push((*component, version));
                 }
                 Step::Onboard => {
@@ -135,7 +152,8 @@ impl Work<'_> {
         limit: Duration,
     ) -> Result<Run, DeployError> {
         let masker = Masker::new(self.provider.map(|provider| provider.key.clone()));
-        trial::run(self.connection, component, argument, limit, &masker).await
+        let command = trial::command(component, argument);
+        trial::run(self.connection, &command, limit, &masker).await
     }
 
     /// Returns what the program says it is, or why that is no answer.

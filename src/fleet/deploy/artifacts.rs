@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::fleet::release::{self, Artifact, Digest, ReleaseSource, Releases};
-use crate::fleet::target::Target;
+use super::supply::Supply;
+use crate::fleet::release::{self, Digest, ReleaseSource, Releases};
+use crate::fleet::target::{Arch, Os, Target};
 
 /// Where a program comes from.
 #[derive(Debug, Clone)]
 pub enum Origin {
     /// A release.
     Release(Box<ReleaseSource>),
+    /// A release, which every host downloads itself.
+    There(Box<ReleaseSource>),
     /// A file on this machine, bare or in a `.tar.gz`.
     File {
         /// Which file.
@@ -23,7 +26,7 @@ pub enum Origin {
     },
 }
 
-type Fetched = Result<Artifact, Arc<release::Error>>;
+type Fetched = Result<Supply, Arc<release::Error>>;
 
 /// The programs of one origin.
 pub(super) struct Artifacts {
@@ -34,6 +37,7 @@ pub(super) struct Artifacts {
 
 enum Fetch {
     Releases(Box<Releases>, Option<String>),
+    There(Box<Releases>),
     File(PathBuf, Option<Digest>),
 }
 
@@ -45,6 +49,7 @@ impl Artifacts {
                     let releases = Releases::new((**source).clone());
                     Fetch::Releases(Box::new(releases), source.tag.clone())
                 }
+                Origin::There(source) => Fetch::There(Box::new(Releases::new((**source).clone()))),
                 Origin::File { path, sha256 } => Fetch::File(path.clone(), *sha256),
             },
             cache_dir: cache_dir.to_owned(),
@@ -52,20 +57,17 @@ impl Artifacts {
         }
     }
 
-    /// Looks the release up, or checks the file's digest, so that a slip is known before any host is
-    /// contacted.
+    /// Looks the release up, or checks the file as far as that goes without a host, so that a slip is
+    /// known before any host is contacted.
     ///
     /// # Errors
-    /// When there is no such release, or the file is another one. With a tag, a server that does not answer is no error yet: what is
+    /// When there is no such release, or the file is no program or another one. With a tag, a server that does not answer is no error yet: what is
     /// needed may be in the cache.
     pub(super) async fn look_up(&self) -> Result<(), release::Error> {
         let (releases, tag) = match &self.origin {
             Fetch::Releases(releases, tag) => (releases, tag),
-            Fetch::File(_, None) => return Ok(()),
-            Fetch::File(path, Some(pinned)) => {
-                let (path, pinned) = (path.clone(), *pinned);
-                return tokio::task::spawn_blocking(move || compare(&path, pinned)).await?;
-            }
+            Fetch::There(releases) => return releases.release().await.map(|_| ()),
+            Fetch::File(..) => return self.check_file().await,
         };
         match releases.release().await {
             Ok(_) => Ok(()),
@@ -74,6 +76,24 @@ impl Artifacts {
                 | release::Error::RateLimited { .. }
                 | release::Error::Status { .. },
             ) if tag.is_some() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Prepares the file for the commonest kind of host. What it is for is not known yet.
+    async fn check_file(&self) -> Result<(), release::Error> {
+        let target = Target {
+            os: Os::Linux,
+            arch: Arch::Amd64,
+        };
+        match self.fetch(target).await {
+            Ok(artifact) => {
+                // Hosts of that kind need no second look.
+                let cell = OnceCell::new_with(Some(Ok(artifact)));
+                self.done.lock().await.insert(target, Arc::new(cell));
+                Ok(())
+            }
+            Err(release::Error::WrongTarget { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -89,31 +109,14 @@ impl Artifacts {
             .clone()
     }
 
-    async fn fetch(&self, target: Target) -> Result<Artifact, release::Error> {
-        match &self.origin {
-            Fetch::Releases(releases, _) => releases.artifact(target).await,
+    async fn fetch(&self, target: Target) -> Result<Supply, release::Error> {
+        Ok(match &self.origin {
+            Fetch::Releases(releases, _) => releases.artifact(target).await?.into(),
+            Fetch::There(releases) => Supply::There(releases.remote(target).await?),
             Fetch::File(path, sha256) => {
-                release::from_file(path, target, *sha256, &self.cache_dir).await
+                let file = release::from_file(path, target, *sha256, &self.cache_dir);
+                file.await?.into()
             }
-        }
+        })
     }
-}
-
-fn compare(path: &Path, pinned: Digest) -> Result<(), release::Error> {
-    let io = |source| release::Error::Io {
-        act: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let file = std::fs::File::open(path).map_err(io)?;
-    let (found, _) = Digest::of_reader(file).map_err(io)?;
-    if found == pinned {
-        return Ok(());
-    }
-    Err(release::Error::Mismatch {
-        what: path.display().to_string(),
-        said_by: "--sha256".to_owned(),
-        expected: pinned.to_string(),
-        found: found.to_string(),
-    })
 }

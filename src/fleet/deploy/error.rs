@@ -1,10 +1,11 @@
 //! Why a deploy did not come to its end, on one host or before any.
 
 use super::Component;
+use super::fetch::Failure;
 use super::observe::File;
 use crate::fleet::agent::{config, env_file, picoclaw, security};
 use crate::fleet::file::{HostName, KeyError};
-use crate::fleet::{release, target};
+use crate::fleet::{ephemeral, release, target};
 use crate::ssh;
 use crate::support::chain::chain;
 
@@ -49,6 +50,9 @@ pub enum DeployError {
     /// The connection or an upload failed. What stood on the host before still stands there whole.
     #[error(transparent)]
     Ssh(#[from] ssh::Error),
+    /// An ephemeral run is at work there, or has left what cannot be undone. Nothing was written.
+    #[error(transparent)]
+    Ephemeral(#[from] ephemeral::Error),
     /// The host's answer is not that of our script. Trying again does not help.
     #[error("the host's shell did not run our script; it said {said}")]
     Answer {
@@ -65,6 +69,14 @@ pub enum DeployError {
         component: Component,
         /// Why; shared by all hosts that need the same one.
         source: std::sync::Arc<release::Error>,
+    },
+    /// The host could not download its program. The old one is untouched.
+    #[error("this host cannot get {component} itself: {failure}")]
+    Fetch {
+        /// Which program.
+        component: Component,
+        /// Why.
+        failure: Failure,
     },
     /// The host's disk is too full. Nothing was written.
     #[error("not enough space for {component}: it needs {needed} bytes and {free} are free")]
@@ -146,10 +158,12 @@ impl DeployError {
         let text = match self {
             Self::Ssh(ssh::Error::Upload { why, .. }) if is_full(why) => SPACE,
             Self::Ssh(error) => return error.hint(),
+            Self::Ephemeral(error) => return error.hint(),
             Self::NoSpace { .. } => SPACE,
             Self::Answer { .. } => {
                 "log in by hand and look: `/bin/sh -c 'echo ok'` must print ok there"
             }
+            Self::Fetch { failure, .. } => failure.hint(),
             Self::InTheWay { .. } => "move it away on the host, then deploy again",
             Self::SelfTest {
                 component,

@@ -102,8 +102,8 @@ pub struct Observed {
     pub programs: Vec<AtPath>,
     /// Free space where programs go, in bytes, if the host can tell.
     pub free: Option<u64>,
-    /// Whether the agent's directory is there.
-    pub has_home: bool,
+    /// Whether an ephemeral run is at work there, or has left something.
+    pub is_ephemeral: bool,
     /// What stands at the paths of our files, in the order of [`File::ALL`].
     pub files: Files,
 }
@@ -139,7 +139,6 @@ pub async fn observe(connection: &Connection, programs: &[&str]) -> Result<Obser
 pub async fn observe_files(connection: &Connection) -> Result<Files, DeployError> {
     look(connection, Code::new().raw("w="), |answer| {
         let mut lines = Lines(answer);
-        lines.fact("home")?;
         lines.files()
     })
     .await
@@ -189,12 +188,12 @@ fn read(answer: &[u8]) -> Option<Observed> {
         });
     }
     let kibibytes: Option<u64> = lines.fact("disk")?.parse().ok();
-    let has_home = lines.fact("home")? == "yes";
+    let is_ephemeral = lines.fact("ephemeral")? == "yes";
     Some(Observed {
         target,
         programs,
         free: kibibytes.map(|kib| kib.saturating_mul(1024)),
-        has_home,
+        is_ephemeral,
         files: lines.files()?,
     })
 }
@@ -264,13 +263,13 @@ mod tests {
     fn reads_what_the_template_tells() {
         let digest = Digest::of(b"x");
         let answer = format!(
-            "uname Linux x86_64\nprogram {digest}\nprogram none\ndisk 7\nhome yes\n\
+            "uname Linux x86_64\nprogram {digest}\nprogram none\ndisk 7\nephemeral yes\n\
              file 6 -rw-r--r--\nA=1\n\nB\nfile none\nfile 0 -rw-------.\n\nend\n"
         );
         let seen = read(answer.as_bytes()).unwrap();
         assert_eq!(seen.target.unwrap().to_string(), "linux/amd64");
         assert_eq!(seen.programs, [AtPath::File(Some(digest)), AtPath::Nothing]);
-        assert_eq!((seen.free, seen.has_home), (Some(7168), true));
+        assert_eq!((seen.free, seen.is_ephemeral), (Some(7168), true));
         let text = |text: &str, mode| Found::Text {
             text: Secret::new(text.into()),
             mode,
@@ -287,7 +286,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_text_is_not_merged_into() {
         let answer =
-            b"uname a b\ndisk \nhome no\nfile 1 -rw-------\n\xff\nfile other\nfile large\nend\n";
+            b"uname a b\ndisk \nephemeral no\nfile 1 -rw-------\n\xff\nfile other\nfile large\nend\n";
         let seen = read(answer).unwrap();
         assert!(seen.target.is_err());
         assert_eq!(seen.free, None);

@@ -27,19 +27,6 @@ impl Change {
     }
 }
 
-/// What stood on the host before, for those who put it back afterwards.
-///
-/// The texts of files are in custody: `Debug` does not show them.
-#[derive(Debug, Clone)]
-pub struct Before {
-    /// What stood at each program's path.
-    pub programs: Vec<(Component, AtPath)>,
-    /// Whether the agent's directory was there.
-    pub had_home: bool,
-    /// What stood at the path of each file of ours.
-    pub files: Vec<(File, Found)>,
-}
-
 /// A deploy that came to its end.
 #[derive(Debug, Clone)]
 pub struct Deployed {
@@ -55,8 +42,6 @@ pub struct Deployed {
     pub created: Vec<String>,
     /// Files that were there and are others now.
     pub replaced: Vec<String>,
-    /// What stood there before.
-    pub before: Before,
     /// What a person should know of.
     pub warnings: Vec<String>,
 }
@@ -78,23 +63,14 @@ impl Planned {
         self.steps.iter().any(Step::changes)
     }
 
-    /// Returns what stands on the host now, for [`restore`](super::restore()).
-    pub fn before(&self) -> Before {
-        let programs = self.desired.programs.iter();
-        let components = programs.map(|(component, _)| *component);
-        Before {
-            programs: components.zip(self.observed.programs.clone()).collect(),
-            had_home: self.observed.has_home,
-            files: File::ALL
-                .into_iter()
-                .zip(self.observed.files.clone())
-                .collect(),
-        }
+    /// Tells whether something stands where a program would go.
+    pub fn finds_program(&self) -> bool {
+        let mut programs = self.observed.programs.iter();
+        programs.any(|found| *found != AtPath::Nothing)
     }
 
     /// Puts together what the plan and its execution brought.
     pub(super) fn into_deployed(self, applied: Applied) -> Deployed {
-        let before = self.before();
         let Self {
             steps,
             mut warnings,
@@ -104,7 +80,7 @@ impl Planned {
         warnings.extend(applied.warnings);
         let mut paths = Paths::default();
         for step in &steps {
-            paths.take(step);
+            paths.take(step, &applied.same);
         }
         for file in &applied.written {
             let is_new = *observed.file(*file) == Found::Nothing;
@@ -127,7 +103,6 @@ impl Planned {
             had_config_before: *observed.file(File::Config) != Found::Nothing,
             created,
             replaced,
-            before,
             warnings,
         }
     }
@@ -141,13 +116,16 @@ struct Paths {
 }
 
 impl Paths {
-    fn take(&mut self, step: &Step) {
+    fn take(&mut self, step: &Step, same: &[Component]) {
         let Step::Install {
             component, former, ..
         } = step
         else {
             return;
         };
+        if same.contains(component) {
+            return;
+        }
         let is_new = *former == Former::None;
         self.has_new_program |= is_new;
         self.add(format!("~/{}", component.path()), is_new);

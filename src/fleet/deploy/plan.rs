@@ -5,13 +5,14 @@
 use std::fmt;
 
 use super::Component;
+use super::Supply;
 use super::error::{DeployError, in_the_way};
 use super::observe::{AtPath, File, Files, Found, Observed};
 use crate::fleet::agent::config::merge_config;
 use crate::fleet::agent::env_file::merge_env;
 use crate::fleet::agent::picoclaw;
 use crate::fleet::agent::security::merge_security;
-use crate::fleet::release::{Artifact, Digest};
+use crate::fleet::release::Digest;
 use crate::support::secret::Secret;
 
 /// What a file system needs beside a program to still be usable, in bytes.
@@ -21,7 +22,7 @@ const HEADROOM: u64 = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct Desired {
     /// Programs, in the order in which they were observed.
-    pub programs: Vec<(Component, Artifact)>,
+    pub programs: Vec<(Component, Supply)>,
     /// How PicoClaw reaches its model, if PicoClaw is deployed.
     pub provider: Option<Provider>,
     /// Install programs that are there already.
@@ -59,8 +60,8 @@ pub enum Step {
     Install {
         /// Which.
         component: Component,
-        /// The file to send.
-        artifact: Artifact,
+        /// The program.
+        supply: Supply,
         /// What becomes of the former one.
         former: Former,
     },
@@ -92,11 +93,14 @@ impl fmt::Display for Step {
         match self {
             Self::Install {
                 component,
-                artifact,
+                supply,
                 former,
             } => {
                 let path = component.path();
-                write!(f, "install {} as ~/{path}", artifact.source)?;
+                write!(f, "install {} as ~/{path}", supply.source())?;
+                if let Supply::There(_) = supply {
+                    f.write_str(", downloaded by the host")?;
+                }
                 match former {
                     Former::None => Ok(()),
                     Former::Kept => write!(f, " (the old one is kept as ~/{path}.prev)"),
@@ -119,15 +123,15 @@ impl fmt::Display for Step {
 /// When the host cannot become as desired; nothing has been changed then.
 pub fn plan(observed: &Observed, desired: &Desired) -> Result<Vec<Step>, DeployError> {
     let mut steps = Vec::new();
-    for (index, (component, artifact)) in desired.programs.iter().enumerate() {
+    for (index, (component, supply)) in desired.programs.iter().enumerate() {
         let there = observed.programs.get(index).copied();
         let there = there.unwrap_or(AtPath::Nothing);
-        let former = former(*component, there, artifact.sha256, desired.force)?;
+        let former = former(*component, there, supply.digest(), desired.force)?;
         if let Some(former) = former {
-            check_space(*component, artifact, observed.free)?;
+            check_space(*component, supply, observed.free)?;
             steps.push(Step::Install {
                 component: *component,
-                artifact: artifact.clone(),
+                supply: supply.clone(),
                 former,
             });
         }
@@ -154,12 +158,12 @@ pub fn plan(observed: &Observed, desired: &Desired) -> Result<Vec<Step>, DeployE
 fn former(
     component: Component,
     there: AtPath,
-    wanted: Digest,
+    wanted: Option<Digest>,
     force: bool,
 ) -> Result<Option<Former>, DeployError> {
     match there {
         AtPath::Nothing => Ok(Some(Former::None)),
-        AtPath::File(Some(digest)) if digest == wanted => Ok(force.then_some(Former::Same)),
+        AtPath::File(Some(digest)) if Some(digest) == wanted => Ok(force.then_some(Former::Same)),
         AtPath::File(_) => Ok(Some(Former::Kept)),
         AtPath::Other => Err(DeployError::InTheWay {
             path: format!("~/{}", component.path()),
@@ -170,10 +174,10 @@ fn former(
 
 fn check_space(
     component: Component,
-    artifact: &Artifact,
+    supply: &Supply,
     free: Option<u64>,
 ) -> Result<(), DeployError> {
-    let needed = artifact.size;
+    let needed = supply.size().unwrap_or(0);
     match free {
         Some(free) if free < needed.saturating_add(HEADROOM.min(needed)) => {
             Err(DeployError::NoSpace {

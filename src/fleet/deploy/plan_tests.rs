@@ -1,6 +1,7 @@
 //! What a host needs, by what it has.
 
 use super::*;
+use crate::fleet::release::Artifact;
 use crate::fleet::target::Target;
 
 const KEY: &str = "sk-planned";
@@ -14,14 +15,14 @@ fn provider() -> Provider {
     }
 }
 
-fn artifact(content: &[u8]) -> Artifact {
-    Artifact {
+fn artifact(content: &[u8]) -> Supply {
+    Supply::Here(Artifact {
         path: "p".into(),
         sha256: Digest::of(content),
         size: 1 << 20,
         version: None,
         source: "file p".into(),
-    }
+    })
 }
 
 fn desired() -> Desired {
@@ -37,7 +38,7 @@ fn empty() -> Observed {
         target: Target::from_uname("Linux x86_64"),
         programs: vec![AtPath::Nothing],
         free: Some(1 << 30),
-        has_home: false,
+        is_ephemeral: false,
         files: [Found::Nothing, Found::Nothing, Found::Nothing],
     }
 }
@@ -55,7 +56,7 @@ fn done() -> Observed {
     let mut files = written.iter().map(|(_, merged)| text(merged.expose()));
     Observed {
         programs: vec![AtPath::File(Some(Digest::of(b"new")))],
-        has_home: true,
+        is_ephemeral: true,
         files: [(); 3].map(|()| files.next().unwrap()),
         ..empty()
     }

@@ -19,21 +19,24 @@ const MOST_OUTPUT: u64 = 64 << 10;
 /// The most of a program's words that is repeated in a message, in characters.
 const MOST_SHOWN: usize = 300;
 
-/// Runs it with one argument.
-pub(super) async fn run(
-    connection: &Connection,
-    component: Component,
-    argument: &str,
-    limit: Duration,
-    masker: &Masker,
-) -> Result<Run, DeployError> {
-    let command = Command {
+/// Returns the command that runs it with one argument.
+pub(super) fn command(component: Component, argument: &str) -> Command {
+    Command {
         words: vec![Word::InHome(component.path().to_owned()), argument.into()],
         env: vec![("NO_COLOR".to_owned(), Value::Open("1".to_owned()))],
         unset: vec!["TZ".to_owned()],
         end_leftovers: true,
         ..Command::default()
-    };
+    }
+}
+
+/// Runs a command to its end, or to its limit.
+pub(super) async fn run(
+    connection: &Connection,
+    command: &Command,
+    limit: Duration,
+    masker: &Masker,
+) -> Result<Run, DeployError> {
     let limits = Limits {
         timeout: Some(limit),
         deadline: None,
@@ -47,7 +50,7 @@ pub(super) async fn run(
         live: None,
     };
     let (_nobody, mut never) = shutdown::manual();
-    let finished = supervise::run(connection, &command, limits, &mut sink, &mut never).await;
+    let finished = supervise::run(connection, command, limits, &mut sink, &mut never).await;
     let text = |capture: &mut Capture| {
         let bytes = capture.read_all().unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -68,7 +71,7 @@ pub(super) async fn run(
 /// A program that was run to its end.
 pub(super) struct Run {
     pub(super) stdout: String,
-    stderr: String,
+    pub(super) stderr: String,
     finished: Finished,
     limit: Duration,
 }

@@ -113,6 +113,9 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// The address holds a password, which a host's process list would show. Nothing was asked of the host.
+    #[error("{0} takes a password, which hosts are not given: leave out --fetch host")]
+    SecretAddress(String),
     /// It is larger than anything we would install.
     #[error("{what} is larger than {limit} bytes: this is not the program")]
     TooLarge {
@@ -189,6 +192,7 @@ impl Error {
             | Self::NoAsset { .. }
             | Self::NoChecksum { .. }
             | Self::Mismatch { .. }
+            | Self::SecretAddress(_)
             | Self::TooLarge { .. }
             | Self::Archive { .. }
             | Self::Member { .. }

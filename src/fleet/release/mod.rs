@@ -11,6 +11,7 @@ mod error;
 mod http;
 mod lookup;
 mod magic;
+mod remote;
 mod unpack;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ pub use asset::{candidates, choose};
 pub use digest::Digest;
 pub use error::Error;
 pub use lookup::{Asset, Release};
+pub use remote::Remote;
 
 use crate::fleet::target::Target;
 use crate::support::secret::Secret;

@@ -46,6 +46,7 @@ pub(super) fn observed(body: &str, marker: &str) -> Observed {
             }
             "disk_kib" => seen.free_disk = kibibytes(value),
             "tasks" => seen.running = Some(tasks(value)),
+            "abandoned" => seen.abandoned = some_text(value),
             "last" => seen.last_task = some_text(value),
             "unit" => found.unit = some_text(value),
             "skyclaw" => found.skyclaw_there = value == "there",
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     const LINUX: &str = "uname=Linux x86_64\nfile=config.json\nfile=.env\nload=0.52\ncpus=4\nmem_kib=2048\n\
-        disk_kib=1024\ntasks=SKYCLAW_TASK=skyclaw-a\0SKYCLAW_TASK=skyclaw-a\0SKYCLAW_TASK=skyclaw-b\0\nlast=job 7\n\
+        disk_kib=1024\ntasks=SKYCLAW_TASK=skyclaw-a\0SKYCLAW_TASK=skyclaw-a\0SKYCLAW_TASK=skyclaw-b\0\nabandoned=run 1 of me\nlast=job 7\n\
         unit=active\nskyclaw=there\nM skyclaw\nskyclaw 0.1.0\n\nM\npicoclaw=there\nM picoclaw\n\
         cpus=99\n\u{1f99e} picoclaw 0.2.9 (git: abc)\n\nM\nM end\n";
 
@@ -181,6 +182,7 @@ mod tests {
             free_disk: Some(1 << 20),
             clock_offset_ms: None,
             running: Some(2),
+            abandoned: Some("run 1 of me".into()),
             last_task: Some("job 7".into()),
             latency: std::time::Duration::ZERO,
         };

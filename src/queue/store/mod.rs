@@ -2,12 +2,14 @@
 
 mod apply;
 mod attempts;
+mod backup;
 mod claim;
 mod fault;
 mod hosts;
 #[cfg(test)]
 mod invariants;
 mod keys;
+mod legacy;
 mod logs;
 mod needs;
 mod open;
@@ -28,6 +30,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 pub use apply::Applied;
+pub use backup::{CopyError, back_up, restore, would_prune};
 #[cfg(test)]
 pub use invariants::check as check_invariants;
 pub use read::{Cursor, JobFilter, JobView, Page, Reader};

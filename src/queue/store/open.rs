@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{fault, schema};
+use super::{fault, legacy, schema};
 use crate::queue::Error;
 use crate::support::paths;
 
@@ -123,6 +123,10 @@ fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(
     connection
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
         .map_err(failed)?;
+    let copy = match found == 0 && legacy::is_one(connection).map_err(failed)? {
+        true => Some(legacy::keep_copy(connection, path)?),
+        false => None,
+    };
     let tx = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
@@ -130,15 +134,27 @@ fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(
     let found = version(&tx).map_err(failed)?;
     refuse_newer(found, newest, path)?;
     let done = usize::try_from(found).unwrap_or(0);
+    let is_legacy = found == 0 && copy.is_some();
+    if is_legacy {
+        legacy::set_aside(&tx).map_err(failed)?;
+    }
     for step in steps.iter().skip(done) {
         tx.execute_batch(step).map_err(failed)?;
     }
+    let taken = match is_legacy {
+        true => legacy::take_over(&tx).map_err(failed)?,
+        false => legacy::Taken::default(),
+    };
     tx.pragma_update(None, "user_version", newest)
         .map_err(failed)?;
-    tx.commit().map_err(failed)
+    tx.commit().map_err(failed)?;
+    if let Some(copy) = copy.filter(|_| is_legacy) {
+        legacy::announce(path, &copy, taken);
+    }
+    Ok(())
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
@@ -170,13 +186,13 @@ fn open_error(path: &Path, source: rusqlite::Error) -> Error {
     fault::error("open", path, source)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-fn size_of(path: &Path) -> u64 {
+pub(super) fn size_of(path: &Path) -> u64 {
     path.metadata().map_or(0, |found| found.len())
 }
 

@@ -27,6 +27,52 @@ pub fn prune(connection: &Connection, now: Timestamp, rule: &Prune) -> rusqlite:
     Ok(done)
 }
 
+/// Counts what [`prune`] would remove in all its steps together. Changes nothing.
+pub fn count(connection: &Connection, now: Timestamp, rule: &Prune) -> rusqlite::Result<Pruned> {
+    let single = rule.keep_groups.is_none();
+    let keep_groups = rule
+        .keep_groups
+        .map_or(-1, |keep| i64::try_from(keep).unwrap_or(i64::MAX));
+    let before = rule.ended_before.as_millis();
+    let keep = i64::try_from(rule.keep_ended).unwrap_or(i64::MAX);
+    let jobs = connection.query_row(
+        "WITH old AS (SELECT id FROM (SELECT seq, id FROM grp ORDER BY seq DESC LIMIT -1 OFFSET max(?4, 0)) AS o \
+             WHERE ?4 >= 0 AND NOT EXISTS (SELECT 1 FROM job WHERE grp = o.id AND state < 3)) \
+         SELECT count(*) FROM job WHERE grp IN old OR (ended_at < ?1 AND (?2 OR grp IS NULL)) \
+         OR seq IN (SELECT seq FROM job WHERE ended_at IS NOT NULL AND NOT (grp IS NOT NULL AND grp IN old) \
+             AND NOT (ended_at < ?1 AND (?2 OR grp IS NULL)) \
+             ORDER BY ended_at DESC, seq DESC LIMIT -1 OFFSET ?3)",
+        params![before, single, keep, keep_groups],
+        |row| row.get(0),
+    )?;
+    let groups: Vec<GroupId> = connection
+        .prepare(match single {
+            true => {
+                "SELECT id FROM grp WHERE created_at < ?1 AND ?2 < 0 AND NOT EXISTS (SELECT 1 FROM job \
+                 WHERE job.grp = grp.id AND (ended_at IS NULL OR ended_at >= ?1))"
+            }
+            false => {
+                "SELECT id FROM (SELECT seq, id FROM grp ORDER BY seq DESC LIMIT -1 OFFSET max(?2, 0)) AS o \
+                 WHERE ?1 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM job WHERE grp = o.id AND state < 3)"
+            }
+        })?
+        .query_map(params![before, keep_groups], |row| {
+            row.get(0).map(GroupId::from_bytes)
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let keys = connection.query_row(
+        "SELECT count(*) FROM idempotency WHERE expires_at <= ?1",
+        [now.as_millis()],
+        |row| row.get(0),
+    )?;
+    Ok(Pruned {
+        jobs,
+        groups,
+        keys,
+        more: false,
+    })
+}
+
 fn old_groups(
     connection: &Connection,
     keep: u64,
