@@ -49,7 +49,7 @@ use table::Row;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long one part may take.
-const LIMIT: Duration = Duration::from_secs(100);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// What every part is told.
 #[derive(Debug, Clone)]

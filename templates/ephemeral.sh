@@ -55,6 +55,8 @@ for x in $m; do rmdir "$h/$x" 2>/dev/null; done;
 };
 tell() { echo "$1"; echo "$_m end"; };
 o=;
+# A guard that has lost its controller will be done in a moment.
+n=20; while [ -e "$s/leaving" ] && [ "$n" -gt 0 ] && alive; do sleep 1; n=$((n-1)); done;
 if [ -d "$s" ]; then
 o=$(cat "$s/mark" 2>/dev/null);
 if alive; then
@@ -95,6 +97,7 @@ if [ "$x" = UNDO ]; then l=$(back);
 else
 exec </dev/null >/dev/null 2>&1;
 # What was on its way when the connection went may still arrive: look twice.
+echo yes >"$s/leaving";
 sleep 1; calm; back; sleep 2; l=$(back);
 fi;
 case $l in *"fail ~"*) tell "$l"; exit 1;; esac;

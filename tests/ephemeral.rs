@@ -192,6 +192,18 @@ fn a_killed_controller_leaves_nothing() {
 }
 
 #[test]
+fn a_new_run_waits_for_the_guard_of_a_killed_one() {
+    let Some(site) = Site::new() else { return };
+    let running = site.start_slow();
+    running.kill9();
+    let leaving = site.home(MARK).with_file_name("leaving");
+    common::eventually(SOON, || leaving.exists());
+    let done = site.start("hello", &["--strip"]).wait(SOON).expect_code(0);
+    assert_eq!((done.out(), done.err()), ("hello".into(), String::new()));
+    site.assert_as_before();
+}
+
+#[test]
 fn a_controller_killed_in_the_middle_of_a_deploy_leaves_nothing() {
     let Some(site) = Site::new() else { return };
     for sign in [MARK, ".local/bin", PROGRAM, ".picoclaw", ".picoclaw/.env"] {

@@ -282,11 +282,8 @@ async fn what_a_task_leaves_behind_silently_is_ended_where_asked() {
     let leave = "sleep 300 >/dev/null 2>&1 & echo done";
     let kept = run(&connection, &shell(leave), limits(20_000)).await;
     assert_eq!(kept.finished.exit, Some(Exit::Code(0)));
-    assert_eq!(
-        tasks(&bed.server.marker()),
-        1,
-        "as with ssh, a silent background command lives on"
-    );
+    // As with ssh, a silent background command lives on; its shell may need a moment to be gone.
+    eventually(Duration::from_secs(5), || tasks(&bed.server.marker()) == 1);
     let strict = Command {
         end_leftovers: true,
         ..shell(leave)

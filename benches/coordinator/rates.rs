@@ -100,6 +100,7 @@ pub async fn measure(bench: &Bench) -> Vec<Row> {
     }
     let mut rows = Vec::new();
     for case in CASES {
+        bench.note(&format!("  {}, {} callers", case.name, case.callers));
         rows.push(one(bench, &case, postgres.as_ref()).await);
     }
     if let Some(postgres) = postgres {

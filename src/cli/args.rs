@@ -43,10 +43,6 @@ pub enum Command {
     Fleet(fleet::Group),
     Coordinator(Box<coordinator::Args>),
     Host(Box<host::Args>),
-    /// Ends the jobs of a host daemon that is gone
-    #[command(hide = true)]
-    HostWatch,
-    Demo(demo::Args),
     EnqueueShell(Box<enqueue::ShellVerb>),
     EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
     EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
@@ -54,6 +50,10 @@ pub enum Command {
     Job(job::Group),
     Queue(queue_verbs::Group),
     Events(events::Args),
+    Demo(demo::Args),
+    /// Ends the jobs of a host daemon that is gone
+    #[command(hide = true)]
+    HostWatch,
 }
 
 impl Command {
@@ -62,15 +62,15 @@ impl Command {
         match self {
             Self::Fleet(group) => group.format(),
             Self::Coordinator(args) => args.format(),
-            Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Host(args) => args.format(),
             Self::EnqueueShell(args) => args.format(),
             Self::EnqueueOpenclaw(args) => args.format(),
             Self::EnqueueAutomaton(args) => args.format(),
             Self::EnqueuePicoclaw(args) => args.format(),
             Self::Job(group) => group.format(),
-            Self::Host(args) => args.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
+            Self::Demo(_) | Self::HostWatch => Format::Human,
         }
     }
 
@@ -80,15 +80,15 @@ impl Command {
             Self::Coordinator(args) => args.log_form(),
             Self::Host(args) => args.log_form(),
             Self::Fleet(_)
-            | Self::Demo(_)
             | Self::EnqueueShell(_)
             | Self::EnqueueOpenclaw(_)
             | Self::EnqueueAutomaton(_)
             | Self::EnqueuePicoclaw(_)
             | Self::Job(_)
-            | Self::HostWatch
             | Self::Queue(_)
-            | Self::Events(_) => Form::Text,
+            | Self::Events(_)
+            | Self::Demo(_)
+            | Self::HostWatch => Form::Text,
         }
     }
 }

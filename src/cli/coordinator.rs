@@ -121,6 +121,13 @@ pub struct Args {
         hide_env_values = true
     )]
     public_cors_origin: Option<Given<String>>,
+    /// Shell command to run for each job that ended; gets the job as JSON on standard input
+    #[arg(long, value_name = "CMD")]
+    on_done: Option<String>,
+    /// Address to post each job that ended to, as JSON; tried five times more. Signed with the
+    /// secret in the file SKYCLAW_WEBHOOK_SECRET_FILE, if set
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
     /// Other coordinators; this version runs alone and only warns
     #[arg(
         long,
@@ -129,6 +136,15 @@ pub struct Args {
         hide_env_values = true
     )]
     peer_urls: Option<Given<String>>,
+    /// How many coordinators must have a write before it is answered; this version runs alone, so
+    /// more than 1 refuses all writes [default: 1]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SKYCLAW_MIN_REPLICATIONS",
+        hide_env_values = true
+    )]
+    min_replications: Option<Given<u64>>,
     /// Form of log lines on stderr
     #[arg(long, value_name = "FORM", value_parser = ["text", "json"], default_value = "text")]
     log_format: String,

@@ -8,14 +8,14 @@ mod shed;
 use anyhow::Context;
 
 pub use self::args::Args;
-use self::args::{Local, LogFormat, Verb};
+use self::args::{Local, LogFormat};
 use self::lines::Lines;
 use super::error::Failure;
 use super::exit::Exit;
-use super::hosts_remote::{self, HostCommand};
+use super::hosts_remote;
 use super::output::{Format, Output};
 use super::table::Table;
-use crate::client::{self, Client};
+use crate::client::{self, Client, HostOrder};
 use crate::host::control::{self, Answer, Ask};
 use crate::host::{self, watch};
 use crate::support::shutdown::Shutdown;
@@ -28,9 +28,10 @@ impl Args {
     /// Returns how the result is to be written.
     pub fn format(&self) -> Format {
         match &self.command {
-            Some(Verb::Here(Local::Jobs(json))) => json.format(),
-            Some(Verb::Known(command)) => command.format(),
-            Some(Verb::Here(Local::StopJob { .. })) | None => Format::Human,
+            Some(Local::Jobs(json)) => json.format(),
+            Some(Local::Remote(command)) => command.format(),
+            Some(Local::Pause(order) | Local::Resume(order)) => order.format(),
+            Some(Local::StopJob { .. }) | None => Format::Human,
         }
     }
 
@@ -53,15 +54,17 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Success);
     }
     match &args.command {
-        Some(Verb::Here(Local::Jobs(_))) => ask(args, &Ask::Jobs, output),
-        Some(Verb::Here(Local::StopJob { job })) => ask(args, &Ask::StopJob { job: *job }, output),
-        Some(Verb::Known(HostCommand::Pause(order))) if order.hosts.is_empty() => {
-            ask(args, &Ask::Pause, output)
+        Some(Local::Remote(command)) => hosts_remote::run(command, output).await,
+        Some(Local::Pause(order)) if order.names_hosts() => {
+            order.run(HostOrder::Pause, output).await
         }
-        Some(Verb::Known(HostCommand::Resume(order))) if order.hosts.is_empty() => {
-            ask(args, &Ask::Resume, output)
+        Some(Local::Resume(order)) if order.names_hosts() => {
+            order.run(HostOrder::Resume, output).await
         }
-        Some(Verb::Known(command)) => hosts_remote::run(command, output).await,
+        Some(Local::Jobs(_)) => ask(args, &Ask::Jobs, output),
+        Some(Local::StopJob { job }) => ask(args, &Ask::StopJob { job: *job }, output),
+        Some(Local::Pause(_)) => ask(args, &Ask::Pause, output),
+        Some(Local::Resume(_)) => ask(args, &Ask::Resume, output),
         None => serve(args).await,
     }
 }

@@ -1,4 +1,4 @@
-//! `skyclaw host list|show|drain|undrain|pause|resume|remove`: the hosts of a coordinator, from outside.
+//! `skyclaw host list|show|drain|undrain|remove`, and `pause` and `resume` with names: the hosts of a coordinator, from outside.
 //!
 //! Not the daemon, and not the SSH hosts of `skyclaw fleet hosts`.
 
@@ -28,10 +28,6 @@ pub enum HostCommand {
     Drain(OrderArgs),
     /// Give drained hosts work again
     Undrain(OrderArgs),
-    /// Give hosts no more work for now; without names the daemon on this machine takes none
-    Pause(PauseArgs),
-    /// Give paused hosts work again; without names the daemon on this machine takes work again
-    Resume(PauseArgs),
     /// Take hosts out of the list; what they hold goes back to the queue
     Remove(OrderArgs),
 }
@@ -87,10 +83,10 @@ pub struct OrderArgs {
 /// Flags of `host pause` and `host resume`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw host pause\n\nWithout names it speaks to the daemon on this machine, which stays paused also after a restart.\n\nExit codes: 0 done, also if it was so before, 1 the coordinator refused or no daemon runs here, 2 usage error or\nno such host, 69 no coordinator could be reached."
+    after_help = "Example: skyclaw host pause lab-1 'gpu*'\n\nExit codes: 0 done, also if it was so before, 1 no daemon runs here or the coordinator refused, 2 usage\nerror or no such host, 69 no coordinator could be reached."
 )]
-pub struct PauseArgs {
-    /// Names or ids; * and ? stand for any text and any character [default: the daemon on this machine]
+pub struct MaybeOrder {
+    /// Hosts of a coordinator by name or id; * and ? match [default: the daemon on this machine]
     #[arg(value_name = "HOST")]
     pub hosts: Vec<String>,
     /// How to print.
@@ -108,7 +104,6 @@ impl HostCommand {
             Self::List(args) => args.format.format(),
             Self::Show(args) => args.json.format(),
             Self::Drain(args) | Self::Undrain(args) | Self::Remove(args) => args.json.format(),
-            Self::Pause(args) | Self::Resume(args) => args.json.format(),
         }
     }
 }
@@ -121,21 +116,9 @@ pub async fn run(command: &HostCommand, output: &Output) -> anyhow::Result<Exit>
     match command {
         HostCommand::List(args) => list(args, output).await,
         HostCommand::Show(args) => show(args, output).await,
-        HostCommand::Drain(OrderArgs {
-            hosts, coordinator, ..
-        }) => order(hosts, coordinator, Some(HostOrder::Drain), output).await,
-        HostCommand::Undrain(OrderArgs {
-            hosts, coordinator, ..
-        }) => order(hosts, coordinator, Some(HostOrder::Undrain), output).await,
-        HostCommand::Pause(PauseArgs {
-            hosts, coordinator, ..
-        }) => order(hosts, coordinator, Some(HostOrder::Pause), output).await,
-        HostCommand::Resume(PauseArgs {
-            hosts, coordinator, ..
-        }) => order(hosts, coordinator, Some(HostOrder::Resume), output).await,
-        HostCommand::Remove(OrderArgs {
-            hosts, coordinator, ..
-        }) => order(hosts, coordinator, None, output).await,
+        HostCommand::Drain(args) => args.run(Some(HostOrder::Drain), output).await,
+        HostCommand::Undrain(args) => args.run(Some(HostOrder::Undrain), output).await,
+        HostCommand::Remove(args) => args.run(None, output).await,
     }
 }
 
@@ -235,15 +218,43 @@ fn gibibytes(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
-async fn order(
-    hosts: &[String],
-    coordinator: &CoordinatorArgs,
+impl OrderArgs {
+    async fn run(&self, order: Option<HostOrder>, output: &Output) -> anyhow::Result<Exit> {
+        let client = self.coordinator.client()?;
+        decide(&client, &self.hosts, order, output).await
+    }
+}
+
+impl MaybeOrder {
+    /// Tells whether it is about hosts of a coordinator.
+    pub fn names_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
+    /// Returns how the result is to be written.
+    pub fn format(&self) -> Format {
+        self.json.format()
+    }
+
+    /// Decides it for the hosts that are named.
+    ///
+    /// # Errors
+    /// When there is no such host or the coordinator cannot be asked.
+    pub async fn run(&self, order: HostOrder, output: &Output) -> anyhow::Result<Exit> {
+        let client = self.coordinator.client()?;
+        decide(&client, &self.hosts, Some(order), output).await
+    }
+}
+
+/// Has a coordinator carry out an order; none takes the hosts out of its list.
+async fn decide(
+    client: &Client,
+    names: &[String],
     order: Option<HostOrder>,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let client = coordinator.client()?;
     let mut after = Vec::new();
-    for host in chosen(&client, hosts).await? {
+    for host in chosen(client, names).await? {
         let (host, word) = match order {
             Some(order) => {
                 let host = client.order_host(&host.id, order).await?;

@@ -50,7 +50,10 @@ pub async fn answer(
             .is_some_and(|rest| rest.starts_with('/'))
     {
         let mut response = match admit_key(&room, &mut request) {
-            Admitted::Yes => route(router, request).await,
+            Admitted::Yes => match too_few(&room, &request) {
+                Some(refused) => refused.into_response(),
+                None => route(router, request).await,
+            },
             Admitted::Preflight => StatusCode::NO_CONTENT.into_response(),
             Admitted::No(refused) => refused.into_response(),
         };
@@ -66,7 +69,24 @@ pub async fn answer(
             Refused::new(Code::Unauthorized, "unauthorized").into_response()
         };
     }
+    if let Some(refused) = too_few(&room, &request) {
+        return refused.into_response();
+    }
     route(router, request).await
+}
+
+/// Refuses writes where more coordinators are asked for than there are.
+fn too_few(room: &Room, request: &Request<Incoming>) -> Option<Refused> {
+    let needed = room.settings.min_replications;
+    let path = request.uri().path();
+    let between_peers = path.starts_with("/v1/network/") || path.starts_with("/v1/replicate/");
+    (needed > 1 && request.method() == Method::POST && !between_peers).then(|| {
+        let peers = needed - 1;
+        Refused::new(
+            Code::Unavailable,
+            format!("insufficient peers: requires at least {peers} known peers, got 0"),
+        )
+    })
 }
 
 async fn route(router: Router, request: Request<Incoming>) -> Response {

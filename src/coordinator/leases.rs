@@ -152,6 +152,11 @@ impl Leases {
             .collect()
     }
 
+    /// Returns who holds any lease.
+    pub fn hosts(&self) -> Vec<HostId> {
+        self.table().hosts.keys().cloned().collect()
+    }
+
     /// Returns how many leases `host` holds.
     pub fn count(&self, host: &HostId) -> u32 {
         let count = self.table().hosts.get(host).map_or(0, BTreeSet::len);

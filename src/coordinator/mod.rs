@@ -9,10 +9,12 @@ mod auth;
 mod backlog;
 mod connections;
 mod dispatch;
+mod fails;
 mod feed;
 mod keys;
 mod leases;
 mod news;
+mod notify;
 mod presence;
 mod settings;
 mod storage;
@@ -20,17 +22,19 @@ mod sweep;
 mod waiting;
 mod watch;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use self::auth::Tokens;
 pub use self::keys::Keys;
+pub use self::notify::{Hooks, Webhook};
 pub use self::settings::Settings;
-use crate::protocol::HostId;
 use crate::protocol::api::Event;
+use crate::protocol::{HostId, JobId};
 use crate::queue::{self, Claimed, Queue};
 use crate::support::clock::Timestamp;
 use crate::support::shutdown::{Shutdown, Urgency};
@@ -66,6 +70,10 @@ pub struct Room {
     watch: watch::Watch,
     feed: feed::Feed,
     backlog: backlog::Backlog,
+    limits: fails::Limits,
+    /// Jobs that ended, for whoever is to be told; nothing if nobody is.
+    ended: Option<mpsc::Sender<JobId>>,
+    to_tell: Mutex<Option<mpsc::Receiver<JobId>>>,
     storage: storage::Storage,
     paused: AtomicBool,
     /// Nothing new is begun; streams and waits end.
@@ -135,6 +143,15 @@ pub async fn serve(room: Arc<Room>, listener: TcpListener, mut shutdown: Shutdow
     tasks.spawn(sweep::expire(Arc::clone(&room)));
     tasks.spawn(sweep::prune(Arc::clone(&room)));
     tasks.spawn(sweep::presence(Arc::clone(&room)));
+    let to_tell = room
+        .to_tell
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(ended) = to_tell.filter(|_| room.ended.is_some()) {
+        let hooks = room.settings.hooks.clone();
+        tasks.spawn(notify::run(Arc::clone(&room), hooks, ended));
+    }
     let connections = connections::accept(&room, listener, &router, shutdown.clone()).await;
     close(&room);
     tokio::select! {
@@ -174,6 +191,7 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
     queue.reprieve().await.map_err(Error::Load)?;
     let counts = queue.counts().await.map_err(Error::Load)?;
     let paused = queue.paused().await.map_err(Error::Load)?;
+    let (ended, to_tell) = mpsc::channel(notify::WAITING);
     let room = Room {
         guesses: auth::Guesses::default(),
         leases: leases::Leases::default(),
@@ -182,6 +200,9 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         watch: watch::Watch::default(),
         feed: feed::Feed::default(),
         backlog: backlog::Backlog::new(settings.max_queued, counts.queued),
+        limits: fails::Limits::default(),
+        ended: (!settings.hooks.is_empty()).then_some(ended),
+        to_tell: Mutex::new(Some(to_tell)),
         storage: storage::Storage::default(),
         paused: AtomicBool::new(paused),
         closing: tokio::sync::watch::channel(false).0,

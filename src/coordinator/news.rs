@@ -1,17 +1,23 @@
 //! Hears what the queue changed and tells those whom it concerns.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
-use super::Room;
-use crate::protocol::JobId;
+use super::{Room, fails};
 use crate::protocol::api::Event;
+use crate::protocol::{JobId, JobStatus};
 use crate::queue::{Change, Renewed};
+
+/// After news were missed the leases are read again, but not more often than this.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Passes on changes as long as the queue tells of any.
 pub async fn run(room: Arc<Room>, mut changes: Receiver<Change>) {
+    let mut looked: Option<Instant> = None;
     loop {
         match changes.recv().await {
             Ok(change) => pass_on(&room, change),
@@ -20,6 +26,10 @@ pub async fn run(room: Arc<Room>, mut changes: Receiver<Change>) {
                 room.waiting.try_all();
                 room.watch.wake_all();
                 room.tell(Event::Gap { at: room.now() });
+                if looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN) {
+                    looked = Some(Instant::now());
+                    tokio::spawn(look_again(Arc::clone(&room)));
+                }
             }
             Err(RecvError::Closed) => return,
         }
@@ -56,6 +66,14 @@ fn pass_on(room: &Arc<Room>, change: Change) {
         Change::Ended { job, group, status } => {
             room.leases.gone(job);
             room.watch.wake(job);
+            if let (JobStatus::Failed, Some(group)) = (status, group) {
+                fails::failed(room, group);
+            }
+            if let Some(ended) = &room.ended
+                && ended.try_send(job).is_err()
+            {
+                tracing::warn!(%job, "too many jobs ended at once: nobody is told of this one");
+            }
             room.tell(Event::JobEnded {
                 at,
                 job_id: job,
@@ -63,6 +81,17 @@ fn pass_on(room: &Arc<Room>, change: Change) {
                 status,
                 reason: None,
             });
+        }
+    }
+}
+
+/// Reads again who holds what.
+async fn look_again(room: Arc<Room>) {
+    tokio::time::sleep(LOOK_AGAIN).await;
+    for host in room.leases.hosts() {
+        match room.queue.leases_of(host.clone()).await {
+            Ok(held) => room.leases.found(&host, &held),
+            Err(error) => tracing::debug!(%error, "leases could not be read again"),
         }
     }
 }

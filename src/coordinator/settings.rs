@@ -6,6 +6,7 @@ use crate::queue::sweeper::Retention;
 
 use super::auth::Tokens;
 use super::keys::Keys;
+use super::notify::Hooks;
 
 /// How a coordinator behaves.
 #[derive(Debug)]
@@ -24,10 +25,15 @@ pub struct Settings {
     pub lease_for: Duration,
     /// How long answers are remembered by idempotency key.
     pub idempotency_ttl: Duration,
+    /// How many coordinators must have a write before it is answered. This one is alone, so more than
+    /// 1 refuses all writes.
+    pub min_replications: u64,
     /// How many jobs may wait before new ones are refused.
     pub max_queued: u64,
     /// What is forgotten when.
     pub retention: Retention,
+    /// Whom to tell when a job ended.
+    pub hooks: Hooks,
 }
 
 impl Settings {
@@ -41,12 +47,14 @@ impl Settings {
             cors_origin: None,
             lease_for: Duration::from_secs(60),
             idempotency_ttl: Duration::from_secs(24 * 3600),
+            min_replications: 1,
             max_queued: 100_000,
             retention: Retention {
                 // Groups of a coordinator are arrays of jobs, not runs that a person looks up by age.
                 keep_groups: None,
                 ..Retention::default()
             },
+            hooks: Hooks::default(),
         }
     }
 }

@@ -185,6 +185,8 @@ impl Waiting {
         let mut inner = self.inner();
         self.generation.fetch_add(1, Ordering::SeqCst);
         inner.agenda.all = true;
+        // Called when news were missed, too; what they were about is not known any more.
+        inner.announced.clear();
         self.work.notify_one();
     }
 

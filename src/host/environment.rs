@@ -12,6 +12,8 @@ const USUAL: [&str; 7] = ["PATH", "HOME", "USER", "SHELL", "LANG", "TZ", "TMPDIR
 /// Names that decide which code a program loads. Payloads may not set them.
 const DANGEROUS: [&str; 3] = ["PATH", "NODE_OPTIONS", "BASH_ENV"];
 const DANGEROUS_STARTS: [&str; 3] = ["LD_", "DYLD_", "SKYCLAW_"];
+/// What tells one of several jobs from the others. Only jobs read these, so payloads may set them.
+const HARMLESS: [&str; 2] = ["SKYCLAW_ARRAY_INDEX", "SKYCLAW_ITEM"];
 
 /// Makes the environments of jobs.
 #[derive(Debug, Clone)]
@@ -70,7 +72,8 @@ impl Environment {
 }
 
 fn is_dangerous(name: &str) -> bool {
-    DANGEROUS.contains(&name) || DANGEROUS_STARTS.iter().any(|start| name.starts_with(start))
+    let starts = || DANGEROUS_STARTS.iter().any(|start| name.starts_with(start));
+    DANGEROUS.contains(&name) || starts() && !HARMLESS.contains(&name)
 }
 
 #[cfg(test)]
@@ -95,6 +98,7 @@ mod tests {
         let job = JobId::fresh();
         let made =
             |extra: &[(&str, &str)]| environment.for_job(job, AttemptNo::new(2), &map(extra));
+        assert!(made(&[("SKYCLAW_ARRAY_INDEX", "7"), ("SKYCLAW_ITEM", "x")]).is_ok());
         let names: Vec<String> = made(&[("X", "1"), ("LD_LIBRARY_PATH", "/l")])
             .unwrap()
             .into_iter()

@@ -469,8 +469,12 @@ impl Connection {
         let patient_until = Instant::now() + CHANNEL_PATIENCE;
         let mut pause = CHANNEL_PAUSE;
         loop {
+            let asked = Instant::now();
             let why = match self.handle.channel_open_session().await {
-                Ok(channel) => return Ok(channel),
+                Ok(channel) => {
+                    self.path.answered(asked.elapsed());
+                    return Ok(channel);
+                }
                 Err(russh::Error::ChannelOpenFailure(why)) => why,
                 Err(_) => return Err(self.lost()),
             };

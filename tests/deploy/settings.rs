@@ -45,6 +45,22 @@ fn foreign_content_is_kept() {
 }
 
 #[test]
+fn content_that_is_too_long_for_a_line_of_shell_is_kept_too() {
+    let Some(bed) = Bed::new() else { return };
+    let long = "é'\\n ".repeat(10_000);
+    write(&bed, ".env", &format!("# {long}\n"));
+    write(&bed, "config.json", "{\"own\": 1}\n");
+    let row = bed.row(0, &["--from", AGENT]);
+    assert_eq!(row["result"], "installed", "{row}");
+    assert_eq!(
+        bed.read(".picoclaw/.env"),
+        format!("# {long}\nPROVIDER=anthropic\nANTHROPIC_API_KEY={KEY}\n")
+    );
+    assert_eq!(mode(&bed.home(".picoclaw/.env")), 0o600);
+    assert!(bed.read(".picoclaw/config.json").contains("\"own\": 1"));
+}
+
+#[test]
 fn a_file_that_others_can_read_is_closed() {
     let Some(bed) = Bed::new() else { return };
     bed.deploy(&["--from", AGENT]).expect_code(0);

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::super::error::Failure;
 use super::super::given::Given;
 use super::{Args, millis};
-use crate::coordinator::{Keys, Settings, Tokens};
+use crate::coordinator::{Hooks, Keys, Settings, Tokens, Webhook};
 use crate::protocol::Invalid;
 use crate::queue::sweeper::Retention;
+use crate::support::secret::Secret;
 use crate::support::{ids, paths};
 
 /// What must not be seen.
@@ -77,13 +78,48 @@ pub fn read(args: &Args, secrets: Secrets, db: &Path) -> anyhow::Result<Settings
         lease_for,
         idempotency_ttl: Given::of(&args.idempotency_ttl_ms)
             .map_or(defaults.idempotency_ttl, |ms| millis(*ms)),
+        min_replications: Given::of(&args.min_replications)
+            .copied()
+            .unwrap_or(defaults.min_replications),
         max_queued: Given::of(&args.max_queued)
             .copied()
             .unwrap_or(defaults.max_queued),
         retention: Given::of(&args.retention).map_or(defaults.retention, |kept| {
             kept.applied_to(defaults.retention)
         }),
+        hooks: hooks(args)?,
         ..defaults
+    })
+}
+
+fn hooks(args: &Args) -> Result<Hooks, Failure> {
+    let webhook = match &args.webhook {
+        None => None,
+        Some(text) => {
+            let url: reqwest::Url = text
+                .parse()
+                .map_err(|error| Failure::usage("--webhook is not a URL").because(error))?;
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(Failure::usage(
+                    "--webhook must begin with http:// or https://",
+                ));
+            }
+            let file = variable("SKYCLAW_WEBHOOK_SECRET_FILE");
+            let secret = match file.trim() {
+                "" => None,
+                path => {
+                    let text = std::fs::read_to_string(path).map_err(|error| {
+                        Failure::usage(format!("read the webhook secret {path}")).because(error)
+                    })?;
+                    Some(Secret::new(text.trim().to_owned()))
+                }
+            };
+            Some(Webhook { url, secret })
+        }
+    };
+    Ok(Hooks {
+        command: args.on_done.clone(),
+        webhook,
     })
 }
 

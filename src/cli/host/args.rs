@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::super::hosts_remote::HostCommand;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use crate::cli::given::Given;
+use crate::cli::hosts_remote::{HostCommand, MaybeOrder};
 
 /// Takes what was given, if anything was.
 pub(super) fn of<T: Clone>(given: &Option<Given<T>>) -> Option<T> {
@@ -101,25 +101,17 @@ pub struct Args {
     /// Print a systemd unit for this daemon and leave
     #[arg(long)]
     pub print_unit: bool,
-    /// What to do instead of running the daemon.
+    /// What to ask the running daemon.
     #[command(subcommand)]
-    pub command: Option<Verb>,
+    pub command: Option<Local>,
 }
 
-/// What can be done with hosts, besides being one.
-#[derive(Debug, Subcommand)]
-pub enum Verb {
-    /// With the daemon that runs on this machine.
-    #[command(flatten)]
-    Here(Local),
-    /// With the hosts that a coordinator knows.
-    #[command(flatten)]
-    Known(HostCommand),
-}
-
-/// Asks the daemon that runs on this machine.
+/// Asks the daemon that runs on this machine, or a coordinator about its hosts.
 #[derive(Debug, Subcommand)]
 pub enum Local {
+    /// What a coordinator knows and decides.
+    #[command(flatten)]
+    Remote(HostCommand),
     /// Show what runs here, and for whom
     Jobs(super::super::args::JsonArgs),
     /// End a job that runs here
@@ -128,6 +120,10 @@ pub enum Local {
         #[arg(value_name = "JOB")]
         job: crate::protocol::JobId,
     },
+    /// Take no more work until `resume`, also after a restart; with HOST, give those hosts none
+    Pause(MaybeOrder),
+    /// Take work again; with HOST, give those hosts work again
+    Resume(MaybeOrder),
 }
 
 /// How the daemon takes work.

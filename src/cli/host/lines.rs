@@ -1,7 +1,9 @@
 //! The daemon's lines on stdout, written by a thread of their own: a reader who stops reading must not stop
 //! the daemon.
 
+use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel,
 };
@@ -40,12 +42,14 @@ impl Lines {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(format: LogFormat, name: String) -> std::io::Result<Self> {
+        // Not through the lock of `io::stdout()`: a blocked write must not keep others from it at the end.
+        let out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         let (sender, receiver) = sync_channel(MOST);
         let (ended, done) = channel();
         std::thread::Builder::new()
             .name("lines".to_owned())
             .spawn(move || {
-                print(format, &name, &receiver);
+                print(format, &name, &receiver, out);
                 let _ = ended.send(());
             })?;
         Ok(Self { sender, done })
@@ -72,8 +76,7 @@ impl Lines {
     }
 }
 
-fn print(format: LogFormat, host: &str, notices: &Receiver<Option<Notice>>) {
-    let mut out = std::io::stdout();
+fn print(format: LogFormat, host: &str, notices: &Receiver<Option<Notice>>, mut out: File) {
     let terminal = out.is_terminal();
     while let Ok(Some(notice)) = notices.recv() {
         // Lines that wait together are written together.

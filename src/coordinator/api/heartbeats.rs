@@ -78,16 +78,7 @@ async fn heartbeat(
         }
         // The original's hosts count what they hold: what they hold by our books goes on.
         None if value.active_leases.is_some_and(|count| count >= 1.0) || !key.is_none() => {
-            let held: Vec<LeaseName> = room
-                .leases
-                .of(&id)
-                .into_iter()
-                .map(|held| LeaseName {
-                    job_id: held.job,
-                    attempt: held.attempt,
-                    lease_token: held.token,
-                })
-                .collect();
+            let held = held_by_books(&room, &id, value.active_leases).await?;
             let replayed = renew(&room, &id, &held, envelope).await?.1;
             (Vec::new(), replayed)
         }
@@ -99,6 +90,28 @@ async fn heartbeat(
         now: value.now.map(|_| SystemClock.now()),
     };
     Ok(Reply::keyed(body, replayed))
+}
+
+/// Returns what a host holds that names nothing itself. If it believes to hold more than the mirror
+/// shows, the queue is asked: a lease that is not renewed here is renewed nowhere.
+async fn held_by_books(
+    room: &Room,
+    id: &HostId,
+    believed: Option<f64>,
+) -> Result<Vec<LeaseName>, Refused> {
+    if believed.is_some_and(|count| count > f64::from(room.leases.count(id))) {
+        let held = room.queue.leases_of(id.clone()).await;
+        room.leases
+            .found(id, &held.map_err(|error| room.refuse(error))?);
+    }
+    let held = room.leases.of(id).into_iter();
+    Ok(held
+        .map(|held| LeaseName {
+            job_id: held.job,
+            attempt: held.attempt,
+            lease_token: held.token,
+        })
+        .collect())
 }
 
 /// Tells that a silent host is heard of again.

@@ -28,7 +28,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::error::Refused;
 use super::Room;
-use crate::protocol::api::Code;
+use crate::protocol::JobId;
+use crate::protocol::api::{Code, JobReply};
 
 /// What every handler is given.
 type Shared = axum::extract::State<Arc<Room>>;
@@ -62,4 +63,13 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(events::routes())
         .merge(network::routes())
         .merge(public::routes())
+}
+
+/// Returns a job as [`JobReply`] in JSON, or nothing if it is gone.
+pub(super) async fn described_job(room: &Room, id: JobId) -> Option<Vec<u8>> {
+    let view = room.queue.job(id).await.ok()??;
+    let body = JobReply {
+        job: wire::job(view.job, &room.settings.node_id),
+    };
+    serde_json::to_vec(&body).ok()
 }

@@ -11,7 +11,7 @@ use super::body::{Body, Key, LARGE};
 use super::error::Refused;
 use super::reply::Reply;
 use super::{Shared, wire};
-use crate::coordinator::Room;
+use crate::coordinator::{Room, fails};
 use crate::protocol::api::{
     Code, JobKind, JobReply, JobWire, SubmitJob, SubmitMany, SubmittedMany,
 };
@@ -92,10 +92,7 @@ async fn submit_many(
             kind: short("group.kind", asked.kind.unwrap_or_else(|| "batch".into()))?,
             title: short("group.title", asked.title.unwrap_or_default())?,
             parent: None,
-            meta: asked.max_fails.map_or_else(Payload::empty, |most| {
-                Payload::parse(format!("{{\"maxFails\":{most}}}"))
-                    .unwrap_or_else(|_| Payload::empty())
-            }),
+            meta: fails::meta(asked.max_fails),
         }),
     };
     let mut jobs = Vec::with_capacity(value.jobs.len());

@@ -263,7 +263,7 @@ impl Drive<'_, '_> {
             Phase::Running | Phase::Killed if self.ended => self.drain(now)?,
             Phase::Ending { kill_at } => {
                 // Others of the group may still tidy up; as long as they do, one of them has the pipes.
-                if self.ended && closed || self.ended && kill_at <= now {
+                if self.ended && (closed || kill_at <= now) {
                     self.drain(now)?;
                 } else if kill_at <= now {
                     self.kill();

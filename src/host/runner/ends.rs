@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use crate::protocol::output::{self, Output};
 
-/// A character that the cut would go through needs this much more.
-const SLACK: usize = 8;
+/// A character that the cut would go through needs this much more, and a limit too small for the mark
+/// is all head.
+const SLACK: usize = 8 + output::MARK.len();
 
 /// Keeps the head and the tail of what is printed.
 #[derive(Debug)]

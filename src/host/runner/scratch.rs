@@ -38,10 +38,8 @@ impl Scratch {
         if fs::remove_dir(&self.0).is_ok() {
             return;
         }
-        if all {
-            if let Err(error) = remove_all(&self.0) {
-                tracing::warn!(path = %self.0.display(), %error, "cannot remove a job's directory");
-            }
+        if all && let Err(error) = remove_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove a job's directory");
         }
     }
 }

@@ -1,0 +1,76 @@
+//! Groups that end when too many of their jobs failed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Deserialize;
+
+use super::Room;
+use crate::protocol::{GroupId, Payload};
+use crate::queue::Cancel;
+
+/// How many groups are remembered; more than that only costs another look.
+const REMEMBERED: usize = 4096;
+
+/// How many failures each group bears; nothing means any number, or that it was ended already.
+#[derive(Debug, Default)]
+pub struct Limits(Mutex<HashMap<GroupId, Option<u64>>>);
+
+/// What a group's maker wanted to be remembered.
+#[derive(Debug, Deserialize)]
+struct Meta {
+    #[serde(default, rename = "maxFails")]
+    max_fails: Option<u64>,
+}
+
+/// Returns what is kept with a group that bears at most `most` failures.
+pub fn meta(most: Option<u32>) -> Payload {
+    let text = most.map(|most| format!("{{\"maxFails\":{most}}}"));
+    text.and_then(|text| Payload::parse(text).ok())
+        .unwrap_or_else(Payload::empty)
+}
+
+impl Limits {
+    fn get(&self, group: GroupId) -> Option<Option<u64>> {
+        let limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        limits.get(&group).copied()
+    }
+
+    fn set(&self, group: GroupId, limit: Option<u64>) {
+        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if limits.len() >= REMEMBERED {
+            limits.clear();
+        }
+        limits.insert(group, limit);
+    }
+}
+
+/// Looks whether a group has had enough after one of its jobs failed.
+pub fn failed(room: &Arc<Room>, group: GroupId) {
+    if room.limits.get(group) == Some(None) {
+        return;
+    }
+    let room = Arc::clone(room);
+    tokio::spawn(async move {
+        let record = match room.queue.group(group).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "a group could not be looked at");
+                return;
+            }
+        };
+        let meta: Option<Meta> = serde_json::from_str(record.meta.as_str()).ok();
+        let limit = meta.and_then(|meta| meta.max_fails);
+        room.limits.set(group, limit);
+        if !limit.is_some_and(|limit| record.counts.failed >= limit.max(1)) {
+            return;
+        }
+        // The cancelled ones count as failed too; once is enough.
+        room.limits.set(group, None);
+        let reason = Some("too many jobs of the group failed".to_owned());
+        if let Err(error) = room.queue.cancel(Cancel::Group(group), reason).await {
+            tracing::warn!(%error, "a group could not be ended");
+        }
+    });
+}

@@ -1,0 +1,80 @@
+//! The stream of events.
+
+use reqwest::{Method, Response};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::harness::{Room, SOON, done};
+
+/// Reads until an event of `kind` came; returns all with their ids.
+async fn until(stream: &mut Response, kind: &str) -> Vec<(String, Value)> {
+    let mut text = String::new();
+    let read = async {
+        loop {
+            let events: Vec<(String, Value)> = text
+                .split("\n\n")
+                .filter_map(|block| {
+                    let id = block.lines().find_map(|line| line.strip_prefix("id: "))?;
+                    let data = block.lines().find_map(|line| line.strip_prefix("data: "))?;
+                    Some((id.to_owned(), serde_json::from_str(data).ok()?))
+                })
+                .collect();
+            if events.iter().any(|(_, event)| event["type"] == kind) {
+                return events;
+            }
+            let bytes = stream.chunk().await.unwrap().expect("it goes on");
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+    };
+    timeout(SOON, read)
+        .await
+        .unwrap_or_else(|_| panic!("no {kind}"))
+}
+
+async fn listen(room: &Room, last: Option<&str>) -> Response {
+    let mut request = room.request(Method::GET, "/v1/events");
+    if let Some(last) = last {
+        request = request.header("last-event-id", last);
+    }
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_happens_to_a_job_is_told_in_order_and_from_where_one_left() {
+    let room = Room::open().await;
+    let mut stream = listen(&room, None).await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    room.host("a", &["shell"]).await;
+    let id = room.submit(&["shell"]).await;
+    let job = room.claim("a").await;
+    room.post(&format!("/v1/jobs/{id}/complete"), done(&job, "a"))
+        .await
+        .ok();
+    let events = until(&mut stream, "job-ended").await;
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|(_, event)| event["type"].as_str().unwrap())
+        .collect();
+    for kind in ["host-registered", "job-ready", "job-leased", "job-ended"] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+    let (_, ended) = events.last().unwrap();
+    assert_eq!(
+        (ended["jobId"].as_str(), ended["status"].as_str()),
+        (Some(&*id), Some("completed"))
+    );
+    let mut again = listen(&room, Some(&events[0].0)).await;
+    assert_eq!(until(&mut again, "job-ended").await, events[1..]);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn an_id_of_another_start_gives_a_gap_first() {
+    let room = Room::open().await;
+    room.host("a", &[]).await;
+    let mut stream = listen(&room, Some("ffffffff-12")).await;
+    let events = until(&mut stream, "host-registered").await;
+    assert_eq!(events[0].1["type"], "gap");
+    let (_, rest) = room.stop_with(stream).await;
+    assert!(rest, "a stop ends the stream");
+}

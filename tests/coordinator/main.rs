@@ -1,0 +1,24 @@
+//! The coordinator over real HTTP on loopback: the original's exchanges, long polls, keys, limits, restarts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking; clippy grants that only to #[test] functions"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod auth;
+mod events;
+mod harness;
+mod hostile;
+mod hosts;
+mod idempotency;
+mod jobs;
+mod leases;
+mod polls;
+mod public;
+mod routes;
+mod verb;
+mod wire;

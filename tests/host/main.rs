@@ -1,0 +1,20 @@
+//! `skyclaw host`: real processes, a real coordinator.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod agents;
+mod bed;
+mod death;
+mod jobs;
+mod lease;
+mod original;
+mod owner;
+mod rules;
+mod stopping;

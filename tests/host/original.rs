@@ -1,0 +1,180 @@
+//! A coordinator of the original, as it answers on the wire: no features, no tokens, errors as 500.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, SOON};
+use crate::common::eventually;
+
+#[derive(Default)]
+struct Old {
+    jobs: VecDeque<Value>,
+    known: bool,
+    registrations: usize,
+    completed: Vec<Value>,
+    heartbeats: Vec<Value>,
+    /// Completions that are refused before one is taken.
+    failures: usize,
+}
+
+type Shared = Arc<Mutex<Old>>;
+
+fn serve(bed: &Bed) -> Shared {
+    let old = Shared::default();
+    let listener = TcpListener::bind(("127.0.0.1", bed.port())).unwrap();
+    let shared = Arc::clone(&old);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || while exchange(&stream, &shared).is_some() {});
+        }
+    });
+    old
+}
+
+fn exchange(stream: &TcpStream, old: &Shared) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        let header = header.trim().to_ascii_lowercase();
+        if header.is_empty() {
+            break;
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let (status, answer) = answer(&path, &body, &mut old.lock().unwrap());
+    let text = serde_json::to_string_pretty(&answer).ok()?;
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n",
+        text.len()
+    );
+    let mut stream = stream;
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(text.as_bytes()).ok()
+}
+
+fn host() -> Value {
+    json!({"host": {
+        "id": "lab-1", "name": "lab", "capabilities": ["shell"], "maxParallel": 1, "activeLeases": 0,
+        "lastSeenAt": "2026-01-01T00:00:00.000Z", "registeredAt": "2026-01-01T00:00:00.000Z",
+        "updatedBy": "node_1", "version": 1
+    }})
+}
+
+fn answer(path: &str, body: &Value, old: &mut Old) -> (&'static str, Value) {
+    let ok = "200 OK";
+    let wrong = "500 Internal Server Error";
+    match path {
+        "/v1/hosts/register" => {
+            old.known = true;
+            old.registrations += 1;
+            (ok, host())
+        }
+        _ if !old.known => (wrong, json!({"error": "unknown host: lab-1"})),
+        "/v1/hosts/lab-1/heartbeat" => {
+            old.heartbeats.push(body.clone());
+            (ok, host())
+        }
+        "/v1/hosts/lab-1/claim" => (ok, json!({"job": old.jobs.pop_front()})),
+        _ if path.ends_with("/complete") && old.failures > 0 => {
+            old.failures -= 1;
+            (
+                "503 Service Unavailable",
+                json!({"error": "replication target not met: required 1 peer acks, got 0"}),
+            )
+        }
+        _ if path.ends_with("/complete") => {
+            old.completed.push(body.clone());
+            let job = leased(9, "true", &[]);
+            (ok, json!({"job": job}))
+        }
+        _ => ("404 Not Found", json!({"error": "not found"})),
+    }
+}
+
+fn leased(number: u32, command: &str, args: &[&str]) -> Value {
+    json!({
+        "id": format!("job_0192f0c0-0000-4000-8000-0000000000{number:02}"), "status": "leased", "attempts": 1,
+        "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z", "updatedBy": "node_1",
+        "version": 2, "requirement": {"requiredCapabilities": ["shell"]},
+        "payload": {"kind": "shell", "command": command, "args": args},
+        "assignedHostId": "lab-1", "leaseExpiresAt": "2026-01-01T00:01:00.000Z"
+    })
+}
+
+const VARS: [(&str, &str); 3] = [
+    ("SKYCLAW_HOST_ID", "lab-1"),
+    ("SKYCLAW_POLL_MS", "50"),
+    ("SKYCLAW_HEARTBEAT_MS", "100"),
+];
+
+#[test]
+fn jobs_of_an_old_coordinator_run_one_by_one() {
+    let bed = Bed::without_coordinator();
+    let old = serve(&bed);
+    {
+        let mut old = old.lock().unwrap();
+        old.failures = 2;
+        old.jobs.extend([
+            leased(1, "sh", &["-c", "echo hi"]),
+            leased(2, "sh", &["-c", "kill -9 $$"]),
+            leased(3, "not-listed", &[]),
+        ]);
+    }
+    let host = bed.host("lab", &VARS);
+    eventually(SOON, || old.lock().unwrap().completed.len() == 3);
+    let done = old.lock().unwrap().completed.clone();
+    assert_eq!(done[0]["hostId"], "lab-1");
+    assert_eq!(
+        (&done[0]["success"], &done[0]["exitCode"]),
+        (&json!(true), &json!(0))
+    );
+    assert_eq!(done[0]["stdout"], "hi\n");
+    assert!(done[0].get("leaseToken").is_none() && done[0].get("attempt").is_none());
+    assert_eq!(
+        (&done[1]["success"], &done[1]["exitCode"]),
+        (&json!(false), &json!(1))
+    );
+    assert_eq!(
+        (&done[2]["exitCode"], &done[2]["error"]),
+        (&json!(126), &json!("command not allowed: not-listed"))
+    );
+    host.wait_for_line(
+        "completed job_0192f0c0-0000-4000-8000-000000000003: failed",
+        SOON,
+    );
+    eventually(SOON, || {
+        let old = old.lock().unwrap();
+        old.heartbeats
+            .last()
+            .is_some_and(|beat| beat["activeLeases"] == json!(0.0))
+    });
+}
+
+#[test]
+fn an_old_coordinator_that_lost_its_database_is_told_again() {
+    let bed = Bed::without_coordinator();
+    let old = serve(&bed);
+    let _host = bed.host("lab", &VARS);
+    old.lock().unwrap().known = false;
+    eventually(SOON, || old.lock().unwrap().registrations == 2);
+    old.lock()
+        .unwrap()
+        .jobs
+        .push_back(leased(4, "sh", &["-c", "exit 0"]));
+    eventually(SOON, || old.lock().unwrap().completed.len() == 1);
+}
