@@ -111,10 +111,7 @@ impl Store {
         }
     }
 
-    fn guarded(
-        &self,
-        work: impl FnOnce() -> rusqlite::Result<Batch>,
-    ) -> rusqlite::Result<Batch> {
+    fn guarded(&self, work: impl FnOnce() -> rusqlite::Result<Batch>) -> rusqlite::Result<Batch> {
         // What the work left behind is in the transaction, which goes.
         let done = catch_unwind(AssertUnwindSafe(work));
         done.unwrap_or_else(|_| {
