@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub use self::auth::Tokens;
@@ -79,6 +79,8 @@ pub struct Room {
     to_tell: Mutex<Option<mpsc::Receiver<JobId>>>,
     storage: storage::Storage,
     paused: AtomicBool,
+    /// Something may be due earlier than was thought.
+    alarm: Notify,
     /// Nothing new is begun; streams and waits end.
     closing: tokio::sync::watch::Sender<bool>,
     started: tokio::time::Instant,
@@ -208,6 +210,7 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         to_tell: Mutex::new(Some(to_tell)),
         storage: storage::Storage::default(),
         paused: AtomicBool::new(paused),
+        alarm: Notify::new(),
         closing: tokio::sync::watch::channel(false).0,
         started: tokio::time::Instant::now(),
         queue,

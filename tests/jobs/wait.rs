@@ -133,3 +133,20 @@ fn waiting_outlives_a_restart_of_the_coordinator() {
     let done = waiting.wait(SOON).expect_code(1);
     assert!(done.out().contains("failed/cancelled"), "{done}");
 }
+
+#[test]
+fn a_reader_that_goes_away_ends_the_following_and_the_job_goes_on() {
+    let place = Place::working();
+    let script = "while true; do echo line; sleep 0.05; done";
+    let id = place.says(&["enqueue-shell", "sh", "-c", script]);
+    let program = env!("CARGO_BIN_EXE_skyclaw");
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", &format!("{program} job logs -F {id} | head -n 2")])
+        .env("SKYCLAW_COORDINATOR_URL", place.coordinator.url());
+    let done = Running::start(&mut shell, None).wait(SOON).expect_code(0);
+    assert_eq!(done.out(), "line\nline\n");
+    let job = &place.coordinator.get(&format!("/v1/jobs/{id}"))["job"];
+    assert_eq!(job["status"], "leased", "the job goes on");
+    place.says(&["job", "cancel", &id]);
+}

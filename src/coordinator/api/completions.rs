@@ -269,6 +269,9 @@ async fn release(
             "the idempotency key was used for another kind of request",
         ));
     };
+    if value.delay_ms > 0 {
+        room.alarm.notify_one();
+    }
     for name in &value.leases {
         room.leases.over(name.job_id, name.lease_token);
     }

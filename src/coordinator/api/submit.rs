@@ -147,6 +147,9 @@ async fn hand_in(
         }
     }
     let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    let timed = jobs
+        .iter()
+        .any(|job| job.not_before.is_some() || job.start_by.is_some());
     let submit = Submit { group, jobs };
     let envelope = Envelope {
         command: Command::Submit { now, submit },
@@ -160,6 +163,9 @@ async fn hand_in(
         }
     }
     let applied = applied.map_err(|error| room.refuse(error))?;
+    if timed {
+        room.alarm.notify_one();
+    }
     match applied.outcome {
         Outcome::Submitted(jobs) => Ok(Submitted {
             jobs,
