@@ -20,6 +20,11 @@ use time::macros::format_description;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The last point that ISO 8601 has four digits of a year for: later ones cannot be read back.
+    pub const LAST: Self = Self(253_402_300_799_999);
+    /// The first such point, in the year 0.
+    const FIRST: Self = Self(-62_167_219_200_000);
+
     /// Returns the point `millis` milliseconds after the epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -35,10 +40,11 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Returns this point moved on by `span`.
+    /// Returns this point moved on by `span`, but not beyond [`Self::LAST`].
     pub fn plus(self, span: Duration) -> Self {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(millis))
+        let moved = self.0.saturating_add(millis);
+        Self(moved.min(Self::LAST.0.max(self.0)))
     }
 
     /// Returns this point moved back by `span`.
@@ -76,9 +82,13 @@ impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(serde::de::Error::custom)?;
-        i64::try_from(at.unix_timestamp_nanos() / 1_000_000)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
+        let millis = i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000))
+            .map_err(serde::de::Error::custom)?;
+        // The offset may carry it out of what can be written again in UTC.
+        if !(Self::FIRST.0..=Self::LAST.0).contains(&millis) {
+            return Err(serde::de::Error::custom("the year is not one of 0 to 9999"));
+        }
+        Ok(Self(millis))
     }
 }
 
@@ -199,6 +209,20 @@ mod tests {
         assert_eq!(at.to_string(), "2023-11-14T22:13:20.007Z");
         let json = serde_json::to_string(&at).unwrap();
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), at);
+    }
+
+    #[test]
+    fn far_times_can_be_read_back() {
+        let reads = |text: &str| serde_json::from_str::<Timestamp>(&format!("\"{text}\""));
+        for span in [Duration::MAX, Duration::from_millis(u64::MAX)] {
+            let far = Timestamp::from_millis(1_700_000_000_007).plus(span);
+            assert_eq!(far.to_string(), "9999-12-31T23:59:59.999Z");
+            assert_eq!(reads(&far.to_string()).unwrap(), far);
+        }
+        assert!(reads("0000-01-01T00:00:00Z").is_ok());
+        for outside in ["9999-12-31T23:59:59.999-00:01", "0000-01-01T00:00:00+00:01"] {
+            assert!(reads(outside).is_err(), "{outside}");
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::queue::command::{LOG_HEAD, LOG_LIMIT, LeaseProof, NewPiece, Piece};
 use crate::queue::domain::State;
 use crate::queue::domain::lease::Proof;
 
+/// No stream is so long; numbers up to here can be added up in the file and read by any client.
+const FARTHEST: u64 = 1 << 53;
+
 /// Where the output of a job stands.
 struct End {
     attempt: AttemptNo,
@@ -20,9 +23,12 @@ struct End {
     next: [u64; 2],
 }
 
-/// Keeps a piece. Returns whether it came from the holder of the lease; a piece that was kept
-/// before counts as kept and is not stored again.
+/// Keeps a piece. Returns whether it came from the holder of the lease and can be true; a piece that
+/// was kept before counts as kept and is not stored again.
 pub fn append(tx: &Tx<'_>, piece: &NewPiece) -> rusqlite::Result<bool> {
+    if piece.offset > FARTHEST {
+        return Ok(false);
+    }
     let Some(stored) = tx.find(piece.lease.job)? else {
         return Ok(false);
     };

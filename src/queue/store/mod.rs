@@ -25,6 +25,7 @@ mod view;
 
 use std::borrow::Borrow;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -76,19 +77,22 @@ impl Store {
     ///
     /// A command that contradicts the file (say, an id that is taken) must not take its neighbours
     /// with it. That is rare, so nothing is spent on it up front: the transaction is rolled back
-    /// and each command gets its own.
+    /// and each command gets its own. A fault of ours in one of them costs no more than that either:
+    /// there is one writer, and nobody could write any more without it.
     pub fn run<T: Borrow<Envelope>>(
         &self,
         batch: &mut Vec<T>,
         more: impl FnMut(usize) -> Option<T>,
     ) -> Batch {
-        match self.together(batch, more) {
+        match self.guarded(|| self.together(batch, more)) {
             Ok(done) => done,
             Err(error) if batch.len() > 1 && fault::is_of_one_command(&error) => {
                 let mut all = Batch::default();
                 for one in batch.iter() {
-                    let mut alone = vec![one.borrow()];
-                    let done = self.together(&mut alone, |_| None);
+                    let done = self.guarded(|| {
+                        let mut alone = vec![one.borrow()];
+                        self.together(&mut alone, |_| None)
+                    });
                     let done = done.unwrap_or_else(|error| self.failed(1, error));
                     all.answers.extend(done.answers);
                     all.changes.extend(done.changes);
@@ -107,6 +111,16 @@ impl Store {
         }
     }
 
+    fn guarded(&self, work: impl FnOnce() -> rusqlite::Result<Batch>) -> rusqlite::Result<Batch> {
+        // What the work left behind is in the transaction, which goes.
+        let done = catch_unwind(AssertUnwindSafe(work));
+        done.unwrap_or_else(|_| {
+            tracing::error!("a command of the queue panicked; nothing of it is kept");
+            self.roll_back();
+            Err(rusqlite::Error::UnwindingPanic)
+        })
+    }
+
     fn together<T: Borrow<Envelope>>(
         &self,
         batch: &mut Vec<T>,
@@ -117,11 +131,17 @@ impl Store {
             self.statement("COMMIT")?;
             Ok(done)
         });
-        // SQLite has rolled back by itself after some failures; then there is nothing to do.
-        if done.is_err() && !self.connection.is_autocommit() {
-            let _ = self.statement("ROLLBACK");
+        if done.is_err() {
+            self.roll_back();
         }
         done
+    }
+
+    fn roll_back(&self) {
+        // SQLite has rolled back by itself after some failures; then there is nothing to do.
+        if !self.connection.is_autocommit() {
+            let _ = self.statement("ROLLBACK");
+        }
     }
 
     fn apply_all<T: Borrow<Envelope>>(

@@ -292,3 +292,28 @@ fn without_room_every_command_of_a_batch_is_told_and_nothing_is_kept_of_it() {
     }
     check_invariants(&dir.path().join("queue.db"));
 }
+
+/// A command that panics when it is looked at.
+struct Broken(Option<Envelope>);
+
+impl Borrow<Envelope> for Broken {
+    fn borrow(&self) -> &Envelope {
+        self.0.as_ref().unwrap()
+    }
+}
+
+#[test]
+fn a_panic_costs_one_command_and_not_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut maker = Maker::default();
+    let mut batch: Vec<Broken> = [Some(maker.next(0, 1)), None, Some(maker.next(0, 2))]
+        .into_iter()
+        .map(Broken)
+        .collect();
+    let answers = store.run(&mut batch, |_| None).answers;
+    let kept: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(kept, [true, false, true]);
+    run(&store, &[maker.next(0, 3)]).remove(0).unwrap();
+    check_invariants(&dir.path().join("queue.db"));
+}

@@ -195,6 +195,11 @@ async fn output_is_kept_in_order_and_once_and_the_middle_goes_first() {
         piece(Stream::Stdout, 20, b"after a hole"),
     ];
     assert_eq!(queue.append_log(sent).await.unwrap(), [true; 4]);
+    // Nothing was ever printed so far on; such numbers could not be added up.
+    for offset in [u64::MAX, u64::MAX - 1, i64::MAX as u64] {
+        let odd = piece(Stream::Stdout, offset, b"hello");
+        assert_eq!(queue.append_log(vec![odd]).await.unwrap(), [false]);
+    }
     let all = queue.log(claimed.job, 0, 1000).await.unwrap().unwrap();
     let texts: Vec<(&[u8], u64)> = all
         .iter()
