@@ -188,3 +188,77 @@ fn remove(
     done.jobs += jobs.len() as u64;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::open::open;
+    use super::*;
+
+    /// Six groups of three jobs and six jobs of none; every fourth job waits, the others ended at
+    /// their number.
+    fn filled(connection: &Connection) {
+        for group in 0..6_u8 {
+            connection
+                .execute(
+                    "INSERT INTO grp VALUES (?1, ?2, 'k', 't', ?1, NULL, '{}')",
+                    params![group, [group; 16]],
+                )
+                .unwrap();
+        }
+        for job in 0..24_u8 {
+            let ended = (job % 4 != 3).then_some(job);
+            connection
+                .execute(
+                    "INSERT INTO job (id, state, attempt, lost, failed, max_attempts, retries, \
+                     reason, ended_at, pin, need, grp, priority, created_at, updated_at, payload) \
+                     VALUES (?1, ?2, 0, 0, 0, 3, 0, ?3, ?4, '', '-', ?5, 0, 0, 0, '{}')",
+                    params![
+                        [job; 16],
+                        if ended.is_some() { 4 } else { 0 },
+                        ended.map(|_| 2),
+                        ended,
+                        (job < 18).then_some([job / 3; 16]),
+                    ],
+                )
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_what_goes() {
+        for (before, keep_ended, keep_groups) in [
+            (10, 100, None),
+            (0, 4, None),
+            (100, 0, None),
+            (10, 100, Some(2)),
+            (20, 3, Some(4)),
+            (0, 100, Some(0)),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let opened = open(&dir.path().join("q.db"), false).unwrap();
+            filled(&opened.connection);
+            let now = Timestamp::from_millis(50);
+            let rule = Prune {
+                ended_before: Timestamp::from_millis(before),
+                keep_ended,
+                keep_groups,
+                limit: 2,
+            };
+            let counted = count(&opened.connection, now, &rule).unwrap();
+            let (mut jobs, mut groups) = (0, 0);
+            loop {
+                let step = prune(&opened.connection, now, &rule).unwrap();
+                jobs += step.jobs;
+                groups += step.groups.len();
+                if !step.more {
+                    break;
+                }
+            }
+            assert_eq!(
+                (counted.jobs, counted.groups.len()),
+                (jobs, groups),
+                "{rule:?}"
+            );
+        }
+    }
+}
