@@ -81,10 +81,15 @@ async fn through(bench: &Bench, count: usize) -> (f64, (f64, f64)) {
     // Jobs begin in order, so when the last has ended only a slot's worth of others can be left.
     let last = ids.last().unwrap();
     ended(&mut connection, last, Duration::from_millis(5)).await;
-    while coordinator.counts().await.completed < count as u64 {
+    let counts = loop {
+        let counts = coordinator.counts().await;
+        if counts.queued + counts.leased == 0 {
+            break counts;
+        }
         tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    };
     let took = start.elapsed();
+    assert_eq!(counts.completed, count as u64, "{counts:?}");
     let micros = |span: Duration| span.as_secs_f64() * 1e6 / count as f64;
     let used = (
         micros(coordinator.process.cpu() - before.0),
