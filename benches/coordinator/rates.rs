@@ -1,5 +1,6 @@
 //! Loads that keep callers busy, and how many operations per second come out, of us and of peers.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::Bench;
@@ -98,7 +99,7 @@ pub async fn measure(bench: &Bench) -> Vec<Row> {
     if Beanstalk::program().is_none() {
         bench.note("beanstalkd is left out: it is not installed");
     }
-    let mut rows = Vec::new();
+    let mut rows = vec![disk(bench)];
     for case in CASES {
         bench.note(&format!("  {}, {} callers", case.name, case.callers));
         rows.push(one(bench, &case, postgres.as_ref()).await);
@@ -107,6 +108,20 @@ pub async fn measure(bench: &Bench) -> Vec<Row> {
         postgres.stop().await;
     }
     rows
+}
+
+/// Measures what the disk allows one writer who waits for each write: the measure for all that follows.
+fn disk(bench: &Bench) -> Row {
+    let mut file = tempfile::tempfile_in(&bench.place).unwrap();
+    let page = [0_u8; 4096];
+    let (mut written, start) = (0_u32, Instant::now());
+    while start.elapsed() < LONGEST / 2 {
+        file.write_all(&page).unwrap();
+        file.sync_data().unwrap();
+        written += 1;
+    }
+    let rate = f64::from(written) / start.elapsed().as_secs_f64();
+    Row::new("write 4 KiB and sync, nothing else", rate, "/s").callers(1)
 }
 
 async fn one(bench: &Bench, case: &Case, postgres: Option<&Postgres>) -> Row {

@@ -42,7 +42,7 @@ pub struct FileArgs {
 /// Flags of `coordinator backup`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw coordinator backup /var/backups/skyclaw.db\n\nExit codes: 0 the backup is on disk, 1 it failed, 2 usage error, there is no database, or there is\nsomething in FILE."
+    after_help = "Example: skyclaw coordinator backup /var/backups/skyclaw.db\n\nExit codes: 0 the backup is on disk, 1 it failed, 2 usage error, there is no database, or there is something in FILE."
 )]
 pub struct BackupArgs {
     /// File to make
@@ -56,7 +56,7 @@ pub struct BackupArgs {
 /// Flags of `coordinator restore`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw coordinator restore /var/backups/skyclaw.db\n\nExit codes: 0 the database is on disk, 1 it failed or the backup is damaged, 2 usage error, there is no\nbackup, or there is something in the database."
+    after_help = "Example: skyclaw coordinator restore /var/backups/skyclaw.db\n\nExit codes: 0 the database is on disk, 1 it failed or the backup is damaged, 2 usage error, there is no backup, or there is something in the database."
 )]
 pub struct RestoreArgs {
     /// Backup to read

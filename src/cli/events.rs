@@ -11,7 +11,7 @@ use crate::client::JobEvent;
 /// Show what happens at a coordinator, while it happens
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw events --ndjson\n\nExit codes: 0 as many events as asked for were shown, or nobody reads on, 1 the coordinator refused,\n2 usage or configuration error, 69 no coordinator could be reached, 130/143 stopped by a signal."
+    after_help = "Example: skyclaw events --ndjson\n\nExit codes: 0 as many events as asked for were shown, or nobody reads on, 1 the coordinator refused, 2 usage or configuration error, 69 no coordinator could be reached, 130/143 stopped by a signal."
 )]
 pub struct Args {
     /// Begin after the event with this id, as --ndjson shows it [default: with what happens next]

@@ -35,7 +35,7 @@ pub enum HostCommand {
 /// Flags of `host list`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw host list\n\nExit codes: 0 listed, 1 the coordinator refused, 2 usage or configuration error, 69 no coordinator could\nbe reached."
+    after_help = "Example: skyclaw host list\n\nExit codes: 0 listed, 1 the coordinator refused, 2 usage or configuration error, 69 no coordinator could be reached."
 )]
 pub struct ListArgs {
     /// How to print.
@@ -49,7 +49,7 @@ pub struct ListArgs {
 /// Flags of `host show`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw host show lab-1\n\nExit codes: 0 shown, 1 the coordinator refused, 2 usage error or no such host, 69 no coordinator could be\nreached."
+    after_help = "Example: skyclaw host show lab-1\n\nExit codes: 0 shown, 1 the coordinator refused, 2 usage error or no such host, 69 no coordinator could be reached."
 )]
 pub struct ShowArgs {
     /// Its name or its id
@@ -66,7 +66,7 @@ pub struct ShowArgs {
 /// Flags of the verbs that decide something about hosts.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw host drain lab-1 'gpu*'\n\nExit codes: 0 done, also if it was so before, 1 the coordinator refused, 2 usage error or no such host,\n69 no coordinator could be reached."
+    after_help = "Example: skyclaw host drain lab-1 'gpu*'\n\nExit codes: 0 done, also if it was so before, 1 the coordinator refused, 2 usage error or no such host, 69 no coordinator could be reached."
 )]
 pub struct OrderArgs {
     /// Names or ids; * and ? stand for any text and any character
@@ -83,7 +83,7 @@ pub struct OrderArgs {
 /// Flags of `host pause` and `host resume`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw host pause lab-1 'gpu*'\n\nExit codes: 0 done, also if it was so before, 1 no daemon runs here or the coordinator refused, 2 usage\nerror or no such host, 69 no coordinator could be reached."
+    after_help = "Example: skyclaw host pause lab-1 'gpu*'\n\nExit codes: 0 done, also if it was so before, 1 no daemon runs here or the coordinator refused, 2 usage error or no such host, 69 no coordinator could be reached."
 )]
 pub struct MaybeOrder {
     /// Hosts of a coordinator by name or id; * and ? match [default: the daemon on this machine]

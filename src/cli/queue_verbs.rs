@@ -14,7 +14,7 @@ use super::table::Table;
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "Example: skyclaw queue show\n\nExit codes: 0 done, 1 the coordinator refused, 2 usage or configuration error, 69 no coordinator could be\nreached."
+    after_help = "Example: skyclaw queue show\n\nExit codes: 0 done, 1 the coordinator refused, 2 usage or configuration error, 69 no coordinator could be reached."
 )]
 pub struct Group {
     /// The verb.
@@ -36,7 +36,7 @@ pub enum Verb {
 /// Flags of all three.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw queue show\n\nExit codes: 0 done, 1 the coordinator refused, 2 usage or configuration error, 69 no coordinator could be\nreached."
+    after_help = "Example: skyclaw queue show\n\nExit codes: 0 done, 1 the coordinator refused, 2 usage or configuration error, 69 no coordinator could be reached."
 )]
 pub struct Args {
     /// How to print.

@@ -1,19 +1,21 @@
 //! Streams that go on when the connection does not: what a job prints, and what happens.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Response;
 use serde::de::DeserializeOwned;
 
 use super::Client;
+use super::ask::Ask;
 use super::error::{Error, Tried};
-use super::send::Ask;
 use super::sse::{Message, Parser};
 use crate::protocol::JobRecord;
 use crate::protocol::api::{Event, JobReply, LogPiece};
 
 /// Without a sign of life for this long the connection is given up. Coordinators send one every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
+/// A connection that lasted this long was a good one, even if nothing happened: jobs can be silent.
+const LASTED: Duration = Duration::from_secs(10);
 /// Pauses between attempts to go on; after the last one the stream fails.
 const PAUSES: [Duration; 6] = [
     Duration::from_millis(100),
@@ -32,7 +34,8 @@ struct Followed {
     open: Option<Response>,
     parser: Parser,
     last_id: Option<String>,
-    /// How often in a row it was opened without an event.
+    opened_at: Instant,
+    /// How often in a row it was cut soon.
     in_vain: usize,
 }
 
@@ -45,6 +48,7 @@ impl Followed {
             open: None,
             parser: Parser::default(),
             last_id,
+            opened_at: Instant::now(),
             in_vain: 0,
         };
         followed.reopen().await?;
@@ -55,6 +59,7 @@ impl Followed {
         let ask = self.ask.clone().events(self.last_id.clone());
         self.parser = Parser::default();
         self.open = Some(self.client.open(ask).await?);
+        self.opened_at = Instant::now();
         Ok(())
     }
 
@@ -69,7 +74,9 @@ impl Followed {
                 Ok(()) => continue,
                 Err(cause) => cause,
             };
-            self.open = None;
+            if self.open.take().is_some() && self.opened_at.elapsed() > LASTED {
+                self.in_vain = 0;
+            }
             let Some(pause) = PAUSES.get(self.in_vain) else {
                 return Err(Error::NoCoordinator {
                     tries: vec![Tried {

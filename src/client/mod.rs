@@ -5,6 +5,7 @@
 //! status from 500 on sends the same request, with the same idempotency key, to the next one; a
 //! status from 400 to 499 is an answer and goes to the caller.
 
+mod ask;
 mod choice;
 mod error;
 mod events;

@@ -14,8 +14,8 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::Room;
-use super::api::body::decode;
 use super::api::error::Refused;
+use super::api::key::decode;
 use crate::protocol::api::Code;
 
 const PUBLIC: &str = "/v1/public/jobs";

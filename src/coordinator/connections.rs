@@ -20,9 +20,10 @@ use crate::support::shutdown::{Shutdown, Urgency};
 
 /// How long a client may take for the head of a request, also for its first byte.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
-/// How long the head of a request may be, in bytes and in lines.
+/// How long the head of a request may be, in bytes. It may have 100 lines, which is hyper's own limit.
 const HEAD_BYTES: usize = 64 << 10;
-const HEAD_LINES: usize = 100;
+/// How much a connection keeps in memory for reading, and for writing.
+const BUFFER: usize = 64 << 10;
 /// How long open requests may take once the coordinator is to stop.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
 /// After the system refused a connection, which it does when files run out.
@@ -76,8 +77,8 @@ async fn serve(room: Arc<Room>, stream: TcpStream, peer: SocketAddr, router: Rou
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEAD_LINES)
+        .max_buf_size(BUFFER)
+        .max_header_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let served = tokio::select! {

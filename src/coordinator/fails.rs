@@ -63,7 +63,7 @@ pub fn failed(room: &Arc<Room>, group: GroupId) {
         let meta: Option<Meta> = serde_json::from_str(record.meta.as_str()).ok();
         let limit = meta.and_then(|meta| meta.max_fails);
         room.limits.set(group, limit);
-        if !limit.is_some_and(|limit| record.counts.failed >= limit.max(1)) {
+        if limit.is_none_or(|limit| record.counts.failed < limit.max(1)) {
             return;
         }
         // The cancelled ones count as failed too; once is enough.

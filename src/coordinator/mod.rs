@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub use self::auth::Tokens;
@@ -41,6 +41,9 @@ use crate::support::shutdown::{Shutdown, Urgency};
 
 use api::error::Refused;
 
+/// Is told of events; must not block.
+pub type OnEvent = Box<dyn Fn(&Event) + Send + Sync>;
+
 /// What a coordinator works with.
 pub struct Deps {
     /// Where the jobs are.
@@ -48,7 +51,7 @@ pub struct Deps {
     /// How it behaves.
     pub settings: Settings,
     /// Told of each event after it is in the stream; must not block.
-    pub on_event: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+    pub on_event: Option<OnEvent>,
 }
 
 /// What went wrong so that the coordinator could not run.
@@ -76,10 +79,12 @@ pub struct Room {
     to_tell: Mutex<Option<mpsc::Receiver<JobId>>>,
     storage: storage::Storage,
     paused: AtomicBool,
+    /// Something may be due earlier than was thought.
+    alarm: Notify,
     /// Nothing new is begun; streams and waits end.
     closing: tokio::sync::watch::Sender<bool>,
     started: tokio::time::Instant,
-    on_event: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+    on_event: Option<OnEvent>,
 }
 
 impl Room {
@@ -205,6 +210,7 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         to_tell: Mutex::new(Some(to_tell)),
         storage: storage::Storage::default(),
         paused: AtomicBool::new(paused),
+        alarm: Notify::new(),
         closing: tokio::sync::watch::channel(false).0,
         started: tokio::time::Instant::now(),
         queue,

@@ -63,7 +63,12 @@ fn pass_on(room: &Arc<Room>, change: Change) {
                 attempt,
             });
         }
-        Change::Ended { job, group, status } => {
+        Change::Ended {
+            job,
+            group,
+            status,
+            reason,
+        } => {
             room.leases.gone(job);
             room.watch.wake(job);
             if let (JobStatus::Failed, Some(group)) = (status, group) {
@@ -79,7 +84,7 @@ fn pass_on(room: &Arc<Room>, change: Change) {
                 job_id: job,
                 group,
                 status,
-                reason: None,
+                reason,
             });
         }
     }

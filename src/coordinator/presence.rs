@@ -1,85 +1,20 @@
 //! Which hosts are there, and when each was last heard of. In memory: a heartbeat writes nothing.
 
+mod host;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use self::host::News;
+use self::host::{Host, hear, take, version_of};
+
 use crate::protocol::HostId;
-use crate::protocol::api::{Facts, HostMode, HostRecord, HostState, Instance};
+use crate::protocol::api::{HostMode, HostRecord, HostState, Instance};
 use crate::queue::{Claimant, HostEntry};
 use crate::support::clock::Timestamp;
-
-/// Three heartbeats of five seconds.
-pub const STALE_AFTER: Duration = Duration::from_secs(15);
-/// When a silent host counts as gone.
-pub const DOWN_AFTER: Duration = Duration::from_secs(600);
-/// A clock that is further off than this is worth a warning.
-const CLOCK_OFF: i64 = 2000;
-
-/// What is known of one host.
-#[derive(Debug, Clone)]
-struct Host {
-    entry: HostEntry,
-    facts: Option<Facts>,
-    blocked: Option<String>,
-    clock_offset_ms: Option<i64>,
-    clock_warned: bool,
-    /// Nothing since this coordinator started.
-    seen: Option<Instant>,
-    seen_at: Timestamp,
-    /// Requests that it waits in just now; each is a contact.
-    waiting: u32,
-    state: HostState,
-    version: u64,
-}
-
-impl Host {
-    fn state(&self, now: Instant) -> HostState {
-        if self.waiting > 0 {
-            return HostState::Live;
-        }
-        match self.seen.map(|seen| now.duration_since(seen)) {
-            None => HostState::Down,
-            Some(silent) if silent < STALE_AFTER => HostState::Live,
-            Some(silent) if silent < DOWN_AFTER => HostState::Stale,
-            Some(_) => HostState::Down,
-        }
-    }
-
-    fn record(&self, id: &HostId, node: &str, now: Instant, leases: u32) -> HostRecord {
-        let host = &self.entry.host;
-        HostRecord {
-            id: id.clone(),
-            name: host.name.clone(),
-            capabilities: host.capabilities.clone(),
-            max_parallel: host.max_parallel,
-            active_leases: leases,
-            last_seen_at: self.seen_at,
-            registered_at: self.entry.registered_at,
-            updated_by: node.to_owned(),
-            version: self.version,
-            labels: host.labels.clone(),
-            state: self.state(now),
-            mode: self.entry.mode,
-            blocked: self.blocked.clone(),
-            clock_offset_ms: self.clock_offset_ms,
-            facts: self.facts.clone(),
-        }
-    }
-}
-
-/// What a host says with a heartbeat.
-#[derive(Debug, Default)]
-pub struct News {
-    /// Why it takes no work by its own decision.
-    pub blocked: Option<String>,
-    /// About the machine.
-    pub facts: Option<Facts>,
-    /// How far its clock is ahead.
-    pub clock_offset_ms: Option<i64>,
-}
 
 /// What a claim needs to know of a host.
 #[derive(Debug, Clone)]
@@ -288,35 +223,63 @@ impl Presence {
     }
 }
 
-/// Versions never go back over a restart, because they begin at the time of the entry.
-fn version_of(at: Timestamp) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(0)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::NewHost;
 
-fn hear(id: &HostId, host: &mut Host, now: Timestamp) -> bool {
-    host.seen = Some(Instant::now());
-    host.seen_at = now;
-    let back = host.state != HostState::Live;
-    host.state = HostState::Live;
-    if back {
-        host.version += 1;
-        tracing::debug!(host = %id, "a host is back");
-    }
-    back
-}
-
-fn take(id: &HostId, host: &mut Host, news: News) {
-    host.version += 1;
-    host.blocked = news.blocked;
-    if news.facts.is_some() {
-        host.facts = news.facts;
-    }
-    if let Some(offset) = news.clock_offset_ms {
-        host.clock_offset_ms = Some(offset);
-        let off = offset.abs() > CLOCK_OFF;
-        if off && !host.clock_warned {
-            tracing::warn!(host = %id, offset_ms = offset, "the clock of a host is off");
+    fn entry(id: &str, state_id: &str) -> HostEntry {
+        HostEntry {
+            host: NewHost {
+                id: HostId::new(id).unwrap(),
+                name: id.to_owned(),
+                capabilities: Vec::new(),
+                labels: std::collections::BTreeMap::new(),
+                max_parallel: 1,
+                state_id: Some(state_id.to_owned()),
+                facts: None,
+            },
+            mode: HostMode::Active,
+            registered_at: Timestamp::from_millis(1),
+            updated_at: Timestamp::from_millis(1),
         }
-        host.clock_warned = off || host.clock_warned;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_missed_heartbeats_are_stale_and_ten_minutes_are_down() {
+        let presence = Presence::default();
+        let (id, at) = (HostId::new("a").unwrap(), Timestamp::from_millis(5));
+        presence.remember(vec![entry("a", "d")]);
+        let state = || presence.record(&id, "n", 0).unwrap().state;
+        assert_eq!(state(), HostState::Down);
+        assert!(presence.registered(entry("a", "d"), News::default(), at));
+        assert_eq!(state(), HostState::Live);
+        tokio::time::advance(host::STALE_AFTER).await;
+        assert_eq!(state(), HostState::Stale);
+        assert_eq!(presence.fallen_silent(), [(id.clone(), HostState::Stale)]);
+        assert_eq!(presence.fallen_silent(), []);
+        assert_eq!(presence.heartbeat(&id, News::default(), at), Some(true));
+        assert_eq!(presence.heartbeat(&id, News::default(), at), Some(false));
+        presence.waits(&id, true, at);
+        tokio::time::advance(host::DOWN_AFTER).await;
+        assert_eq!(state(), HostState::Live, "an open request is a contact");
+        presence.waits(&id, false, at);
+        tokio::time::advance(host::DOWN_AFTER).await;
+        assert_eq!(state(), HostState::Down);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_id_is_free_for_another_machine_once_its_host_is_silent() {
+        let presence = Presence::default();
+        let (id, at) = (HostId::new("a").unwrap(), Timestamp::from_millis(5));
+        presence.registered(entry("a", "disk-1"), News::default(), at);
+        let other = Instance {
+            state_id: "disk-2".to_owned(),
+            process_id: "p".to_owned(),
+        };
+        assert!(presence.rival(&id, Some(&other)));
+        assert!(!presence.rival(&id, None));
+        tokio::time::advance(host::STALE_AFTER).await;
+        assert!(!presence.rival(&id, Some(&other)));
     }
 }

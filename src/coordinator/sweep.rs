@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Room;
 use crate::protocol::api::{Event, HostState};
 use crate::queue::sweeper;
 
-/// How long an alarm may be late: another process may have set an earlier one.
-const TICK: Duration = Duration::from_secs(1);
+/// How long an alarm may be late that another process has set. A little more than a second, after
+/// which the queue takes itself for idle and empties its log.
+const TICK: Duration = Duration::from_millis(1200);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// A host that was silent for so long is forgotten.
 const HOST_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -30,7 +31,8 @@ pub async fn expire(room: Arc<Room>) {
             probe(&room).await;
         }
         // Not at once again, even if something is due this very moment.
-        sleep(wait.clamp(Duration::from_millis(5), TICK)).await;
+        let wait = wait.clamp(Duration::from_millis(5), TICK);
+        let _ = timeout(wait, room.alarm.notified()).await;
     }
 }
 

@@ -3,14 +3,18 @@
 //! A waiter that is picked stays in its place until it is known whether it got something, so its
 //! turn is not lost. Its request may end meanwhile; then what it got goes back to the queue.
 
+mod agenda;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
+pub use self::agenda::{Agenda, Ready};
+
 use super::leases::Held;
-use crate::protocol::{HostId, JobId, LeaseToken, Requirement};
+use crate::protocol::{HostId, JobId, Requirement};
 use crate::queue::{Claimant, Claimed};
 
 /// Why a wait ended.
@@ -22,34 +26,6 @@ pub enum Wake {
     Heartbeat,
     /// There is nothing, and no more waiting.
     Nothing,
-}
-
-/// A job that may be claimed, and by whom if that is known.
-#[derive(Debug, Clone)]
-pub struct Ready {
-    /// Which job.
-    pub job: JobId,
-    /// Who may run it.
-    pub requirement: Option<Requirement>,
-    /// The lease that is over, should the mirror still show it.
-    pub old: Option<LeaseToken>,
-}
-
-/// What the dispatcher is to look at.
-#[derive(Debug, Default)]
-pub struct Agenda {
-    /// Jobs that became ready.
-    pub jobs: Vec<Ready>,
-    /// Waiters that may have missed one.
-    pub missed: Vec<u64>,
-    /// Anything may have been missed.
-    pub all: bool,
-}
-
-impl Agenda {
-    fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.missed.is_empty() && !self.all
-    }
 }
 
 #[derive(Debug)]
@@ -242,7 +218,7 @@ impl Waiting {
                 && !waiter.busy
                 && !waiter.expired
                 && !tried.contains(number)
-                && jobs.is_none_or(|jobs| jobs.iter().any(|ready| fits(claimant, ready)))
+                && jobs.is_none_or(|jobs| jobs.iter().any(|ready| ready.fits(claimant)))
                 && !picked.iter().any(|one| one.claimant.host == claimant.host)
                 && may(&claimant.host);
             if wanted {
@@ -312,15 +288,4 @@ impl Waiting {
             .map(|waiter| waiter.wake)
             .collect()
     }
-}
-
-fn fits(claimant: &Claimant, ready: &Ready) -> bool {
-    ready.requirement.as_ref().is_none_or(|requirement| {
-        let names = std::iter::once(&claimant.host).chain(&claimant.names);
-        requirement.is_met_by(
-            names.map(HostId::as_str),
-            &claimant.capabilities,
-            &claimant.labels,
-        )
-    })
 }

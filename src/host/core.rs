@@ -17,7 +17,7 @@ use super::table::{Key, Table};
 use super::watch::Watch;
 use crate::client::{self, Client};
 use crate::protocol::api::{Code, LeaseName};
-use crate::protocol::{HostId, JobId};
+use crate::protocol::{HostId, JobId, Reason};
 use crate::support::chain::chain;
 use crate::support::clock::Clock;
 
@@ -167,8 +167,8 @@ impl Core {
 
     /// Notes that a request failed: says so once, and registers again if the coordinator has forgotten us.
     pub(super) fn failed(&self, error: &client::Error) {
-        if error.code() == Some(Code::UnknownHost) {
-            tracing::info!("the coordinator does not know this host; registering again");
+        if matches!(error.code(), Some(Code::UnknownHost | Code::HostIdInUse)) {
+            tracing::info!(%error, "registering again");
             self.session.send_replace(None);
             return;
         }
@@ -181,8 +181,15 @@ impl Core {
     }
 
     /// Takes what came of an attempt: after its log, if there is one, it goes to the coordinator.
-    pub(super) fn ended(&self, key: Key, lease: LeaseName, ran: Ran) {
+    pub(super) fn ended(&self, key: Key, lease: LeaseName, mut ran: Ran) {
         self.table.ended(key);
+        // Slots know only the clock that nobody can set; results tell the time of day.
+        ran.result.finished_at = self.wall.now();
+        if let (Some(Reason::NotAllowed), Some(why)) = (ran.reason, &ran.result.error) {
+            let (job, attempt) = key;
+            let why = why.clone();
+            self.tell(Notice::NotAllowed { job, attempt, why });
+        }
         if ran.lost {
             tracing::info!(job = %lease.job_id, attempt = %lease.attempt, "ended because its lease was lost");
         }

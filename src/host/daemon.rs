@@ -220,7 +220,7 @@ async fn conditions(core: &Arc<Core>) {
             said = why;
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(LOOK), if !core.settings.claim_when.is_empty() => {}
             _ = block.changed() => {}
         }
     }

@@ -60,6 +60,15 @@ pub enum Notice {
         /// Who asked for it.
         submitted_by: Option<String>,
     },
+    /// The job wants something that the owner does not allow; it fails.
+    NotAllowed {
+        /// Which.
+        job: JobId,
+        /// Which try.
+        attempt: AttemptNo,
+        /// What.
+        why: String,
+    },
     /// No work is taken for now, or again.
     Blocked {
         /// Why; nothing if it is over.
@@ -104,6 +113,7 @@ impl fmt::Display for Notice {
                 let who = submitted_by.as_deref().unwrap_or("an unnamed submitter");
                 write!(f, "refused {job} ({kind}) of {who}")
             }
+            Self::NotAllowed { job, why, .. } => write!(f, "refused {job}: {why}"),
             Self::Blocked { why: Some(why) } => write!(f, "taking no work: {why}"),
             Self::Blocked { why: None } => f.write_str("taking work again"),
             Self::Trouble { text } => f.write_str(text),

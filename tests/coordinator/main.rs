@@ -12,6 +12,7 @@ mod common;
 mod auth;
 mod events;
 mod harness;
+mod hooks;
 mod hostile;
 mod hosts;
 mod idempotency;

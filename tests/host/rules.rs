@@ -66,6 +66,7 @@ fn only_listed_commands_run_and_only_as_the_owner_found_them() {
         assert_eq!(error(&job), format!("command not allowed: {refused}"));
         assert_eq!(job.result.unwrap().exit_code, Some(126));
     }
+    host.wait_for_line(": command not allowed: /bin/sh", SOON);
     let gone = bed.wait(bed.submit(&command("gone", &[])));
     assert_failed(&gone, Reason::Spawn);
     assert_eq!(error(&gone), "spawn gone ENOENT");

@@ -1,5 +1,7 @@
 //! Hands jobs to a coordinator, and waits for them if that was asked.
 
+use std::sync::OnceLock;
+
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -9,7 +11,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::job;
 use crate::cli::output::{Format, Output};
-use crate::client::{Client, LogQuery};
+use crate::client::{self, Client, LogQuery};
 use crate::protocol::api::{GroupRequest, SubmitJob, SubmitMany};
 use crate::protocol::{GroupId, JobId, JobRecord};
 use crate::support::ids;
@@ -94,34 +96,53 @@ pub async fn deliver(
             .into());
     }
     let client = coordinator.client()?;
-    let accepted = submit(&client, batch, after.idempotency_key.as_deref()).await?;
-    announce(&accepted, after.follow, output);
     if !after.wait && !after.follow {
+        let accepted = submit(&client, batch, after.idempotency_key.as_deref()).await?;
+        announce(&accepted, after.follow, output);
         output.document(&document(&accepted, &[]))?;
         return Ok(Exit::Success);
     }
+    // Filled inside the part that a signal interrupts: from the first id on it says what goes on.
+    let accepted = OnceLock::new();
     let work = async {
-        let jobs = match (accepted.ids.as_slice(), accepted.group) {
-            ([id], _) if after.follow => {
-                let mut screen = job::follow::Screen::new(output, after.raw);
-                let query = LogQuery::default();
-                vec![job::follow::until_end(&client, *id, &query, &mut screen).await?]
-            }
-            (_, Some(group)) => job::group::wait(&client, group, None).await?,
-            (ids, None) => job::group::wait_each(&client, ids, None).await?,
-        };
+        let new = submit(&client, batch, after.idempotency_key.as_deref()).await?;
+        let accepted = accepted.get_or_init(|| new);
+        announce(accepted, after.follow, output);
+        let jobs = ended(&client, accepted, after, output).await?;
         for job in jobs.iter().filter(|job| job.reason.is_some()) {
             output.note(&job::line(job));
         }
-        output.document(&document(&accepted, &jobs))?;
+        output.document(&document(accepted, &jobs))?;
         Ok(Exit::fold(jobs.iter().map(job::exit_of)))
     };
-    let still = || job::goes_on(&accepted.ids);
+    let still = || job::goes_on(&accepted.get()?.ids);
     let exit = job::unless_stopped(work, still, output).await?;
-    if matches!(exit, Exit::Interrupted | Exit::Terminated) && output.format() == Format::Json {
-        output.document(&document(&accepted, &[]))?;
+    if matches!(exit, Exit::Interrupted | Exit::Terminated)
+        && let Some(accepted) = accepted.get()
+        && output.format() == Format::Json
+    {
+        output.document(&document(accepted, &[]))?;
     }
     Ok(exit)
+}
+
+/// Waits for the jobs, showing what the only one prints if that was asked.
+async fn ended(
+    client: &Client,
+    accepted: &Accepted,
+    after: &AfterArgs,
+    output: &Output,
+) -> Result<Vec<JobRecord>, client::Error> {
+    match (accepted.ids.as_slice(), accepted.group) {
+        ([id], _) if after.follow => {
+            let mut screen = job::follow::Screen::new(output, after.raw);
+            let query = LogQuery::default();
+            let job = job::follow::until_end(client, *id, &query, &mut screen).await?;
+            Ok(vec![job])
+        }
+        (_, Some(group)) => job::group::wait(client, group, None).await,
+        (ids, None) => job::group::wait_each(client, ids, None).await,
+    }
 }
 
 async fn submit(client: &Client, batch: Batch, key: Option<&str>) -> anyhow::Result<Accepted> {

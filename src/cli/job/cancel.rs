@@ -11,7 +11,7 @@ use crate::protocol::{GroupId, JobId};
 /// Take jobs back: waiting ones end at once, running ones are told to end
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw job cancel --group 0192f0c0-7c1e-7a3b-9d2e-0123456789ab --reason \"wrong input\"\n\nExit codes: 0 each is ended or will be, 1 there is no such job, 2 usage or configuration error, 69 no\ncoordinator could be reached."
+    after_help = "Example: skyclaw job cancel --group 0192f0c0-7c1e-7a3b-9d2e-0123456789ab --reason \"wrong input\"\n\nExit codes: 0 each is ended or will be, 1 there is no such job, 2 usage or configuration error, 69 no coordinator could be reached."
 )]
 pub struct Args {
     /// The jobs

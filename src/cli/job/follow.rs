@@ -19,6 +19,7 @@ pub struct Screen<'o> {
     output: &'o Output,
     raw: bool,
     only: Option<Stream>,
+    leaves: bool,
     filters: BTreeMap<Stream, Filter>,
     attempt: AttemptNo,
     /// How many bytes of each stream of this attempt are shown or known to be gone.
@@ -32,6 +33,7 @@ impl<'o> Screen<'o> {
             output,
             raw,
             only: None,
+            leaves: false,
             filters: BTreeMap::new(),
             attempt: AttemptNo::NONE,
             shown: BTreeMap::new(),
@@ -42,6 +44,13 @@ impl<'o> Screen<'o> {
     #[must_use]
     pub fn only(mut self, stream: Option<Stream>) -> Self {
         self.only = stream;
+        self
+    }
+
+    /// Stops following once nobody reads any more. Whoever waits for the job's end must not.
+    #[must_use]
+    pub fn leaving(mut self) -> Self {
+        self.leaves = true;
         self
     }
 
@@ -199,6 +208,9 @@ async fn streamed(
         match stream.next().await? {
             LogEvent::Piece(piece) => screen.piece(&piece),
             LogEvent::End(ended) => return Ok(*ended),
+        }
+        if screen.leaves && screen.output.is_closed() {
+            return client.job(job).await;
         }
     }
 }

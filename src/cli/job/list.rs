@@ -15,7 +15,7 @@ use crate::protocol::{GroupId, HostId, JobRecord, JobStatus, Reason};
 /// List jobs, newest first
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw job list --dead\n\nExit codes: 0 listed, 1 the coordinator refused, 2 usage or configuration error, 69 no coordinator could\nbe reached."
+    after_help = "Example: skyclaw job list --dead\n\nExit codes: 0 listed, 1 the coordinator refused, 2 usage or configuration error, 69 no coordinator could be reached."
 )]
 pub struct Args {
     /// Only those with this status

@@ -17,12 +17,9 @@ use crate::protocol::api::Stream;
 /// --stdout only that one is printed, to stdout.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw job logs -F job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab\n\nExit codes: 0 printed, whatever the job came to, 1 there is no such job, 2 usage or configuration error,\n69 no coordinator could be reached, 130/143 stopped by a signal; the job then goes on."
+    after_help = "Example: skyclaw job logs -F job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab\n\nExit codes: 0 printed, whatever the job came to, 1 there is no such job, 2 usage or configuration error, 69 no coordinator could be reached, 130/143 stopped by a signal; the job then goes on."
 )]
 pub struct Args {
-    /// Which job.
-    #[command(flatten)]
-    pub job: OneJob,
     /// Go on until the job ends
     #[arg(short = 'F', long)]
     pub follow: bool,
@@ -41,6 +38,9 @@ pub struct Args {
     /// Print one JSON event per line
     #[arg(long)]
     pub ndjson: bool,
+    /// Which job.
+    #[command(flatten)]
+    pub job: OneJob,
 }
 
 impl Args {
@@ -73,7 +73,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         stream: args.only(),
         ..LogQuery::default()
     };
-    let mut screen = Screen::new(output, args.raw).only(args.only());
+    let mut screen = Screen::new(output, args.raw).only(args.only()).leaving();
     let work = async {
         if args.follow {
             let job = until_end(&client, args.job.id, &query, &mut screen).await?;

@@ -35,7 +35,7 @@ pub use words::what;
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "Example: skyclaw job list --status failed\n\nExit codes: 0 done, 1 something failed, 2 usage or configuration error, 69 no coordinator could be\nreached; each command's help lists its own."
+    after_help = "Example: skyclaw job list --status failed\n\nExit codes: 0 done, 1 something failed, 2 usage or configuration error, 69 no coordinator could be reached; each command's help lists its own."
 )]
 pub struct Group {
     /// The verb.

@@ -14,18 +14,18 @@ use crate::cli::output::Output;
 /// The first and the last part of each stream are kept, 128 KiB of each; `skyclaw job logs` shows more.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw job result job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab --json\n\nExit codes: 0 printed, 1 there is no such job or it has no result, 2 usage or configuration error,\n69 no coordinator could be reached."
+    after_help = "Example: skyclaw job result job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab --json\n\nExit codes: 0 printed, 1 there is no such job or it has no result, 2 usage or configuration error, 69 no coordinator could be reached."
 )]
 pub struct Args {
-    /// Which job.
-    #[command(flatten)]
-    pub job: OneJob,
     /// Do not escape control sequences on a terminal
     #[arg(long)]
     pub raw: bool,
     /// How to print.
     #[command(flatten)]
     pub json: JsonArgs,
+    /// Which job.
+    #[command(flatten)]
+    pub job: OneJob,
 }
 
 /// Runs the verb.

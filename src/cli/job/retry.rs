@@ -10,7 +10,7 @@ use crate::protocol::api::RetryJobs;
 /// Ask for ended jobs again, as new jobs; prints the new ids
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw job retry job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab\n\nExit codes: 0 all are asked for again, 1 one is unknown or has not ended, 2 usage or configuration error,\n69 no coordinator could be reached."
+    after_help = "Example: skyclaw job retry job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab\n\nExit codes: 0 all are asked for again, 1 one is unknown or has not ended, 2 usage or configuration error, 69 no coordinator could be reached."
 )]
 pub struct Args {
     /// The jobs

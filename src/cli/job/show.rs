@@ -14,15 +14,15 @@ use crate::support::span;
 /// Show everything about a job but its output
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw job show job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab\n\nExit codes: 0 shown, 1 there is no such job, 2 usage or configuration error, 69 no coordinator could be\nreached."
+    after_help = "Example: skyclaw job show job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab\n\nExit codes: 0 shown, 1 there is no such job, 2 usage or configuration error, 69 no coordinator could be reached."
 )]
 pub struct Args {
-    /// Which job.
-    #[command(flatten)]
-    pub job: OneJob,
     /// How to print.
     #[command(flatten)]
     pub json: JsonArgs,
+    /// Which job.
+    #[command(flatten)]
+    pub job: OneJob,
 }
 
 /// Runs the verb.

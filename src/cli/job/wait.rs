@@ -21,7 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// nothing worse happened than a limit.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: skyclaw job wait job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab --timeout 10m\n\nExit codes: that of the job (128 + signal for a death by signal), 1 it failed in another way or is\nunknown, 2 usage or configuration error, 69 no coordinator could be reached, 124 the job or the wait ran\ninto its limit, 130/143 stopped by a signal; the jobs then go on."
+    after_help = "Example: skyclaw job wait job_0192f0c0-7c1e-7a3b-9d2e-0123456789ab --timeout 10m\n\nExit codes: that of the job (128 + signal for a death by signal), 1 it failed in another way or is unknown, 2 usage or configuration error, 69 no coordinator could be reached, 124 the job or the wait ran into its limit, 130/143 stopped by a signal; the jobs then go on."
 )]
 pub struct Args {
     /// The jobs

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::send::Ask;
+use super::super::ask::Ask;
 use super::super::{Client, Error};
 use crate::protocol::api::{
     AppendLogs, AppendedLogs, Claim, ClaimedMany, ClaimedOne, Complete, CompleteMany,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::send::Ask;
+use super::super::ask::Ask;
 use super::super::{Client, Error};
 
 impl Client {

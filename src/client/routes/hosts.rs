@@ -1,6 +1,6 @@
 //! Hosts: how they introduce themselves, and what people decide about them.
 
-use super::super::send::Ask;
+use super::super::ask::Ask;
 use super::super::{Client, Error};
 use crate::protocol::HostId;
 use crate::protocol::api::{

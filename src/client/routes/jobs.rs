@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::ask::Ask;
 use super::super::events::LogStream;
-use super::super::send::Ask;
 use super::super::{Client, Error};
 use crate::protocol::api::{
     CancelJobs, CancelledJobs, Explained, JobAttempts, JobPage, JobReply, LogPage, Retried,

@@ -1,6 +1,6 @@
 //! The routes for the world outside. They take an API key and never see the shared token.
 
-use super::super::send::Ask;
+use super::super::ask::Ask;
 use super::super::{Client, Error};
 use crate::protocol::api::{JobReply, SubmitJob};
 use crate::protocol::{JobId, JobRecord};

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::super::ask::Ask;
 use super::super::events::EventStream;
-use super::super::send::Ask;
 use super::super::{Client, Error};
 use crate::protocol::api::{Health, QueueState};
 

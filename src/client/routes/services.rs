@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::send::Ask;
+use super::super::ask::Ask;
 use super::super::{Client, Error};
 use crate::protocol::HostId;
 use crate::protocol::api::{DeployService, ReportService, ServiceRecord, ServiceReply, Services};

@@ -1,6 +1,6 @@
 //! Asking for jobs.
 
-use super::super::send::Ask;
+use super::super::ask::Ask;
 use super::super::{Client, Error};
 use crate::protocol::JobRecord;
 use crate::protocol::api::{JobReply, SubmitJob, SubmitMany, SubmittedMany};

@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, Key};
+use super::body::Body;
 use super::error::Refused;
+use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, heartbeats, wire};
 use crate::coordinator::Room;

@@ -8,8 +8,9 @@ use futures_util::future::join_all;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, Key, LARGE};
+use super::body::{Body, LARGE};
 use super::error::Refused;
+use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, wire};
 use crate::coordinator::Room;
@@ -268,6 +269,9 @@ async fn release(
             "the idempotency key was used for another kind of request",
         ));
     };
+    if value.delay_ms > 0 {
+        room.alarm.notify_one();
+    }
     for name in &value.leases {
         room.leases.over(name.job_id, name.lease_token);
     }

@@ -6,8 +6,9 @@ use axum::extract::{Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, Key};
+use super::body::Body;
 use super::error::Refused;
+use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, heartbeats, wire};
 use crate::coordinator::Room;

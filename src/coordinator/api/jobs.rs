@@ -10,8 +10,9 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Asked, Body, Key};
+use super::body::{Asked, Body};
 use super::error::Refused;
+use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, wire};
 use crate::coordinator::Room;

@@ -1,6 +1,6 @@
 //! The routes: one file per resource. A handler reads, asks the queue, and answers.
 
-pub(super) mod body;
+mod body;
 mod claims;
 mod completions;
 pub(super) mod error;
@@ -10,6 +10,7 @@ mod health;
 mod heartbeats;
 mod hosts;
 mod jobs;
+pub(super) mod key;
 mod logs;
 mod network;
 mod openapi;

@@ -7,8 +7,9 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, Key, LARGE};
+use super::body::{Body, LARGE};
 use super::error::Refused;
+use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, wire};
 use crate::coordinator::{Room, fails};
@@ -146,6 +147,9 @@ async fn hand_in(
         }
     }
     let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    let timed = jobs
+        .iter()
+        .any(|job| job.not_before.is_some() || job.start_by.is_some());
     let submit = Submit { group, jobs };
     let envelope = Envelope {
         command: Command::Submit { now, submit },
@@ -159,6 +163,9 @@ async fn hand_in(
         }
     }
     let applied = applied.map_err(|error| room.refuse(error))?;
+    if timed {
+        room.alarm.notify_one();
+    }
     match applied.outcome {
         Outcome::Submitted(jobs) => Ok(Submitted {
             jobs,

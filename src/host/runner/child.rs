@@ -55,7 +55,8 @@ pub(super) fn start<'w>(
 
 fn is_link_fault(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let codes = [Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN];
+    // AGAIN: it does not read; or there are too many processes, and then starting another fails and changes nothing.
+    let codes = [Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN, Errno::AGAIN];
     error
         .raw_os_error()
         .is_some_and(|code| codes.iter().any(|known| known.raw_os_error() == code))

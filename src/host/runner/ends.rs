@@ -31,7 +31,9 @@ impl Ends {
     /// Takes the next piece.
     pub(super) fn push(&mut self, piece: &[u8]) {
         self.total += piece.len() as u64;
-        let free = (self.limit / 2 + SLACK).saturating_sub(self.head.len());
+        // Where not even the mark fits, the head is all that is kept.
+        let front = (self.limit / 2).max(self.limit.min(output::MARK.len()));
+        let free = (front + SLACK).saturating_sub(self.head.len());
         let (head, rest) = piece.split_at(free.min(piece.len()));
         self.head.extend_from_slice(head);
         let room = self.limit.div_ceil(2) + SLACK;

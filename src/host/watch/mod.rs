@@ -104,12 +104,14 @@ impl Watch {
     pub(super) fn renew(&self) -> io::Result<()> {
         tracing::warn!("the watcher is gone; starting another");
         let mut state = self.state();
-        let _ = state.child.kill();
-        let _ = state.child.wait();
+        // The new one first: without any, what runs would be on its own.
         let (link, child) = launch(&self.program, &self.opening)?;
         for record in state.running.values() {
             tell(&link, record)?;
         }
+        // Killed while it still has its link: at the link's end it would end what runs.
+        let _ = state.child.kill();
+        let _ = state.child.wait();
         (state.link, state.child) = (link, child);
         Ok(())
     }

@@ -23,7 +23,7 @@ use super::error::Error;
 use super::store::{Applied, Cursor, JobFilter, JobView, Page, Reader};
 use crate::protocol::{
     AttemptNo, AttemptRecord, GroupCounts, GroupId, GroupRecord, JobId, JobResult, JobStatus,
-    LeaseToken, OUTPUT_LIMIT,
+    LeaseToken, OUTPUT_LIMIT, Reason,
 };
 use crate::support::clock::{Clock, SteadyClock, Timestamp};
 use crate::support::ids;
@@ -83,6 +83,8 @@ pub enum Change {
         group: Option<GroupId>,
         /// Well or badly.
         status: JobStatus,
+        /// Why badly.
+        reason: Option<Reason>,
     },
 }
 

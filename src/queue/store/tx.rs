@@ -62,7 +62,7 @@ impl<'c> Tx<'c> {
         };
         self.save(stored, &step.job, now)?;
         for effect in step.effects {
-            self.follow(stored, effect, now, result)?;
+            self.follow((stored, &step.job), effect, now, result)?;
         }
         Ok(Ok(step.job))
     }
@@ -88,7 +88,7 @@ impl<'c> Tx<'c> {
 
     fn follow(
         &mut self,
-        stored: &Stored,
+        (stored, job): (&Stored, &Job),
         effect: Effect,
         now: Timestamp,
         result: Option<&JobResult>,
@@ -118,6 +118,10 @@ impl<'c> Tx<'c> {
                 job: stored.id,
                 group: stored.group,
                 status,
+                reason: match &job.state {
+                    State::Ended(ending) => ending.failure,
+                    State::Queued { .. } | State::Leased(_) => None,
+                },
             }),
         }
         Ok(())

@@ -1,0 +1,115 @@
+//! One host as this coordinator has seen it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::protocol::HostId;
+use crate::protocol::api::{Facts, HostRecord, HostState};
+use crate::queue::HostEntry;
+use crate::support::clock::Timestamp;
+
+/// Three heartbeats of five seconds.
+pub const STALE_AFTER: Duration = Duration::from_secs(15);
+/// When a silent host counts as gone.
+pub const DOWN_AFTER: Duration = Duration::from_secs(600);
+/// A clock that is further off than this is worth a warning.
+const CLOCK_OFF: i64 = 2000;
+
+/// What is known of one host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    pub entry: HostEntry,
+    pub facts: Option<Facts>,
+    pub blocked: Option<String>,
+    pub clock_offset_ms: Option<i64>,
+    pub clock_warned: bool,
+    /// Nothing since this coordinator started.
+    pub seen: Option<Instant>,
+    pub seen_at: Timestamp,
+    /// Requests that it waits in just now; each is a contact.
+    pub waiting: u32,
+    pub state: HostState,
+    pub version: u64,
+}
+
+impl Host {
+    pub fn state(&self, now: Instant) -> HostState {
+        if self.waiting > 0 {
+            return HostState::Live;
+        }
+        match self.seen.map(|seen| now.duration_since(seen)) {
+            None => HostState::Down,
+            Some(silent) if silent < STALE_AFTER => HostState::Live,
+            Some(silent) if silent < DOWN_AFTER => HostState::Stale,
+            Some(_) => HostState::Down,
+        }
+    }
+
+    pub fn record(&self, id: &HostId, node: &str, now: Instant, leases: u32) -> HostRecord {
+        let host = &self.entry.host;
+        HostRecord {
+            id: id.clone(),
+            name: host.name.clone(),
+            capabilities: host.capabilities.clone(),
+            max_parallel: host.max_parallel,
+            active_leases: leases,
+            last_seen_at: self.seen_at,
+            registered_at: self.entry.registered_at,
+            updated_by: node.to_owned(),
+            version: self.version,
+            labels: host.labels.clone(),
+            state: self.state(now),
+            mode: self.entry.mode,
+            blocked: self.blocked.clone(),
+            clock_offset_ms: self.clock_offset_ms,
+            facts: self.facts.clone(),
+        }
+    }
+}
+
+/// What a host says with a heartbeat.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Why it takes no work by its own decision.
+    pub blocked: Option<String>,
+    /// About the machine.
+    pub facts: Option<Facts>,
+    /// How far its clock is ahead.
+    pub clock_offset_ms: Option<i64>,
+}
+
+/// Versions never go back over a restart, because they begin at the time of the entry.
+pub fn version_of(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(0)
+}
+
+/// Notes that the host is heard of. Tells whether it was silent before.
+pub fn hear(id: &HostId, host: &mut Host, now: Timestamp) -> bool {
+    host.seen = Some(Instant::now());
+    host.seen_at = now;
+    let back = host.state != HostState::Live;
+    host.state = HostState::Live;
+    if back {
+        host.version += 1;
+        tracing::debug!(host = %id, "a host is back");
+    }
+    back
+}
+
+/// Takes over what the host says of itself.
+pub fn take(id: &HostId, host: &mut Host, news: News) {
+    host.version += 1;
+    host.blocked = news.blocked;
+    if news.facts.is_some() {
+        host.facts = news.facts;
+    }
+    if let Some(offset) = news.clock_offset_ms {
+        host.clock_offset_ms = Some(offset);
+        let off = offset.abs() > CLOCK_OFF;
+        if off && !host.clock_warned {
+            tracing::warn!(host = %id, offset_ms = offset, "the clock of a host is off");
+        }
+        host.clock_warned = off || host.clock_warned;
+    }
+}
