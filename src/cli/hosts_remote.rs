@@ -162,7 +162,7 @@ async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
         return Err(Failure::usage(format!("`{}` is more than one host", args.host)).into());
     };
     for (name, value) in facts(host) {
-        output.line(&format!("{name:<12} {value}"));
+        output.fact(name, &value);
     }
     output.document(&json!({ "host": host }))?;
     Ok(Exit::Success)

@@ -153,6 +153,12 @@ impl Output {
         }
     }
 
+    /// Prints a name and what it stands for on one line, whatever the value holds: it may come from
+    /// anybody, and must not look like another fact.
+    pub fn fact(&self, name: &str, value: &str) {
+        self.line(&format!("{name:<12} {}", sanitize::one_line(value)));
+    }
+
     /// Prints bytes of the result as they are, for people only. Filter them first
     /// ([`sanitize::Filter`]) if they come from a host and stdout is a terminal.
     pub fn bytes(&self, bytes: &[u8]) {

@@ -122,11 +122,13 @@ impl HostId {
     /// Returns the id with this text.
     ///
     /// # Errors
-    /// When it is empty, longer than 255 bytes, or holds white space or control characters.
+    /// When it is empty, `.` or `..`, longer than 255 bytes, or holds white space or control characters.
     pub fn new(text: impl Into<String>) -> Result<Self, Invalid> {
         let text = text.into();
         let clean = !text.chars().any(|c| c.is_whitespace() || c.is_control());
-        if text.is_empty() || text.len() > 255 || !clean {
+        // In an address these two mean other places, so such a host could not be asked for.
+        let dots = text == "." || text == "..";
+        if text.is_empty() || text.len() > 255 || !clean || dots {
             return Err(Invalid::new(
                 "host id",
                 format!("{text:?} must be 1 to 255 bytes without white space"),
@@ -283,7 +285,7 @@ mod tests {
         for text in ["", "job_", "job_12", "0192f0c0-0000-7000-8000-000000000000"] {
             assert!(text.parse::<JobId>().is_err(), "{text}");
         }
-        for text in ["", "two words", "tab\t", &"x".repeat(256)] {
+        for text in ["", ".", "..", "two words", "tab\t", &"x".repeat(256)] {
             assert!(HostId::new(text).is_err(), "{text}");
         }
         for text in ["", "+123456789012345678901234567890123", "00"] {

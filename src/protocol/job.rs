@@ -138,9 +138,9 @@ struct ResultWire {
     #[serde(default)]
     finished_at: Timestamp,
     /// How long it ran.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_millis")]
     duration_ms: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "any_exit_code")]
     exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     signal: Option<i32>,
@@ -167,6 +167,31 @@ struct ResultWire {
     detail: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     error: Option<String>,
+}
+
+/// Reads a span in milliseconds as any host may measure it: with a fraction, or below zero when its
+/// clock was set back. A result is not refused for that.
+fn whole_millis<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let millis = Option::<f64>::deserialize(deserializer)?.unwrap_or_default();
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the cast cuts to whole numbers and keeps to the range, as it should"
+    )]
+    Ok(millis as u64)
+}
+
+/// Reads an exit code; where codes are 32 bits without a sign, such as 3221225786, it is the same bits with one.
+fn any_exit_code<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<i32>, D::Error> {
+    let Some(code) = Option::<i64>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    i32::try_from(code)
+        .or_else(|_| u32::try_from(code).map(u32::cast_signed))
+        .map(Some)
+        .map_err(serde::de::Error::custom)
 }
 
 impl From<JobResult> for ResultWire {
@@ -393,5 +418,19 @@ mod tests {
         let json = r#"{"finishedAt":"2024-01-01T00:00:00.000Z","durationMs":5,"exitCode":null,"stdout":"x","stderr":""}"#;
         let result: JobResult = serde_json::from_str(json).unwrap();
         assert_eq!((result.stdout.total, result.exit_code), (1, None));
+    }
+
+    #[test]
+    fn numbers_of_other_hosts_do_not_cost_a_result() {
+        let read = |json: &str| serde_json::from_str::<JobResult>(json);
+        for (millis, wanted) in [("12.7", 12), ("-3", 0), ("null", 0), ("1e30", u64::MAX)] {
+            let result = read(&format!("{{\"durationMs\":{millis}}}")).unwrap();
+            assert_eq!(result.duration_ms, wanted, "{millis}");
+        }
+        for (code, wanted) in [("-1", -1), ("3221225786", -1_073_741_510), ("255", 255)] {
+            let result = read(&format!("{{\"exitCode\":{code}}}")).unwrap();
+            assert_eq!(result.exit_code, Some(wanted));
+        }
+        assert!(read(r#"{"exitCode":99999999999}"#).is_err());
     }
 }

@@ -34,7 +34,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let job = client.job(args.job.id).await?;
     let tries = client.attempts(args.job.id).await?;
     for (name, value) in facts(&job) {
-        output.line(&format!("{name:<12} {value}"));
+        output.fact(name, &value);
     }
     if !tries.attempts.is_empty() {
         output.line("");

@@ -51,6 +51,17 @@ fn failing(kind: io::ErrorKind) -> Output {
 }
 
 #[test]
+fn a_fact_stays_on_its_line() {
+    let (output, out, _) = captured(Format::Human, PLAIN);
+    output.fact("what", "sh\nstatus       completed\u{1b}[2J");
+    output.finish().unwrap();
+    assert_eq!(
+        out.text(),
+        "what         sh\\nstatus       completed^[[2J\n"
+    );
+}
+
+#[test]
 fn each_format_prints_only_its_own() {
     let print = |format| {
         let (output, out, err) = captured(format, PLAIN);

@@ -346,14 +346,24 @@ pub fn expire(tx: &mut Tx<'_>, now: Timestamp, limit: u32) -> rusqlite::Result<E
     Ok(done)
 }
 
+/// Gives each lease one fresh lease time. A clock that was set back while nobody served leaves leases
+/// that reach far beyond that; they are cut to it.
 fn reprieve(tx: &mut Tx<'_>, now: Timestamp) -> rusqlite::Result<u64> {
     let changed = tx
         .connection
         .prepare_cached(
             "UPDATE job SET due_at = ?1 + lease_ms WHERE due_at IS NOT NULL AND state = 2 \
-             AND cancel_at IS NULL AND due_at < ?1 + lease_ms",
+             AND cancel_at IS NULL AND due_at <> ?1 + lease_ms",
         )?
         .execute([now.as_millis()])?;
+    // Who was told to end gets no more time than there was, and never more than a fresh cancel would give.
+    tx.connection
+        .prepare_cached(
+            "UPDATE job SET due_at = ?1 + lease_ms + min(coalesce(cancel_grace, 0), ?2) \
+             WHERE due_at IS NOT NULL AND state = 2 AND cancel_at IS NOT NULL \
+             AND due_at > ?1 + lease_ms + min(coalesce(cancel_grace, 0), ?2)",
+        )?
+        .execute([now.as_millis(), Timestamp::LAST.as_millis()])?;
     tx.forget_alarms();
     Ok(changed as u64)
 }
