@@ -15,13 +15,17 @@ case $h in /?*) ;; *) echo "$_m failed HOME is not set"; exit 1;; esac;
 umask 077;
 trap "" HUP INT TERM PIPE;
 s=$h/.local/state/skyclaw/ephemeral;
+# Whether the process with this number is a guard.
+guards() {
+kill -0 "$1" 2>/dev/null || return 1;
+[ -r "/proc/$1/cmdline" ] || return 0;
+grep -q skyclaw/ephemeral "/proc/$1/cmdline";
+};
 # Whether somebody still watches over the mark. A fresh one may not have its number yet.
 alive() {
 [ -e "$s/pid" ] || sleep 1;
 p=$(cat "$s/pid" 2>/dev/null);
-[ -n "$p" ] && kill -0 "$p" 2>/dev/null || return 1;
-[ -r "/proc/$p/cmdline" ] || return 0;
-grep -q skyclaw/ephemeral "/proc/$p/cmdline";
+[ -n "$p" ] && guards "$p";
 };
 # Whether tasks or uploads are still about to end in this home.
 busy() {
@@ -56,7 +60,8 @@ for x in $m; do rmdir "$h/$x" 2>/dev/null; done;
 tell() { echo "$1"; echo "$_m end"; };
 o=;
 # A guard that has lost its controller will be done in a moment.
-n=20; while [ -e "$s/leaving" ] && [ "$n" -gt 0 ] && alive; do sleep 1; n=$((n-1)); done;
+q=; [ -e "$s/leaving" ] && q=$(cat "$s/pid" 2>/dev/null);
+n=20; while [ -n "$q" ] && [ "$n" -gt 0 ] && guards "$q"; do sleep 1; n=$((n-1)); done;
 if [ -d "$s" ]; then
 o=$(cat "$s/mark" 2>/dev/null);
 if alive; then
@@ -73,8 +78,9 @@ if [ "$a" = undo ]; then echo "$_m undone $o"; tell "$l"; exit 0; fi;
 elif [ "$a" = undo ]; then echo "$_m none"; exit 0;
 fi;
 if [ -e "$h/.local/bin/picoclaw" ] || [ -L "$h/.local/bin/picoclaw" ]; then echo "$_m present $o"; exit 0; fi;
+# One by one, to know which of them are ours: a guard that leaves may just be removing its own.
 m=;
-for x in .local .local/bin .local/state .local/state/skyclaw .cache .cache/skyclaw; do [ -d "$h/$x" ] || m="$x $m"; done;
+for x in .local .local/state .local/state/skyclaw; do mkdir "$h/$x" 2>/dev/null && m="$x $m"; done;
 save() {
 echo $$ >"$s/pid" && echo "$m" >"$s/made" && echo "$r" >"$s/key" || return 1;
 if [ -e "$h/.picoclaw" ] || [ -L "$h/.picoclaw" ]; then
@@ -89,6 +95,7 @@ fi;
 echo "$w" >"$s/mark.new" && mv "$s/mark.new" "$s/mark" && { sync "$s/mark" 2>/dev/null || sync; };
 };
 x=$(mkdir -p "${s%/*}" 2>&1 && mkdir "$s" 2>&1) || { echo "$_m failed $x"; exit 1; };
+for x in .local/bin .cache .cache/skyclaw; do [ -d "$h/$x" ] || m="$x $m"; done;
 x=$(save 2>&1) || { wipe; echo "$_m failed $x"; exit 1; };
 echo "$_m armed $o";
 x=;
