@@ -84,6 +84,8 @@ fn start(
     hook: Hook,
     reports: mpsc::UnboundedSender<Report>,
 ) -> Result<Core, Error> {
+    // Before anything else: what a former life left running may be looking.
+    hide();
     let state = StateDir::take(&settings.state_dir)?;
     let id = state.host_id(settings.id.as_ref())?;
     let instance = state.instance();
@@ -96,7 +98,6 @@ fn start(
     if !settings.keep_failed {
         state.clear_scratch();
     }
-    hide();
     let watch = Watch::start(
         &settings.program,
         state.path(),

@@ -11,15 +11,23 @@ const USUAL: [&str; 7] = ["PATH", "HOME", "USER", "SHELL", "LANG", "TZ", "TMPDIR
 
 /// Names that decide which code a program loads. Payloads may not set them.
 const DANGEROUS: [&str; 3] = ["PATH", "NODE_OPTIONS", "BASH_ENV"];
-const DANGEROUS_STARTS: [&str; 3] = ["LD_", "DYLD_", "SKYCLAW_"];
+const DANGEROUS_STARTS: [&str; 4] = ["LD_", "DYLD_", "SKYCLAW_", "BASH_FUNC_"];
 /// What tells one of several jobs from the others. Only jobs read these, so payloads may set them.
-const HARMLESS: [&str; 2] = ["SKYCLAW_ARRAY_INDEX", "SKYCLAW_ITEM"];
+const HARMLESS: [&str; 4] = [
+    "SKYCLAW_ARRAY_INDEX",
+    "SKYCLAW_ITEM",
+    // Set for PicoClaw; they change only what is printed.
+    "NO_COLOR",
+    "PICOCLAW_LOG_LEVEL",
+];
 
 /// Makes the environments of jobs.
 #[derive(Debug, Clone)]
 pub(super) struct Environment {
     base: BTreeMap<OsString, OsString>,
     allowed: Vec<String>,
+    /// Payloads may set nothing else.
+    only_allowed: bool,
 }
 
 impl Environment {
@@ -45,7 +53,21 @@ impl Environment {
         Self {
             base,
             allowed: allowed.to_vec(),
+            only_allowed: false,
         }
+    }
+
+    /// Lets payloads set only what the owner allows by name: where whole argument lists are limited,
+    /// hardly any variable is harmless (`GIT_SSH_COMMAND`, `PERL5OPT`, `HOME`, …).
+    #[must_use]
+    pub(super) fn only_allowed_if(mut self, limited: bool) -> Self {
+        self.only_allowed = limited;
+        self
+    }
+
+    fn may_set(&self, name: &str) -> bool {
+        let free = !self.only_allowed && !is_dangerous(name);
+        free || HARMLESS.contains(&name) || self.allowed.iter().any(|allowed| allowed == name)
     }
 
     /// Returns the environment of one attempt with `extra` set, or the name that may not be set.
@@ -60,7 +82,7 @@ impl Environment {
             // The daemon's own marks are not for lending, whatever the owner allows.
             let ours = [MARK_VARIABLE, JOB_VARIABLE, ATTEMPT_VARIABLE].contains(&name.as_str());
             let malformed = name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
-            if ours || malformed || is_dangerous(name) && !self.allowed.contains(name) {
+            if ours || malformed || !self.may_set(name) {
                 return Err(name.clone());
             }
             all.insert(name.into(), value.into());
@@ -120,6 +142,7 @@ mod tests {
         for name in [
             "PATH",
             "LD_PRELOAD",
+            "BASH_FUNC_uptime%%",
             "DYLD_X",
             "NODE_OPTIONS",
             "BASH_ENV",
@@ -128,6 +151,12 @@ mod tests {
             "",
         ] {
             assert_eq!(made(&[(name, "x")]), Err(name.to_owned()), "{name}");
+        }
+        let limited = environment.clone().only_allowed_if(true);
+        let made = |name: &str| limited.for_job(job, AttemptNo::new(1), &map(&[(name, "x")]));
+        assert!(made("LD_LIBRARY_PATH").is_ok() && made("SKYCLAW_ITEM").is_ok());
+        for name in ["X", "GIT_SSH_COMMAND", "HOME"] {
+            assert_eq!(made(name), Err(name.to_owned()), "{name}");
         }
     }
 }

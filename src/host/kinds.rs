@@ -70,7 +70,8 @@ impl Kinds {
                 &settings.env_pass,
                 &settings.env_allow,
                 mark,
-            ),
+            )
+            .only_allowed_if(settings.argv.is_some()),
             agents: settings.agents.clone(),
             chosen,
             workdir: settings.workdir.clone(),

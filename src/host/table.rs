@@ -121,6 +121,8 @@ impl Table {
             match state.state {
                 LeaseWord::Held => orders.prolong(self.until(sent_at, state.lease_ms)),
                 LeaseWord::Cancel => {
+                    // It reaches as far as the job may tidy up.
+                    orders.prolong(self.until(sent_at, state.lease_ms));
                     let grace = state.grace_ms.map(Duration::from_millis);
                     orders.stop(Stop::Cancel(state.reason.clone(), grace));
                 }

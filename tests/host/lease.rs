@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use skyclaw::protocol::Reason;
+use skyclaw::protocol::api::CancelJobs;
 
-use crate::bed::{Bed, SOON, assert_done, out};
+use crate::bed::{Bed, SOON, assert_done, assert_failed, error, out};
 use crate::common::eventually;
 use crate::common::procs::{assert_no_process_within, processes_with};
 
@@ -28,6 +30,27 @@ fn a_daemon_that_slept_past_its_lease_kills_at_once() {
     let job = bed.wait(job);
     assert_done(&job);
     assert_eq!(job.attempts.get(), 2);
+}
+
+#[test]
+fn a_cancelled_job_has_its_time_to_tidy_up_though_its_lease_is_short() {
+    let bed = Bed::with_lease(2000);
+    let _host = bed.host("lab", &[]);
+    let ready = bed.file("ready");
+    // Longer than a lease and shorter than the usual time.
+    let job = bed.sh(&format!(
+        "trap 'sleep 4; echo tidy; exit 0' TERM; touch {ready}; while :; do sleep 0.05; done"
+    ));
+    bed.made("ready");
+    let cancel = CancelJobs {
+        ids: vec![job],
+        grace_ms: Some(20_000),
+        ..CancelJobs::default()
+    };
+    bed.block_on(bed.client().cancel(&cancel)).unwrap();
+    let job = bed.wait(job);
+    assert_failed(&job, Reason::Cancelled);
+    assert_eq!((out(&job).as_str(), error(&job)), ("tidy\n", "cancelled"));
 }
 
 #[test]
