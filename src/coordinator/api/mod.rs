@@ -17,6 +17,7 @@ mod openapi;
 mod public;
 mod queue;
 mod reply;
+mod services;
 mod state;
 mod stream;
 mod submit;
@@ -63,6 +64,7 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(queue::routes())
         .merge(events::routes())
         .merge(network::routes())
+        .merge(services::routes())
         .merge(public::routes())
 }
 
