@@ -2,6 +2,7 @@
 
 mod args;
 mod lines;
+mod rule_args;
 mod settings;
 mod shed;
 

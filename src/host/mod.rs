@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod allow;
 mod backoff;
+mod begin;
 mod capabilities;
 mod claim;
 pub mod control;

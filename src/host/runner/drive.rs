@@ -10,9 +10,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::child::{self, Child};
+use super::chunks::Chunks;
 use super::ends::Ends;
-use super::log::{Chunks, JobLog};
+use super::log::JobLog;
 use super::orders::{Orders, Stop};
+use super::phase::{Phase, Why};
 use super::{Ran, Task, report};
 use crate::host::watch::Watch;
 use crate::protocol::api::Stream;
@@ -35,31 +37,6 @@ pub(super) struct Means<'m> {
     pub buffer: &'m mut [u8],
     pub clock: &'m dyn Clock,
     pub watch: &'m Watch,
-}
-
-/// What made a job end, if it did not end by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Why {
-    /// It ran longer than this.
-    Timeout(Duration),
-    /// Somebody asked.
-    Asked(Stop),
-}
-
-/// Where a job stands.
-enum Phase {
-    Running,
-    /// It was asked to end, and is killed then.
-    Ending {
-        kill_at: Instant,
-    },
-    /// Killed; the kernel has yet to end it.
-    Killed,
-    /// It has ended; its pipes may hold more.
-    Draining {
-        idle_at: Instant,
-        last_at: Instant,
-    },
 }
 
 struct Drive<'d, 'm> {

@@ -5,10 +5,12 @@
 
 mod birth;
 mod child;
+mod chunks;
 mod drive;
 mod ends;
 pub(in crate::host) mod log;
 pub(in crate::host) mod orders;
+mod phase;
 pub(in crate::host) mod report;
 mod scratch;
 #[cfg(test)]

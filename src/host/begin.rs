@@ -1,0 +1,159 @@
+//! Starts claimed jobs, or gives back those that this host does not take.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::core::{Core, Session};
+use super::notice::Notice;
+use super::runner::orders::Orders;
+use super::runner::{Place, Task};
+use super::table::{Held, key};
+use crate::protocol::api::{LeaseName, LeasedJob, Release};
+use crate::protocol::{JobId, LeaseToken};
+use crate::support::clock::Timestamp;
+
+/// The first and the longest time for which a job is not given out after its refusal.
+const REFUSED_FOR: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How many refused jobs are remembered.
+const MOST_REFUSED: usize = 10_000;
+
+/// Starts what may run here and gives back the rest. The claim was sent at `sent_at`.
+pub(super) async fn start(
+    core: &Arc<Core>,
+    session: &Session,
+    jobs: Vec<LeasedJob>,
+    sent_at: Timestamp,
+) {
+    let mut back: HashMap<Duration, Vec<LeaseName>> = HashMap::new();
+    for job in jobs {
+        if let Err((lease, delay)) = start_one(core, session, job, sent_at) {
+            back.entry(delay).or_default().push(lease);
+        }
+    }
+    for (delay, leases) in back {
+        give_back(core, session, leases, delay).await;
+    }
+}
+
+/// Starts a job, or says for how long nobody should be given it.
+fn start_one(
+    core: &Arc<Core>,
+    session: &Session,
+    job: LeasedJob,
+    sent_at: Timestamp,
+) -> Result<(), (LeaseName, Duration)> {
+    let lease = LeaseName {
+        job_id: job.id,
+        attempt: job.attempts,
+        lease_token: job.lease_token,
+    };
+    let kind = kind_of(&job);
+    if !core
+        .settings
+        .accept
+        .takes(job.submitted_by.as_deref(), &kind)
+    {
+        core.tell(Notice::Refused {
+            job: job.id,
+            attempt: job.attempts,
+            kind,
+            submitted_by: job.submitted_by,
+        });
+        return Err((lease, refusal(core, job.id)));
+    }
+    let until = core.table.until(sent_at, job.lease_ms);
+    let Some((place, orders)) = core.runner.reserve(until) else {
+        return Err((lease, Duration::ZERO));
+    };
+    core.table.insert(Held {
+        lease,
+        kind: kind.clone(),
+        submitted_by: job.submitted_by.clone(),
+        since: core.wall.now(),
+        orders: Some(Arc::clone(&orders)),
+    });
+    core.tell(Notice::Running {
+        job: job.id,
+        attempt: job.attempts,
+        kind,
+    });
+    run(core, session, place, orders, lease, job);
+    Ok(())
+}
+
+fn run(
+    core: &Arc<Core>,
+    session: &Session,
+    place: Place,
+    orders: Arc<Orders>,
+    lease: LeaseName,
+    job: LeasedJob,
+) {
+    let log = (session.logs && lease.lease_token != LeaseToken::NONE)
+        .then(|| core.logs.open(lease, &orders));
+    let kinds = Arc::clone(&core.kinds);
+    let wall = Arc::clone(&core.wall);
+    let prepare = move || -> Result<Task, _> {
+        kinds.task(
+            job.id,
+            job.attempts,
+            &job.payload,
+            job.timeout_ms,
+            wall.now(),
+        )
+    };
+    let home = Arc::clone(core);
+    let done = move |ran| home.ended(key(&lease), lease, ran);
+    core.runner
+        .begin(place, orders, log, Box::new(prepare), Box::new(done));
+}
+
+async fn give_back(core: &Core, session: &Session, leases: Vec<LeaseName>, delay: Duration) {
+    let release = Release {
+        leases,
+        delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+    };
+    if session.batch {
+        if let Err(error) = core.client.release(&session.host, &release).await {
+            // The leases are named in no heartbeat, so they go back by themselves.
+            core.failed(&error);
+        }
+        return;
+    }
+    // The original takes nothing back: all that can be said is that it will not run here.
+    for lease in release.leases {
+        let text = "this host does not accept the job".to_owned();
+        let ran = super::runner::report::failure(
+            crate::protocol::Reason::NotAllowed,
+            Some(super::runner::report::NOT_ALLOWED),
+            text,
+            core.wall.now(),
+        );
+        core.ended(key(&lease), lease, ran);
+    }
+}
+
+/// Each refusal by this host doubles the time in which others may be found who take the job.
+fn refusal(core: &Core, job: JobId) -> Duration {
+    let mut refused = core.refused.lock().unwrap_or_else(PoisonError::into_inner);
+    if refused.len() >= MOST_REFUSED {
+        refused.clear();
+    }
+    let times = refused.entry(job).or_insert(0);
+    let (first, most) = REFUSED_FOR;
+    let delay = first.saturating_mul(1 << (*times).min(16)).min(most);
+    *times += 1;
+    delay
+}
+
+/// Returns the word for the kind of a job, known or not.
+fn kind_of(job: &LeasedJob) -> String {
+    #[derive(serde::Deserialize)]
+    struct Tag<'a> {
+        #[serde(borrow)]
+        kind: std::borrow::Cow<'a, str>,
+    }
+    serde_json::from_str::<Tag<'_>>(job.payload.as_str())
+        .map_or_else(|_| "unknown".to_owned(), |tag| tag.kind.into_owned())
+}
