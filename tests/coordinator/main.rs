@@ -21,5 +21,6 @@ mod leases;
 mod polls;
 mod public;
 mod routes;
+mod services;
 mod verb;
 mod wire;
