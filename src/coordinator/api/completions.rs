@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use futures_util::future::join_all;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -15,12 +14,12 @@ use super::reply::Reply;
 use super::{Shared, wire};
 use crate::coordinator::Room;
 use crate::protocol::api::{
-    Code, Complete, CompleteMany, CompleteOne, CompleteResult, CompletedMany, JobReply, JobWire,
-    Release, ReleasedMany,
+    Code, Complete, CompleteMany, CompletedMany, JobReply, JobWire, LeaseName, Release,
+    ReleasedMany,
 };
 use crate::protocol::{HostId, JobId, JobRecord, JobResult, JobStatus, Reason};
 use crate::queue::command::{Command, Envelope, Outcome};
-use crate::queue::{Claimed, Completion, Idempotency, LeaseProof, LeaseRef, Report, Verdict};
+use crate::queue::{Claimed, Completion, LeaseProof, LeaseRef, Report, Verdict};
 use crate::support::clock::Timestamp;
 
 /// How many completions or releases one request may hold.
@@ -194,47 +193,24 @@ async fn complete_many(
         return Err(Refused::bad(format!("completions must be at most {MOST}")));
     }
     let now = room.now();
-    let mut completions = value.completions.into_iter();
-    let mut results = Vec::with_capacity(completions.len());
-    let mut replayed = false;
-    // Repeating a report is harmless by itself. The key goes with the first one, so that it says
-    // whether this is a repetition, and refuses the rest of a request that is not.
+    let names: Vec<LeaseName> = value.completions.iter().map(|one| one.lease).collect();
+    let reports = value.completions.into_iter().map(|one| {
+        let report = report(one.success, one.reason, one.result, now);
+        (wire::lease(&one.lease), report)
+    });
     let envelope = key.envelope(&bytes, now, room.settings.idempotency_ttl);
-    if envelope.is_some()
-        && let Some(first) = completions.next()
-    {
-        let (result, again) = complete_one(&room, first, envelope, now).await?;
-        results.push(result);
-        replayed = again;
-    }
-    // All are on their way before the first is waited for, so they share a commit.
-    let rest = completions.map(|one| complete_one(&room, one, None, now));
-    for done in join_all(rest).await {
-        results.push(done?.0);
-    }
-    Ok(Reply::keyed(CompletedMany { results }, replayed))
-}
-
-async fn complete_one(
-    room: &Room,
-    one: CompleteOne,
-    idempotency: Option<Idempotency>,
-    now: Timestamp,
-) -> Result<(CompleteResult, bool), Refused> {
-    let CompleteOne {
-        lease,
-        success,
-        reason,
-        result,
-    } = one;
-    let report = report(success, reason, result, now);
-    let (completion, replayed) = room
+    let (done, replayed) = room
         .queue
-        .complete_keyed(wire::lease(&lease), report, idempotency)
+        .complete_many(reports.collect(), envelope)
         .await
         .map_err(|error| room.refuse(error))?;
-    room.leases.over(lease.job_id, lease.lease_token);
-    Ok((wire::completion(lease.job_id, completion), replayed))
+    for name in &names {
+        room.leases.over(name.job_id, name.lease_token);
+    }
+    let results = names.iter().zip(done);
+    let results = results.map(|(name, completion)| wire::completion(name.job_id, completion));
+    let results = results.collect();
+    Ok(Reply::keyed(CompletedMany { results }, replayed))
 }
 
 /// Takes jobs back unharmed.

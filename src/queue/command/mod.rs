@@ -60,6 +60,13 @@ pub enum Command {
         /// For the backoff, in `0..domain::backoff::WHOLE`.
         jitter: u32,
     },
+    /// Holders are done with many at once; each stands alone.
+    CompleteMany {
+        /// When.
+        now: Timestamp,
+        /// Which leases, how each went, and its chance as in [`Command::Complete`].
+        reports: Vec<(LeaseRef, Report, u32)>,
+    },
     /// Holders give jobs back unharmed.
     Release {
         /// When.

@@ -22,6 +22,8 @@ pub enum Outcome {
     Renewed(Vec<Renewed>),
     /// Of a completion.
     Completed(Completion),
+    /// Of many completions, in the order told.
+    CompletedMany(Vec<Completion>),
     /// Of a release, in the order asked.
     Released(Vec<Completion>),
     /// Of a cancel.

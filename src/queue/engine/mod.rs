@@ -135,6 +135,7 @@ impl Queue {
             | Outcome::Claimed(_)
             | Outcome::Renewed(_)
             | Outcome::Completed(_)
+            | Outcome::CompletedMany(_)
             | Outcome::Released(_)
             | Outcome::Cancelled(_)
             | Outcome::Expired(_)
@@ -263,8 +264,7 @@ impl Queue {
             now: self.now.get(),
             lease,
             report,
-            // A fraction below one of a whole number below 2^20 always fits.
-            jitter: (ids::fraction() * f64::from(backoff::WHOLE)) as u32,
+            jitter: jitter(),
         };
         let applied = self
             .apply(Envelope {
@@ -274,6 +274,36 @@ impl Queue {
             .await?;
         match applied.outcome {
             Outcome::Completed(completion) => Ok((completion, applied.replayed)),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Takes many reports in one step; each stands alone. The answers stand in the order told; the
+    /// second value tells that they were remembered from an earlier request with the same key.
+    ///
+    /// # Errors
+    /// When the key was used otherwise or the file fails. A lost lease is an answer.
+    pub async fn complete_many(
+        &self,
+        reports: Vec<(LeaseRef, Report)>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(Vec<Completion>, bool), Error> {
+        let reports = reports.into_iter().map(|(lease, report)| {
+            let result = report.result.within(OUTPUT_LIMIT);
+            (lease, Report { result, ..report }, jitter())
+        });
+        let command = Command::CompleteMany {
+            now: self.now.get(),
+            reports: reports.collect(),
+        };
+        let applied = self
+            .apply(Envelope {
+                command,
+                idempotency,
+            })
+            .await?;
+        match applied.outcome {
+            Outcome::CompletedMany(all) => Ok((all, applied.replayed)),
             other => Err(mixed_up(&other)),
         }
     }
@@ -469,6 +499,12 @@ impl Queue {
         .await
         .unwrap_or(Err(Error::Closed))
     }
+}
+
+/// Draws the chance that goes into a completion.
+fn jitter() -> u32 {
+    // A fraction below one of a whole number below 2^20 always fits.
+    (ids::fraction() * f64::from(backoff::WHOLE)) as u32
 }
 
 /// An outcome of another kind than the command: it can only be a key shared by two kinds of request.

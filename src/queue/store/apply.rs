@@ -66,6 +66,7 @@ const fn time_of(command: &Command) -> Timestamp {
         | Command::Claim { now, .. }
         | Command::Renew { now, .. }
         | Command::Complete { now, .. }
+        | Command::CompleteMany { now, .. }
         | Command::Release { now, .. }
         | Command::Cancel { now, .. }
         | Command::ExpireDue { now, .. }
@@ -103,6 +104,11 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             report,
             jitter,
         } => complete(tx, *now, lease, report, *jitter).map(Outcome::Completed),
+        Command::CompleteMany { now, reports } => reports
+            .iter()
+            .map(|(lease, report, jitter)| complete(tx, *now, lease, report, *jitter))
+            .collect::<rusqlite::Result<_>>()
+            .map(Outcome::CompletedMany),
         Command::Release { now, leases, delay } => leases
             .iter()
             .map(|lease| release(tx, *now, lease, *delay))

@@ -263,3 +263,40 @@ async fn a_retried_job_keeps_its_place_among_its_equals() {
     assert_eq!(claim_one(&queue, "a").await.job, first);
     check(dir.path());
 }
+
+#[tokio::test]
+async fn many_reports_at_once_each_stand_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    queue
+        .submit(only(vec![job(), job(), job()]), None)
+        .await
+        .unwrap();
+    let good = claim_one(&queue, "a").await;
+    let lost = claim_one(&queue, "a").await;
+    let bad = claim_one(&queue, "a").await;
+    queue
+        .release(vec![lost.lease()], Duration::ZERO)
+        .await
+        .unwrap();
+    let reports = vec![
+        (good.lease(), report(Verdict::Succeeded)),
+        (lost.lease(), report(Verdict::Succeeded)),
+        (bad.lease(), report(Verdict::Failed(Reason::Exit))),
+    ];
+    let (done, _) = queue.complete_many(reports.clone(), None).await.unwrap();
+    let ended = |status, reason| Completion::Ended { status, reason };
+    let expected = [
+        ended(JobStatus::Completed, None),
+        Completion::LeaseLost,
+        ended(JobStatus::Failed, Some(Reason::Exit)),
+    ];
+    assert_eq!(done, expected);
+    // The answer got lost: told again, the same comes of it.
+    assert_eq!(
+        queue.complete_many(reports, None).await.unwrap().0,
+        expected
+    );
+    drop(queue);
+    check(dir.path());
+}
