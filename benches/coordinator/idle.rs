@@ -214,7 +214,7 @@ pub async fn wake_one(bench: &Bench) -> Vec<Row> {
     let name = format!("answered per job of {WAITING} that wait");
     vec![
         Row::new(&name, each, "hosts")
-            .target(Target::Below(1.000_001))
+            .target(Target::AtMost(1.0))
             .note(&format!("{jobs} jobs went to {} hosts", hosts.len())),
     ]
 }

@@ -9,6 +9,8 @@ pub enum Target {
     AtLeast(f64),
     /// It must be smaller.
     Below(f64),
+    /// It must not be larger.
+    AtMost(f64),
 }
 
 impl Target {
@@ -16,6 +18,7 @@ impl Target {
         match self {
             Self::AtLeast(least) => amount >= least,
             Self::Below(limit) => amount < limit,
+            Self::AtMost(most) => amount <= most,
         }
     }
 
@@ -23,6 +26,7 @@ impl Target {
         match self {
             Self::AtLeast(least) => format!("≥ {}", short(least)),
             Self::Below(limit) => format!("< {}", short(limit)),
+            Self::AtMost(most) => format!("≤ {}", short(most)),
         }
     }
 }
