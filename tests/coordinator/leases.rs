@@ -174,3 +174,76 @@ async fn a_batch_of_reports_stands_one_by_one() {
     assert_eq!(host["host"]["activeLeases"], 1);
     room.stop().await;
 }
+
+#[tokio::test]
+async fn an_old_host_whose_completion_was_lost_goes_on_working() {
+    let room = short().await;
+    let body = json!({"name": "old", "hostId": "old", "capabilities": ["shell"], "maxParallel": 1});
+    room.post("/v1/hosts/register", body).await.ok();
+    let first = room.submit(&["shell"]).await;
+    let second = room.submit(&["shell"]).await;
+    assert_eq!(room.claim("old").await["id"], *first);
+    // Its one completion never arrives. It never lowers its number, and asks for more.
+    assert_eq!(room.claim("old").await["id"], *second, "it is not full");
+    let end = Instant::now() + SHORT * 3;
+    while Instant::now() < end {
+        room.post("/v1/hosts/old/heartbeat", json!({"activeLeases": 2}))
+            .await
+            .ok();
+        sleep(SHORT / 6).await;
+    }
+    assert_eq!(room.job(&first).await["status"], "queued");
+    let job = room.job(&second).await;
+    assert_eq!(
+        (&job["status"], &job["attempts"]),
+        (&json!("leased"), &json!(1))
+    );
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_host_that_only_asks_on_does_not_keep_what_it_lost() {
+    let room = short().await;
+    let body = json!({"name": "old", "hostId": "old", "capabilities": ["shell"], "maxParallel": 4});
+    room.post("/v1/hosts/register", body).await.ok();
+    let id = room.submit(&["shell"]).await;
+    room.claim("old").await;
+    let end = Instant::now() + crate::harness::SOON;
+    while room.job(&id).await["status"] != "queued" {
+        assert!(Instant::now() < end, "its job is kept for ever");
+        room.post("/v1/hosts/old/heartbeat", json!({"activeLeases": 1}))
+            .await
+            .ok();
+        room.claim("old").await;
+        sleep(SHORT / 6).await;
+    }
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_late_completion_counts_while_the_lease_stands() {
+    let room = Room::open().await;
+    room.host("old", &["shell"]).await;
+    let id = room.submit(&["shell"]).await;
+    room.claim("old").await;
+    assert_eq!(room.claim("old").await, Value::Null);
+    let body = json!({"hostId": "old", "success": true, "durationMs": 1, "exitCode": 0, "stdout": "", "stderr": ""});
+    let got = room
+        .post(&format!("/v1/jobs/{id}/complete"), body)
+        .await
+        .ok();
+    assert_eq!(got["job"]["status"], "completed");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_names_its_leases_is_held_to_its_slots() {
+    let room = Room::open().await;
+    let body = json!({"name": "a", "hostId": "a", "capabilities": ["shell"], "maxParallel": 1, "leases": []});
+    room.post("/v1/hosts/register", body).await.ok();
+    room.submit(&["shell"]).await;
+    room.submit(&["shell"]).await;
+    assert_ne!(room.claim("a").await, Value::Null);
+    assert_eq!(room.claim("a").await, Value::Null, "it is full");
+    room.stop().await;
+}
