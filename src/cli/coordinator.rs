@@ -1,5 +1,6 @@
 //! `skyclaw coordinator`: serves the queue over HTTP until it is told to stop.
 
+mod secrets;
 mod settings;
 
 use std::net::SocketAddr;
@@ -16,9 +17,9 @@ use super::given::Given;
 use super::output::{Format, Output};
 use crate::coordinator::{self, Deps};
 use crate::queue::{self, Queue};
-use crate::support::limits;
 use crate::support::shutdown::Shutdown;
 use crate::support::telemetry::Form;
+use crate::support::{limits, privacy};
 
 /// Enough for some thousand hosts, each with an open request and another for its heartbeats.
 const OPEN_FILES: u64 = 65_536;
@@ -175,9 +176,11 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if let Some(command) = &args.file {
         return coordinator_file::run(command, output).await;
     }
+    // This may start the program again, so it comes before everything else.
+    let secrets = secrets::Secrets::read(args)?;
+    privacy::hide();
     // Before anything is open, so that a signal never finds it without an owner.
     let shutdown = Shutdown::listen().context("listen for signals")?;
-    let secrets = settings::Secrets::read(Given::of(&args.token_file).map(PathBuf::as_path))?;
     let host = host(args, secrets.tokens.is_empty())?;
     let db = Given::of(&args.db)
         .cloned()
