@@ -251,3 +251,34 @@ fn jobs_beside_it_find_no_secret_in_its_environment() {
     running.terminate();
     running.wait(DEADLINE).expect_code(0);
 }
+
+#[test]
+fn a_second_one_on_the_same_file_is_refused_and_backup_and_gc_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--port", "0", "--db", "q.db"];
+    let first = Running::start(command(dir.path(), &args), None);
+    base(&first);
+    std::os::unix::fs::symlink(dir.path().join("q.db"), dir.path().join("other.db")).unwrap();
+    for name in ["q.db", "other.db"] {
+        let second = command(dir.path(), &["--port", "0", "--db", name]);
+        let ended = Running::start(second, None).wait(DEADLINE).expect_code(1);
+        let said = format!("{name} is served by another coordinator");
+        assert!(
+            ended.err().contains(&said) && ended.err().contains("--db"),
+            "{ended}"
+        );
+    }
+    for beside in [
+        &["backup", "copy.db", "--db", "q.db"][..],
+        &["gc", "--db", "q.db"],
+    ] {
+        let ended = Running::start(command(dir.path(), beside), None);
+        ended.wait(DEADLINE).expect_code(0);
+    }
+    first.kill9();
+    first.wait(DEADLINE);
+    let next = Running::start(command(dir.path(), &args), None);
+    base(&next);
+    next.terminate();
+    next.wait(DEADLINE).expect_code(0);
+}

@@ -19,6 +19,6 @@ pub fn secrets(args: &Args) -> std::io::Result<()> {
     }
     let token = std::env::var(TOKEN).unwrap_or_default();
     let needed = !token.trim().is_empty() && args.work.token_file.is_none();
-    let handed = needed.then(|| (token.as_bytes(), (TOKEN_FILE, "/dev/stdin")));
+    let handed = needed.then_some((token.as_bytes(), (TOKEN_FILE, "/dev/stdin")));
     match start_again(&secret, handed)? {}
 }
