@@ -205,6 +205,17 @@ impl Leases {
         }
     }
 
+    /// Notes that `host` says by name what it works on, so that nothing has to be guessed.
+    pub fn named(&self, host: &HostId) {
+        let mut guard = self.table();
+        let table = &mut *guard;
+        for job in table.hosts.get(host).into_iter().flatten() {
+            if let Some(held) = table.jobs.get_mut(job) {
+                held.left = false;
+            }
+        }
+    }
+
     /// Notes that the holder of `job` is to end it. Returns who that is.
     pub fn cancelled(&self, job: JobId) -> Option<HostId> {
         let mut table = self.table();

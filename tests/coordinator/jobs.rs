@@ -144,8 +144,10 @@ async fn an_explanation_names_the_first_reason_for_each_host() {
     room.post("/v1/hosts/off/drain", json!({})).await.ok();
     for _ in 0..4 {
         room.submit(&["gpu"]).await;
-        room.claim("busy").await;
     }
+    room.post("/v1/hosts/busy/claim", json!({"max": 4}))
+        .await
+        .ok();
     let id = room.submit(&["gpu"]).await;
     let got = room.get(&format!("/v1/jobs/{id}/explain")).await.ok();
     let why = |host: &str| {

@@ -74,6 +74,7 @@ async fn heartbeat(
     let envelope = key.envelope(&bytes, now, room.settings.idempotency_ttl);
     let (leases, replayed) = match &value.leases {
         Some(named) => {
+            room.leases.named(&id);
             let states = renew(&room, &id, named, envelope).await?;
             give_back(&room, &id, named, now).await?;
             states

@@ -98,6 +98,9 @@ async fn register(
     let held = room.queue.leases_of(id.clone()).await;
     room.leases
         .found(&id, &held.map_err(|error| room.refuse(error))?);
+    if names_leases {
+        room.leases.named(&id);
+    }
     let news = News {
         blocked: None,
         facts: value.facts,
