@@ -247,3 +247,37 @@ async fn a_host_that_names_its_leases_is_held_to_its_slots() {
     assert_eq!(room.claim("a").await, Value::Null, "it is full");
     room.stop().await;
 }
+
+#[tokio::test]
+async fn a_completion_after_the_lease_counts_while_the_job_waits_again() {
+    let room = short().await;
+    room.host("a", &["shell"]).await;
+    let old = json!({"hostId": "a", "success": true, "durationMs": 1, "exitCode": 0, "stdout": "kept", "stderr": ""});
+    for named in [false, true] {
+        let id = room.submit(&["shell"]).await;
+        let job = room.claim("a").await;
+        room.until(async |room| room.job(&id).await["status"] == "queued")
+            .await;
+        let path = format!("/v1/jobs/{id}/complete");
+        // Another host cannot speak for it.
+        room.host("b", &[]).await;
+        let mut other = old.clone();
+        other["hostId"] = json!("b");
+        let refused = room.post(&path, other).await.refused(409, "lease_lost");
+        assert_eq!(refused, format!("job {id} is assigned to nobody"));
+        let body = if named { done(&job, "a") } else { old.clone() };
+        let got = room.post(&path, body).await.ok();
+        let job = &got["job"];
+        assert_eq!(
+            (&job["status"], &job["attempts"]),
+            (&json!("completed"), &json!(1))
+        );
+        let attempts = room.get(&format!("/v1/jobs/{id}/attempts")).await.ok();
+        assert_eq!(
+            attempts["attempts"].as_array().unwrap().len(),
+            1,
+            "{attempts}"
+        );
+    }
+    room.stop().await;
+}
