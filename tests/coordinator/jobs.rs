@@ -258,3 +258,37 @@ async fn delayed_jobs_come_when_it_is_time() {
     tokio::time::sleep(Duration::ZERO).await;
     room.stop().await;
 }
+
+#[tokio::test]
+async fn half_a_character_does_not_cost_a_result() {
+    let room = Room::open().await;
+    room.host("a", &["shell"]).await;
+    let cut = |lease: &str| {
+        format!(r#"{{{lease}"durationMs":1,"exitCode":0,"stdout":"cut \ud83d","stderr":"\ude00"}}"#)
+    };
+    let id = room.submit(&["shell"]).await;
+    room.claim("a").await;
+    let request = room
+        .request(reqwest::Method::POST, &format!("/v1/jobs/{id}/complete"))
+        .body(cut(r#""hostId":"a","success":true,"#));
+    let got = room.send(request).await.ok();
+    let result = &got["job"]["result"];
+    assert_eq!(
+        (&result["stdout"], &result["stderr"]),
+        (&json!("cut \u{fffd}"), &json!("\u{fffd}"))
+    );
+    room.submit(&["shell"]).await;
+    let job = room.claim("a").await;
+    let many = format!(
+        r#"{{"completions":[{{"jobId":{},"attempt":1,"leaseToken":{},"success":true,"result":{}}}]}}"#,
+        job["id"],
+        job["leaseToken"],
+        cut("")
+    );
+    let request = room
+        .request(reqwest::Method::POST, "/v1/hosts/a/complete")
+        .body(many);
+    let got = room.send(request).await.ok();
+    assert_eq!(got["results"][0]["outcome"], "ended");
+    room.stop().await;
+}

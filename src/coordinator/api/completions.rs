@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, LARGE};
+use super::body::{Body, LARGE, Results};
 use super::error::Refused;
 use super::key::Key;
 use super::reply::Reply;
@@ -43,7 +43,7 @@ async fn complete(
     State(room): Shared,
     Path(id): Path<String>,
     key: Key,
-    Body { value, bytes }: Body<Complete, LARGE>,
+    Results { value, bytes }: Results<Complete>,
 ) -> Result<Reply<JobReply<JobWire>>, Refused> {
     let host = value.host_id;
     known(&room, &host)?;
@@ -187,7 +187,7 @@ async fn complete_many(
     State(room): Shared,
     Path(id): Path<String>,
     key: Key,
-    Body { value, bytes }: Body<CompleteMany, LARGE>,
+    Results { value, bytes }: Results<CompleteMany>,
 ) -> Result<Reply<CompletedMany>, Refused> {
     known(&room, &wire::host_id(&id)?)?;
     if value.completions.len() > MOST {

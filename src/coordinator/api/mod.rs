@@ -20,6 +20,7 @@ mod reply;
 mod state;
 mod stream;
 mod submit;
+mod surrogates;
 mod wire;
 
 use std::sync::Arc;
