@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use skyclaw::support::clock::{Clock, SystemClock, Timestamp};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{Room, done, lease};
@@ -279,5 +280,19 @@ async fn a_completion_after_the_lease_counts_while_the_job_waits_again() {
             "{attempts}"
         );
     }
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancel_leaves_a_day_at_most() {
+    let room = Room::open().await;
+    room.host("a", &["shell"]).await;
+    let id = room.submit(&["shell"]).await;
+    room.claim("a").await;
+    let body = json!({"graceMs": u64::MAX});
+    room.post(&format!("/v1/jobs/{id}/cancel"), body).await.ok();
+    let until = room.job(&id).await["leaseExpiresAt"].clone();
+    let until: Timestamp = serde_json::from_value(until).unwrap();
+    assert!(until < SystemClock.now().plus(Duration::from_secs(25 * 60 * 60)));
     room.stop().await;
 }
