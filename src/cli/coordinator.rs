@@ -1,5 +1,7 @@
 //! `skyclaw coordinator`: serves the queue over HTTP until it is told to stop.
 
+mod secrets;
+mod serving;
 mod settings;
 
 use std::net::SocketAddr;
@@ -16,9 +18,9 @@ use super::given::Given;
 use super::output::{Format, Output};
 use crate::coordinator::{self, Deps};
 use crate::queue::{self, Queue};
-use crate::support::limits;
 use crate::support::shutdown::Shutdown;
 use crate::support::telemetry::Form;
+use crate::support::{limits, privacy};
 
 /// Enough for some thousand hosts, each with an open request and another for its heartbeats.
 const OPEN_FILES: u64 = 65_536;
@@ -34,7 +36,7 @@ const OPEN_FILES: u64 = 65_536;
     after_help = "Example: SKYCLAW_TOKEN_FILE=token skyclaw coordinator --host 0.0.0.0\n\n\
 The token is read from SKYCLAW_TOKEN or SKYCLAW_TOKEN_FILE; `a,b` accepts both while it is changed.\n\
 SKYCLAW_PUBLIC_API_KEYS (key:label:cap|cap[:shell][:env], …) switches the public API on.\n\n\
-Exit codes: 0 stopped by a signal, 1 it could not run (port in use, database newer or damaged), 2 usage."
+Exit codes: 0 stopped by a signal, 1 it could not run (port in use, database newer, damaged or served by another), 2 usage."
 )]
 pub struct Args {
     /// What to do with the database instead of serving it.
@@ -175,13 +177,16 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if let Some(command) = &args.file {
         return coordinator_file::run(command, output).await;
     }
+    // This may start the program again, so it comes before everything else.
+    let secrets = secrets::Secrets::read(args)?;
+    privacy::hide();
     // Before anything is open, so that a signal never finds it without an owner.
     let shutdown = Shutdown::listen().context("listen for signals")?;
-    let secrets = settings::Secrets::read(Given::of(&args.token_file).map(PathBuf::as_path))?;
     let host = host(args, secrets.tokens.is_empty())?;
     let db = Given::of(&args.db)
         .cloned()
         .unwrap_or_else(|| PathBuf::from(".skyclaw/coordinator.db"));
+    let _serving = serving::claim(&db)?;
     let queue = open(&db).await?;
     let settings = settings::read(args, secrets, &db)?;
     if Given::of(&args.peer_urls).is_some() {

@@ -31,6 +31,7 @@ pub mod queue_verbs;
 pub mod runs;
 pub mod sandbox;
 pub mod sanitize;
+pub mod shed;
 pub mod show;
 pub mod status;
 pub mod summary;

@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::patient::Patient;
 use super::{Room, admission};
 use crate::support::shutdown::{Shutdown, Urgency};
 
@@ -79,7 +80,7 @@ async fn serve(room: Arc<Room>, stream: TcpStream, peer: SocketAddr, router: Rou
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(BUFFER)
         .max_header_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream)), service);
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,

@@ -14,6 +14,9 @@ use crate::protocol::Invalid;
 use crate::support::ids;
 use crate::support::secret::Secret;
 
+/// What the names of those who submit through the public API begin with.
+pub const PUBLIC: &str = "public:";
+
 /// How many requests a key may make at once, and how many more it earns per second.
 const BURST: f64 = 50.0;
 const PER_SECOND: f64 = 10.0;
@@ -83,7 +86,7 @@ impl ApiKey {
         let label = label.unwrap_or("anonymous").to_owned();
         Ok(Self {
             secret: Secret::new(key.to_owned()),
-            submitter: format!("public:{label}"),
+            submitter: format!("{PUBLIC}{label}"),
             label,
             capabilities,
             shell,
@@ -131,7 +134,7 @@ impl Keys {
         for key in &mut keys {
             // Owners that share a label must still not see each other's jobs.
             if labels.iter().filter(|label| **label == key.label).count() > 1 {
-                key.submitter = format!("public:{}#{}", key.label, key.digest);
+                key.submitter = format!("{PUBLIC}{}#{}", key.label, key.digest);
             }
         }
         Ok(Self(keys.into_iter().map(Arc::new).collect()))

@@ -33,6 +33,9 @@ pub struct Held {
     pub cancel: bool,
     /// The holder's open poll was told to send a heartbeat because of that.
     pub nudged: bool,
+    /// Its holder runs one job at a time and asked for another since: nobody works on this one. It
+    /// stands until it runs out, so that a late completion still counts.
+    pub left: bool,
     /// What was given, if it is not too long to keep.
     pub claimed: Option<Arc<Claimed>>,
 }
@@ -102,6 +105,7 @@ impl Leases {
                 expires_at: one.expires_at,
                 cancel: false,
                 nudged: false,
+                left: false,
                 claimed: keep.then(|| Arc::new(one.clone())),
             });
         }
@@ -130,6 +134,7 @@ impl Leases {
                 expires_at: one.expires_at,
                 cancel: one.cancel.is_some(),
                 nudged: before.as_ref().is_some_and(|held| held.nudged),
+                left: before.as_ref().is_some_and(|held| held.left),
                 claimed: before.and_then(|held| held.claimed),
             });
         }
@@ -157,9 +162,12 @@ impl Leases {
         self.table().hosts.keys().cloned().collect()
     }
 
-    /// Returns how many leases `host` holds.
+    /// Returns how many leases `host` holds and may be working on.
     pub fn count(&self, host: &HostId) -> u32 {
-        let count = self.table().hosts.get(host).map_or(0, BTreeSet::len);
+        let table = self.table();
+        let jobs = table.hosts.get(host).into_iter().flatten();
+        let active = jobs.filter_map(|job| table.jobs.get(job));
+        let count = active.filter(|held| !held.left).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -178,6 +186,33 @@ impl Leases {
         let mut table = self.table();
         if let Some(held) = table.jobs.get_mut(&job).filter(|held| held.token == token) {
             held.expires_at = held.expires_at.max(until);
+        }
+    }
+
+    /// Notes that nobody works on these leases any more, except on those that were `given` since.
+    pub fn left(&self, before: &[Held], given: &[Claimed]) {
+        if before.is_empty() {
+            return;
+        }
+        let mut table = self.table();
+        for one in before {
+            let anew = given.iter().any(|claimed| claimed.token == one.token);
+            if let Some(held) = table.jobs.get_mut(&one.job)
+                && held.token == one.token
+            {
+                held.left = !anew;
+            }
+        }
+    }
+
+    /// Notes that `host` says by name what it works on, so that nothing has to be guessed.
+    pub fn named(&self, host: &HostId) {
+        let mut guard = self.table();
+        let table = &mut *guard;
+        for job in table.hosts.get(host).into_iter().flatten() {
+            if let Some(held) = table.jobs.get_mut(job) {
+                held.left = false;
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod keys;
 mod leases;
 mod news;
 mod notify;
+mod patient;
 mod presence;
 mod settings;
 mod storage;

@@ -104,6 +104,7 @@ async fn perform(job: JobId, command: &str, body: &[u8]) {
             .args(["-c", command])
             .env_remove("SKYCLAW_TOKEN")
             .env_remove("SKYCLAW_PUBLIC_API_KEYS")
+            .env_remove("SKYCLAW_SECRETS_ON_STDIN")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -23,6 +23,8 @@ pub struct Known {
     pub claimant: Claimant,
     /// How many jobs it runs at once.
     pub max_parallel: u16,
+    /// It says by name which leases it works on.
+    pub names_leases: bool,
 }
 
 /// The hosts.
@@ -49,6 +51,7 @@ impl Presence {
                     seen: None,
                     seen_at: entry.updated_at,
                     waiting: 0,
+                    names_leases: false,
                     state: HostState::Down,
                     version: version_of(entry.updated_at),
                     entry,
@@ -86,6 +89,7 @@ impl Presence {
             seen: None,
             seen_at: now,
             waiting: before.as_ref().map_or(0, |host| host.waiting),
+            names_leases: false,
             state: HostState::Live,
             version: before
                 .as_ref()
@@ -135,6 +139,7 @@ impl Presence {
                 ..Claimant::new(id.clone())
             },
             max_parallel: entry.max_parallel,
+            names_leases: host.names_leases,
         };
         Some((known, back))
     }

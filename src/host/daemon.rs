@@ -21,6 +21,7 @@ use super::watch::{self, Watch};
 use super::{capabilities, claim, control, facts, heartbeat, logs, register, spare};
 use crate::client::Client;
 use crate::support::clock::{Clock, SteadyClock, SystemClock};
+use crate::support::privacy;
 use crate::support::shutdown::{Shutdown, Urgency};
 
 /// How often the owner's conditions are looked at.
@@ -85,7 +86,7 @@ fn start(
     reports: mpsc::UnboundedSender<Report>,
 ) -> Result<Core, Error> {
     // Before anything else: what a former life left running may be looking.
-    hide();
+    privacy::hide();
     let state = StateDir::take(&settings.state_dir)?;
     let id = state.host_id(settings.id.as_ref())?;
     let instance = state.instance();
@@ -130,17 +131,6 @@ fn start(
     let paused = control::is_paused(core.state.path());
     core.block.send_modify(|block| block.paused = paused);
     Ok(core)
-}
-
-/// Keeps memory and environment of this process from others of the same user: jobs are such others.
-fn hide() {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-            tracing::warn!(%error, "jobs may be able to look into this process");
-        }
-    }
 }
 
 fn warn(settings: &Settings, kinds: &Kinds, hook: &Hook) {

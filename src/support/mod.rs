@@ -6,6 +6,7 @@ pub mod ids;
 pub mod limits;
 pub mod mask;
 pub mod paths;
+pub mod privacy;
 pub mod secret;
 pub mod shutdown;
 pub mod span;

@@ -159,3 +159,22 @@ async fn who_sends_one_byte_a_second_is_dropped() {
     }
     room.stop().await;
 }
+
+#[tokio::test]
+async fn who_never_reads_is_dropped() {
+    let room = Room::open().await;
+    let mut stream = raw(&room).await;
+    let begun = Instant::now();
+    let many = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    // Until the other side is gone: it stops to read when it cannot write.
+    let written = timeout(Duration::from_secs(90), async {
+        while stream.write_all(&many).await.is_ok() {}
+    });
+    written.await.expect("it is dropped");
+    assert!(
+        begun.elapsed() > Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+    room.stop().await;
+}

@@ -144,8 +144,10 @@ async fn an_explanation_names_the_first_reason_for_each_host() {
     room.post("/v1/hosts/off/drain", json!({})).await.ok();
     for _ in 0..4 {
         room.submit(&["gpu"]).await;
-        room.claim("busy").await;
     }
+    room.post("/v1/hosts/busy/claim", json!({"max": 4}))
+        .await
+        .ok();
     let id = room.submit(&["gpu"]).await;
     let got = room.get(&format!("/v1/jobs/{id}/explain")).await.ok();
     let why = |host: &str| {
@@ -254,5 +256,39 @@ async fn delayed_jobs_come_when_it_is_time() {
     let odd = json!({"payload": {"kind": "shell", "command": "true"}, "priority": 101});
     room.post("/v1/jobs", odd).await.refused(400, "bad_request");
     tokio::time::sleep(Duration::ZERO).await;
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn half_a_character_does_not_cost_a_result() {
+    let room = Room::open().await;
+    room.host("a", &["shell"]).await;
+    let cut = |lease: &str| {
+        format!(r#"{{{lease}"durationMs":1,"exitCode":0,"stdout":"cut \ud83d","stderr":"\ude00"}}"#)
+    };
+    let id = room.submit(&["shell"]).await;
+    room.claim("a").await;
+    let request = room
+        .request(reqwest::Method::POST, &format!("/v1/jobs/{id}/complete"))
+        .body(cut(r#""hostId":"a","success":true,"#));
+    let got = room.send(request).await.ok();
+    let result = &got["job"]["result"];
+    assert_eq!(
+        (&result["stdout"], &result["stderr"]),
+        (&json!("cut \u{fffd}"), &json!("\u{fffd}"))
+    );
+    room.submit(&["shell"]).await;
+    let job = room.claim("a").await;
+    let many = format!(
+        r#"{{"completions":[{{"jobId":{},"attempt":1,"leaseToken":{},"success":true,"result":{}}}]}}"#,
+        job["id"],
+        job["leaseToken"],
+        cut("")
+    );
+    let request = room
+        .request(reqwest::Method::POST, "/v1/hosts/a/complete")
+        .body(many);
+    let got = room.send(request).await.ok();
+    assert_eq!(got["results"][0]["outcome"], "ended");
     room.stop().await;
 }

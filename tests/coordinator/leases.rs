@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use skyclaw::support::clock::{Clock, SystemClock, Timestamp};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{Room, done, lease};
@@ -172,5 +173,126 @@ async fn a_batch_of_reports_stands_one_by_one() {
     );
     let host = room.get("/v1/hosts/a").await.ok();
     assert_eq!(host["host"]["activeLeases"], 1);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_host_whose_completion_was_lost_goes_on_working() {
+    let room = short().await;
+    let body = json!({"name": "old", "hostId": "old", "capabilities": ["shell"], "maxParallel": 1});
+    room.post("/v1/hosts/register", body).await.ok();
+    let first = room.submit(&["shell"]).await;
+    let second = room.submit(&["shell"]).await;
+    assert_eq!(room.claim("old").await["id"], *first);
+    // Its one completion never arrives. It never lowers its number, and asks for more.
+    assert_eq!(room.claim("old").await["id"], *second, "it is not full");
+    let end = Instant::now() + SHORT * 3;
+    while Instant::now() < end {
+        room.post("/v1/hosts/old/heartbeat", json!({"activeLeases": 2}))
+            .await
+            .ok();
+        sleep(SHORT / 6).await;
+    }
+    assert_eq!(room.job(&first).await["status"], "queued");
+    let job = room.job(&second).await;
+    assert_eq!(
+        (&job["status"], &job["attempts"]),
+        (&json!("leased"), &json!(1))
+    );
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_host_that_only_asks_on_does_not_keep_what_it_lost() {
+    let room = short().await;
+    let body = json!({"name": "old", "hostId": "old", "capabilities": ["shell"], "maxParallel": 4});
+    room.post("/v1/hosts/register", body).await.ok();
+    let id = room.submit(&["shell"]).await;
+    room.claim("old").await;
+    let end = Instant::now() + crate::harness::SOON;
+    while room.job(&id).await["status"] != "queued" {
+        assert!(Instant::now() < end, "its job is kept for ever");
+        room.post("/v1/hosts/old/heartbeat", json!({"activeLeases": 1}))
+            .await
+            .ok();
+        room.claim("old").await;
+        sleep(SHORT / 6).await;
+    }
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_late_completion_counts_while_the_lease_stands() {
+    let room = Room::open().await;
+    room.host("old", &["shell"]).await;
+    let id = room.submit(&["shell"]).await;
+    room.claim("old").await;
+    assert_eq!(room.claim("old").await, Value::Null);
+    let body = json!({"hostId": "old", "success": true, "durationMs": 1, "exitCode": 0, "stdout": "", "stderr": ""});
+    let got = room
+        .post(&format!("/v1/jobs/{id}/complete"), body)
+        .await
+        .ok();
+    assert_eq!(got["job"]["status"], "completed");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_names_its_leases_is_held_to_its_slots() {
+    let room = Room::open().await;
+    let body = json!({"name": "a", "hostId": "a", "capabilities": ["shell"], "maxParallel": 1, "leases": []});
+    room.post("/v1/hosts/register", body).await.ok();
+    room.submit(&["shell"]).await;
+    room.submit(&["shell"]).await;
+    assert_ne!(room.claim("a").await, Value::Null);
+    assert_eq!(room.claim("a").await, Value::Null, "it is full");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_completion_after_the_lease_counts_while_the_job_waits_again() {
+    let room = short().await;
+    room.host("a", &["shell"]).await;
+    let old = json!({"hostId": "a", "success": true, "durationMs": 1, "exitCode": 0, "stdout": "kept", "stderr": ""});
+    for named in [false, true] {
+        let id = room.submit(&["shell"]).await;
+        let job = room.claim("a").await;
+        room.until(async |room| room.job(&id).await["status"] == "queued")
+            .await;
+        let path = format!("/v1/jobs/{id}/complete");
+        // Another host cannot speak for it.
+        room.host("b", &[]).await;
+        let mut other = old.clone();
+        other["hostId"] = json!("b");
+        let refused = room.post(&path, other).await.refused(409, "lease_lost");
+        assert_eq!(refused, format!("job {id} is assigned to nobody"));
+        let body = if named { done(&job, "a") } else { old.clone() };
+        let got = room.post(&path, body).await.ok();
+        let job = &got["job"];
+        assert_eq!(
+            (&job["status"], &job["attempts"]),
+            (&json!("completed"), &json!(1))
+        );
+        let attempts = room.get(&format!("/v1/jobs/{id}/attempts")).await.ok();
+        assert_eq!(
+            attempts["attempts"].as_array().unwrap().len(),
+            1,
+            "{attempts}"
+        );
+    }
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancel_leaves_a_day_at_most() {
+    let room = Room::open().await;
+    room.host("a", &["shell"]).await;
+    let id = room.submit(&["shell"]).await;
+    room.claim("a").await;
+    let body = json!({"graceMs": u64::MAX});
+    room.post(&format!("/v1/jobs/{id}/cancel"), body).await.ok();
+    let until = room.job(&id).await["leaseExpiresAt"].clone();
+    let until: Timestamp = serde_json::from_value(until).unwrap();
+    assert!(until < SystemClock.now().plus(Duration::from_secs(25 * 60 * 60)));
     room.stop().await;
 }

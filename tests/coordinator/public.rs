@@ -189,3 +189,16 @@ async fn keys_of_two_owners_do_not_meet() {
     assert_eq!(again.ok()["job"], one["job"]);
     room.stop().await;
 }
+
+#[tokio::test]
+async fn nobody_submits_in_the_name_of_a_key() {
+    let room = Room::open().await;
+    let job =
+        json!({"payload": {"kind": "shell", "command": "true"}, "submittedBy": " public:site"});
+    let refused = room.post("/v1/jobs", job.clone()).await;
+    refused.refused(400, "bad_request");
+    let many = room.post("/v1/jobs/batch", json!({"jobs": [job]})).await;
+    let text = many.refused(400, "bad_request");
+    assert!(text.starts_with("jobs[0]: submittedBy"), "{text}");
+    room.stop().await;
+}

@@ -34,6 +34,23 @@ fn base(running: &Running) -> String {
 
 /// One request, without a runtime around it.
 fn ask(base: &str, method: &str, path: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
+    let shown = token.map(|token| ("x-skyclaw-token", token));
+    ask_as(base, method, path, shown, body)
+}
+
+/// Asks for a job that is not there with an API key.
+fn public(base: &str, key: &str) -> (u16, Value) {
+    let shown = Some(("x-api-key", key));
+    ask_as(base, "GET", "/v1/public/jobs/job_x", shown, &json!({}))
+}
+
+fn ask_as(
+    base: &str,
+    method: &str,
+    path: &str,
+    shown: Option<(&str, &str)>,
+    body: &Value,
+) -> (u16, Value) {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -41,8 +58,8 @@ fn ask(base: &str, method: &str, path: &str, token: Option<&str>, body: &Value) 
         .block_on(async {
             let client = crate::harness::client();
             let mut request = client.request(method.parse().unwrap(), format!("{base}{path}"));
-            if let Some(token) = token {
-                request = request.header("x-skyclaw-token", token);
+            if let Some((name, value)) = shown {
+                request = request.header(name, value);
             }
             let response = request.body(body.to_string()).send().await.unwrap();
             let status = response.status().as_u16();
@@ -197,4 +214,71 @@ fn secrets_stay_out_of_sight_and_empty_variables_count_as_unset() {
     eventually(DEADLINE, || {
         !dir.path().join(".skyclaw/coordinator.db-wal").exists()
     });
+}
+
+#[test]
+fn jobs_beside_it_find_no_secret_in_its_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("sign"), "sig-never-shown-4\n").unwrap();
+    let args = ["--port", "0", "--webhook", "http://127.0.0.1:9/"];
+    let mut set = command(dir.path(), &[&args[..], &["--host", "127.0.0.1"]].concat());
+    // More keys than a pipe holds unasked.
+    let many: String = (0..4000).map(|at| format!(",key-{at:012}:site")).collect();
+    set.env("SKYCLAW_TOKEN", "tok-never-shown-1")
+        .env(
+            "SKYCLAW_PUBLIC_API_KEYS",
+            format!("key-never-shown-2:site{many}"),
+        )
+        .env("SKYCLAW_WEBHOOK_SECRET", "web-never-shown-3")
+        .env("SKYCLAW_WEBHOOK_SECRET_FILE", "sign")
+        .env("OF_THE_COMMAND_TOKEN", "stays");
+    let running = Running::start(set, None);
+    let address = base(&running);
+    // Who may not even look at it sees nothing either.
+    if let Ok(seen) = std::fs::read(format!("/proc/{}/environ", running.pid())) {
+        let seen = String::from_utf8_lossy(&seen);
+        assert!(!seen.contains("never-shown"), "{seen}");
+        assert!(seen.contains("OF_THE_COMMAND_TOKEN=stays"), "{seen}");
+    }
+    let status = |token: Option<&str>| ask(&address, "GET", "/v1/hosts", token, &json!({})).0;
+    assert_eq!(
+        (status(None), status(Some("tok-never-shown-1"))),
+        (401, 200)
+    );
+    let (status, _) = public(&address, "key-never-shown-2");
+    assert_eq!(status, 404, "the key is known");
+    assert_eq!(public(&address, "key-unknown").0, 401);
+    running.terminate();
+    running.wait(DEADLINE).expect_code(0);
+}
+
+#[test]
+fn a_second_one_on_the_same_file_is_refused_and_backup_and_gc_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--port", "0", "--db", "q.db"];
+    let first = Running::start(command(dir.path(), &args), None);
+    base(&first);
+    std::os::unix::fs::symlink(dir.path().join("q.db"), dir.path().join("other.db")).unwrap();
+    for name in ["q.db", "other.db"] {
+        let second = command(dir.path(), &["--port", "0", "--db", name]);
+        let ended = Running::start(second, None).wait(DEADLINE).expect_code(1);
+        let said = format!("{name} is served by another coordinator");
+        assert!(
+            ended.err().contains(&said) && ended.err().contains("--db"),
+            "{ended}"
+        );
+    }
+    for beside in [
+        &["backup", "copy.db", "--db", "q.db"][..],
+        &["gc", "--db", "q.db"],
+    ] {
+        let ended = Running::start(command(dir.path(), beside), None);
+        ended.wait(DEADLINE).expect_code(0);
+    }
+    first.kill9();
+    first.wait(DEADLINE);
+    let next = Running::start(command(dir.path(), &args), None);
+    base(&next);
+    next.terminate();
+    next.wait(DEADLINE).expect_code(0);
 }

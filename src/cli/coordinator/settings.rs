@@ -6,55 +6,13 @@ use std::time::Duration;
 
 use super::super::error::Failure;
 use super::super::given::Given;
+use super::secrets::Secrets;
 use super::{Args, millis};
-use crate::coordinator::{Hooks, Keys, Settings, Tokens, Webhook};
+use crate::coordinator::{Hooks, Settings, Webhook};
 use crate::protocol::Invalid;
 use crate::queue::sweeper::Retention;
 use crate::support::secret::Secret;
 use crate::support::{ids, paths};
-
-/// What must not be seen.
-pub struct Secrets {
-    /// What callers must show.
-    pub tokens: Tokens,
-    /// Who may use the public API.
-    pub keys: Keys,
-}
-
-impl Secrets {
-    /// Reads them from the environment and the file.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is empty, or a key is malformed.
-    pub fn read(token_file: Option<&Path>) -> Result<Self, Failure> {
-        let tokens = match token_file {
-            None => Tokens::parse(&variable("SKYCLAW_TOKEN")),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
-                    Failure::usage(format!("read the token file {}", path.display())).because(error)
-                })?;
-                let tokens = Tokens::parse(&text);
-                if tokens.is_empty() {
-                    // Without this, an empty file would let everybody in.
-                    return Err(Failure::usage(format!(
-                        "the token file {} is empty",
-                        path.display()
-                    )));
-                }
-                tokens
-            }
-        };
-        let keys = Keys::parse(&variable("SKYCLAW_PUBLIC_API_KEYS"))
-            .map_err(|error| Failure::usage(format!("SKYCLAW_PUBLIC_API_KEYS: {error}")))?;
-        Ok(Self { tokens, keys })
-    }
-}
-
-fn variable(name: &str) -> String {
-    std::env::var_os(name)
-        .map(|value| value.to_string_lossy().into_owned())
-        .unwrap_or_default()
-}
 
 /// Returns the settings.
 ///
@@ -87,12 +45,12 @@ pub fn read(args: &Args, secrets: Secrets, db: &Path) -> anyhow::Result<Settings
         retention: Given::of(&args.retention).map_or(defaults.retention, |kept| {
             kept.applied_to(defaults.retention)
         }),
-        hooks: hooks(args)?,
+        hooks: hooks(args, secrets.webhook)?,
         ..defaults
     })
 }
 
-fn hooks(args: &Args) -> Result<Hooks, Failure> {
+fn hooks(args: &Args, signature: Option<Secret>) -> Result<Hooks, Failure> {
     let webhook = match &args.webhook {
         None => None,
         Some(text) => {
@@ -104,17 +62,10 @@ fn hooks(args: &Args) -> Result<Hooks, Failure> {
                     "--webhook must begin with http:// or https://",
                 ));
             }
-            let file = variable("SKYCLAW_WEBHOOK_SECRET_FILE");
-            let secret = match file.trim() {
-                "" => None,
-                path => {
-                    let text = std::fs::read_to_string(path).map_err(|error| {
-                        Failure::usage(format!("read the webhook secret {path}")).because(error)
-                    })?;
-                    Some(Secret::new(text.trim().to_owned()))
-                }
-            };
-            Some(Webhook { url, secret })
+            Some(Webhook {
+                url,
+                secret: signature,
+            })
         }
     };
     Ok(Hooks {

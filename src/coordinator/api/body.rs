@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Refused;
+use super::surrogates;
 use crate::protocol::api::Code;
 
 /// What an ordinary body may hold.
@@ -44,20 +45,49 @@ impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
         let bytes = read(request, LIMIT).await?;
-        let text = if bytes.iter().all(u8::is_ascii_whitespace) {
-            b"{}".as_slice()
-        } else {
-            &bytes
-        };
-        if !shallow(text) {
-            return Err(Refused::bad(format!(
-                "the body is nested deeper than {DEPTH} levels"
-            )));
-        }
-        let value =
-            serde_json::from_slice(text).map_err(|error| Refused::bad(error.to_string()))?;
+        let value = parse(&bytes)?.map_err(|error| Refused::bad(error.to_string()))?;
         Ok(Self { value, bytes })
     }
+}
+
+/// A large JSON body with what came of a job. Halves of characters in it are no reason to lose it.
+#[derive(Debug)]
+pub struct Results<T> {
+    /// What it says.
+    pub value: T,
+    /// How it was sent.
+    pub bytes: Bytes,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Results<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
+        let bytes = read(request, LARGE).await?;
+        let value = match parse(&bytes)? {
+            Ok(value) => Ok(value),
+            Err(error) => match surrogates::mended(&bytes) {
+                Some(mended) => parse(&mended)?,
+                None => Err(error),
+            },
+        };
+        let value = value.map_err(|error| Refused::bad(error.to_string()))?;
+        Ok(Self { value, bytes })
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<serde_json::Result<T>, Refused> {
+    let text = if bytes.iter().all(u8::is_ascii_whitespace) {
+        b"{}".as_slice()
+    } else {
+        bytes
+    };
+    if !shallow(text) {
+        return Err(Refused::bad(format!(
+            "the body is nested deeper than {DEPTH} levels"
+        )));
+    }
+    Ok(serde_json::from_slice(text))
 }
 
 async fn read(request: Request, limit: usize) -> Result<Bytes, Refused> {

@@ -106,8 +106,16 @@ async fn get(
     if back {
         heartbeats::came_back(room, id, now);
     }
+    // A host of the original runs one job at a time and asks when that is over, whatever it may run at
+    // once. So nobody works on what it still holds, and that must not keep it from working: it posts
+    // a completion once, and if that is lost, the lease would stand in its way for ever.
+    let before = match max {
+        None if !known.names_leases => Some(room.leases.of(id)),
+        _ => None,
+    };
     let claimant = match max {
-        // Hosts of the original say nothing of their free slots, so the books do.
+        None if before.is_some() => known.claimant,
+        // Nothing is said of free slots, so the books count.
         None => Claimant {
             limit: Some(known.max_parallel),
             ..known.claimant
@@ -122,6 +130,10 @@ async fn get(
     let mut got = Got::default();
     if claimant.max > 0 && room.may_work(id) {
         (got.jobs, got.replayed) = claim_now(room, claimant.clone(), idempotency).await?;
+    }
+    if let Some(before) = before {
+        // A remembered answer gives an older lease once more.
+        room.leases.left(&before, &got.jobs);
     }
     got.heartbeat = max.is_some() && room.leases.nudge(id);
     if got.jobs.is_empty() && !got.heartbeat && !wait.is_zero() {

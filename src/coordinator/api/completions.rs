@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Body, LARGE};
+use super::body::{Body, LARGE, Results};
 use super::error::Refused;
 use super::key::Key;
 use super::reply::Reply;
@@ -42,7 +42,7 @@ async fn complete(
     State(room): Shared,
     Path(id): Path<String>,
     key: Key,
-    Body { value, bytes }: Body<Complete, LARGE>,
+    Results { value, bytes }: Results<Complete>,
 ) -> Result<Reply<JobReply<JobWire>>, Refused> {
     let host = value.host_id;
     known(&room, &host)?;
@@ -186,7 +186,7 @@ async fn complete_many(
     State(room): Shared,
     Path(id): Path<String>,
     key: Key,
-    Body { value, bytes }: Body<CompleteMany, LARGE>,
+    Results { value, bytes }: Results<CompleteMany>,
 ) -> Result<Reply<CompletedMany>, Refused> {
     known(&room, &wire::host_id(&id)?)?;
     if value.completions.len() > MOST {

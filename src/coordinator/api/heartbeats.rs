@@ -62,6 +62,7 @@ async fn heartbeat(
         blocked: value.blocked,
         facts: value.facts,
         clock_offset_ms: value.now.map(offset),
+        names_leases: value.leases.is_some(),
     };
     let back = room
         .presence
@@ -73,13 +74,14 @@ async fn heartbeat(
     let envelope = key.envelope(&bytes, now, room.settings.idempotency_ttl);
     let (leases, replayed) = match &value.leases {
         Some(named) => {
+            room.leases.named(&id);
             let states = renew(&room, &id, named, envelope).await?;
             give_back(&room, &id, named, now).await?;
             states
         }
-        // The original's hosts count what they hold: what they hold by our books goes on.
+        // The original's hosts count what they hold: what they work on by our books goes on.
         None if value.active_leases.is_some_and(|count| count >= 1.0) || !key.is_none() => {
-            let held = held_by_books(&room, &id, value.active_leases).await?;
+            let held = worked_on_by_books(&room, &id, value.active_leases).await?;
             let replayed = renew(&room, &id, &held, envelope).await?.1;
             (Vec::new(), replayed)
         }
@@ -93,25 +95,33 @@ async fn heartbeat(
     Ok(Reply::keyed(body, replayed))
 }
 
-/// Returns what a host holds that names nothing itself. If it believes to hold more than the mirror
-/// shows, the queue is asked: a lease that is not renewed here is renewed nowhere.
-async fn held_by_books(
+/// Returns what a host works on that names nothing itself: at most the newest of its leases, because
+/// such a host runs one job at a time, and not even that if it asked for work since. Renewing more
+/// would keep a job for ever whose only completion was lost. If the host believes to hold more than
+/// the mirror shows, the queue is asked: a lease that is not renewed here is renewed nowhere.
+async fn worked_on_by_books(
     room: &Room,
     id: &HostId,
     believed: Option<f64>,
 ) -> Result<Vec<LeaseName>, Refused> {
-    if believed.is_some_and(|count| count > f64::from(room.leases.count(id))) {
+    if believed.is_some_and(|count| count > room.leases.of(id).len() as f64) {
         let held = room.queue.leases_of(id.clone()).await;
         room.leases
             .found(id, &held.map_err(|error| room.refuse(error))?);
     }
-    let held = room.leases.of(id).into_iter();
-    Ok(held
+    let newest = room
+        .leases
+        .of(id)
+        .into_iter()
+        .max_by_key(|held| (held.since, held.job))
+        .filter(|held| !held.left);
+    Ok(newest
         .map(|held| LeaseName {
             job_id: held.job,
             attempt: held.attempt,
             lease_token: held.token,
         })
+        .into_iter()
         .collect())
 }
 

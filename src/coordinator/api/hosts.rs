@@ -85,6 +85,7 @@ async fn register(
         .leases
         .as_ref()
         .map(|named| named.iter().map(wire::lease).collect());
+    let names_leases = value.leases.is_some();
     let named = value.leases.unwrap_or_default();
     let now = room.now();
     let envelope = key.envelope(&bytes, now, room.settings.idempotency_ttl);
@@ -97,10 +98,14 @@ async fn register(
     let held = room.queue.leases_of(id.clone()).await;
     room.leases
         .found(&id, &held.map_err(|error| room.refuse(error))?);
+    if names_leases {
+        room.leases.named(&id);
+    }
     let news = News {
         blocked: None,
         facts: value.facts,
         clock_offset_ms: value.now.map(heartbeats::offset),
+        names_leases,
     };
     room.presence.registered(entry, news, now);
     room.tell(Event::HostRegistered {

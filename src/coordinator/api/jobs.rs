@@ -24,6 +24,8 @@ use crate::queue::{Cancel, JobFilter};
 
 /// How long an answer may be held.
 const LONGEST: Duration = Duration::from_secs(30);
+/// How long a job may tidy up after a cancel: its lease lasts so much longer, also if its host is gone.
+const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many ids one request may hold.
 const MOST: usize = 10_000;
 
@@ -222,7 +224,7 @@ async fn take_back(
     reason: Option<String>,
     grace_ms: Option<u64>,
 ) -> Result<Reply<CancelledJobs>, Refused> {
-    let grace = grace_ms.map(Duration::from_millis);
+    let grace = grace_ms.map(|ms| Duration::from_millis(ms).min(GRACE));
     let done = room.queue.cancel_within(target, reason, grace).await;
     let done = done.map_err(|error| room.refuse(error))?;
     Ok(Reply::new(CancelledJobs {

@@ -21,6 +21,7 @@ mod services;
 mod state;
 mod stream;
 mod submit;
+mod surrogates;
 mod wire;
 
 use std::sync::Arc;

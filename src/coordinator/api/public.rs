@@ -12,7 +12,7 @@ use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, submit, wire};
 use crate::coordinator::Room;
-use crate::coordinator::keys::ApiKey;
+use crate::coordinator::keys::{ApiKey, PUBLIC};
 use crate::protocol::api::{Code, JobKind, JobReply, JobWire, SubmitJob};
 use crate::protocol::{Payload, Requirement};
 
@@ -51,6 +51,18 @@ async fn submit_public(
     Ok(reply.map(|reply| JobReply {
         job: without_submitter(reply.job),
     }))
+}
+
+/// Refuses a name in a private request that only the public API gives: whoever has the API key of that
+/// name would see the job.
+pub fn check_private(asked: &SubmitJob) -> Result<(), Refused> {
+    let name = asked.submitted_by.as_deref().unwrap_or_default();
+    if name.trim_start().starts_with(PUBLIC) {
+        return Err(Refused::bad(format!(
+            "submittedBy must not begin with {PUBLIC}"
+        )));
+    }
+    Ok(())
 }
 
 /// Returns what the job requires of its host: never less than one of the key's own capabilities, or

@@ -11,7 +11,7 @@ use super::body::{Body, LARGE};
 use super::error::Refused;
 use super::key::Key;
 use super::reply::Reply;
-use super::{Shared, wire};
+use super::{Shared, public, wire};
 use crate::coordinator::{Room, fails};
 use crate::protocol::api::{
     Code, JobKind, JobReply, JobWire, SubmitJob, SubmitMany, SubmittedMany,
@@ -43,6 +43,7 @@ async fn submit(
     key: Key,
     Body { value, bytes }: Body<SubmitJob>,
 ) -> Result<Reply<JobReply<JobWire>>, Refused> {
+    public::check_private(&value)?;
     one(&room, &key, &bytes, value).await
 }
 
@@ -103,10 +104,12 @@ async fn submit_many(
             return Err(Refused::bad("all jobs of a batch belong to the same group"));
         }
         existing = asked.group;
-        let job = new_job(asked, now).map_err(|refused| Refused {
-            text: format!("jobs[{at}]: {}", refused.text).into(),
-            ..refused
-        })?;
+        let job = public::check_private(&asked)
+            .and_then(|()| new_job(asked, now))
+            .map_err(|refused| Refused {
+                text: format!("jobs[{at}]: {}", refused.text).into(),
+                ..refused
+            })?;
         jobs.push(job);
     }
     room.admit(jobs.len() as u64).await?;

@@ -29,6 +29,8 @@ pub struct Host {
     pub seen_at: Timestamp,
     /// Requests that it waits in just now; each is a contact.
     pub waiting: u32,
+    /// It says by name which leases it works on; hosts of the original only count them.
+    pub names_leases: bool,
     pub state: HostState,
     pub version: u64,
 }
@@ -77,6 +79,8 @@ pub struct News {
     pub facts: Option<Facts>,
     /// How far its clock is ahead.
     pub clock_offset_ms: Option<i64>,
+    /// It named its leases.
+    pub names_leases: bool,
 }
 
 /// Versions never go back over a restart, because they begin at the time of the entry.
@@ -101,6 +105,7 @@ pub fn hear(id: &HostId, host: &mut Host, now: Timestamp) -> bool {
 pub fn take(id: &HostId, host: &mut Host, news: News) {
     host.version += 1;
     host.blocked = news.blocked;
+    host.names_leases |= news.names_leases;
     if news.facts.is_some() {
         host.facts = news.facts;
     }

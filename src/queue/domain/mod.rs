@@ -12,12 +12,14 @@
 //! ```
 //!
 //! Not stored, but real: "claimed, reply lost" is `Leased` that nobody renews and ends by `Due`;
-//! "completed, reply lost" is `Ended` whose holder reports again and gets the same answer.
+//! "completed, reply lost" is `Ended` whose holder reports again and gets the same answer. A report that
+//! comes after `Due` took the lease and before another `Claim` (`CompleteLate`) counts as if in time.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod backoff;
 pub mod job;
+mod late;
 pub mod lease;
 pub mod service;
 pub mod transition;

@@ -7,6 +7,7 @@ use crate::support::clock::Timestamp;
 
 use super::backoff;
 use super::job::{Avoid, Ending, Job, State};
+use super::late::complete_late;
 use super::lease::{CancelAsk, Lease, Proof};
 
 /// What happens to a job.
@@ -26,6 +27,17 @@ pub enum Event {
     /// The holder is done with it.
     Complete {
         /// That it is the holder.
+        proof: Proof,
+        /// Nothing if it went well.
+        failure: Option<Reason>,
+        /// For the backoff, in `0..backoff::WHOLE`.
+        jitter: u32,
+    },
+    /// Its last holder is done with it, after its lease was lost and while nobody else began.
+    CompleteLate {
+        /// What was lost, and never reported.
+        lease: Lease,
+        /// That it was the holder.
         proof: Proof,
         /// Nothing if it went well.
         failure: Option<Reason>,
@@ -66,6 +78,8 @@ pub enum Effect {
         /// Why it failed.
         reason: Option<Reason>,
     },
+    /// This attempt was not lost after all: what the history says of it goes.
+    LossUndone(AttemptNo),
     /// A host may take the job now.
     Ready,
     /// The holder should hear of a cancel at once.
@@ -117,6 +131,12 @@ pub fn apply(job: &Job, event: Event, now: Timestamp) -> Result<Step, Rejected> 
             failure,
             jitter,
         } => complete(job, &proof, failure, jitter, now),
+        Event::CompleteLate {
+            lease,
+            proof,
+            failure,
+            jitter,
+        } => complete_late(job, lease, &proof, failure, jitter, now),
         Event::Release { proof, delay } => release(job, &proof, delay, now),
         Event::Cancel { reason, grace } => cancel(job, reason, grace, now),
         Event::Lose => match &job.state {
@@ -196,7 +216,8 @@ fn renew(job: &Job, proof: &Proof, now: Timestamp) -> Result<Step, Rejected> {
     })
 }
 
-fn complete(
+/// Returns `job` after its holder reported.
+pub(super) fn complete(
     job: &Job,
     proof: &Proof,
     failure: Option<Reason>,

@@ -136,3 +136,42 @@ fn a_missed_start_is_a_deadline() {
         })
     );
 }
+
+#[test]
+fn a_late_report_counts_until_somebody_else_begins() {
+    let held = leased(&queued(3, 0), at(0));
+    let State::Leased(lease) = &held.state else {
+        panic!("it was claimed");
+    };
+    let waits = apply(&held, Event::Due, at(60)).unwrap().job;
+    let late = |job: &Job, proof: Proof, failure: Option<Reason>| {
+        let event = Event::CompleteLate {
+            lease: lease.clone(),
+            proof,
+            failure,
+            jitter: 0,
+        };
+        apply(job, event, at(61))
+    };
+    let proof = || Proof::Token(held.attempt, token());
+    let step = late(&waits, proof(), None).unwrap();
+    assert_eq!(
+        (step.job.status(), step.job.lost),
+        (JobStatus::Completed, 0)
+    );
+    assert_eq!(
+        step.effects.first(),
+        Some(&Effect::LossUndone(held.attempt))
+    );
+    assert_eq!(
+        late(&waits, proof(), Some(Reason::Lost)),
+        Err(Rejected::LeaseLost)
+    );
+    let other = Proof::Host(HostId::new("b").unwrap());
+    assert_eq!(late(&waits, other, None), Err(Rejected::LeaseLost));
+    let forged = Proof::Token(held.attempt, LeaseToken::from_bytes([8; 16]));
+    assert_eq!(late(&waits, forged, None), Err(Rejected::LeaseLost));
+    let again = leased(&apply(&waits, Event::Due, at(120)).unwrap().job, at(120));
+    assert_eq!(late(&again, proof(), None), Err(Rejected::LeaseLost));
+    assert_eq!(late(&step.job, proof(), None), Err(Rejected::LeaseLost));
+}

@@ -205,16 +205,31 @@ fn complete(
     let Some(stored) = tx.find(lease.job)? else {
         return Ok(Completion::LeaseLost);
     };
+    let failure = match report.verdict {
+        Verdict::Succeeded => None,
+        Verdict::Failed(reason) => Some(reason),
+    };
     let event = Event::Complete {
         proof: lease.proof.clone().into(),
-        failure: match report.verdict {
-            Verdict::Succeeded => None,
-            Verdict::Failed(reason) => Some(reason),
-        },
+        failure,
         jitter,
     };
     if let Ok(job) = tx.step(&stored, event, now, Some(&report.result))? {
         return Ok(completion(&job));
+    }
+    let last = row::attempt_key(stored.seq, stored.job.attempt);
+    if matches!(stored.job.state, State::Queued { .. })
+        && let Some(lost) = attempts::lost_lease(tx.connection, last)?
+    {
+        let event = Event::CompleteLate {
+            lease: lost,
+            proof: lease.proof.clone().into(),
+            failure,
+            jitter,
+        };
+        if let Ok(job) = tx.step(&stored, event, now, Some(&report.result))? {
+            return Ok(completion(&job));
+        }
     }
     let attempt = match &lease.proof {
         LeaseProof::Token { attempt, token } => {

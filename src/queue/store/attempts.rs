@@ -1,5 +1,7 @@
 //! The history of tries, and the reports of holders that came too late to count.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::row;
@@ -95,6 +97,38 @@ pub fn was_reported(
         .query_row(params![key, token.as_bytes()], |_| Ok(()))
         .optional()
         .map(|found| found.is_some())
+}
+
+/// Returns the lease of an attempt that was lost and of which nobody reported.
+pub fn lost_lease(connection: &Connection, key: i64) -> rusqlite::Result<Option<Lease>> {
+    connection
+        .prepare_cached(
+            "SELECT host, token, started_at, ended_at FROM attempt \
+             WHERE key = ?1 AND ending = ?2 AND finished_at IS NULL",
+        )?
+        .query_row(params![key, AttemptEnd::Lost as i64], |found| {
+            let Some(host) = row::host(found, 0)? else {
+                return Ok(None);
+            };
+            Ok(Some(Lease {
+                host,
+                token: LeaseToken::from_bytes(found.get(1)?),
+                since: row::time(found, 2)?.unwrap_or_default(),
+                lease_for: Duration::ZERO,
+                expires_at: row::time(found, 3)?.unwrap_or_default(),
+                cancel: None,
+            }))
+        })
+        .optional()
+        .map(Option::flatten)
+}
+
+/// Takes an attempt out of the history, to be written anew.
+pub fn take_out(connection: &Connection, key: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM attempt WHERE key = ?1")?
+        .execute([key])?;
+    Ok(())
 }
 
 /// Puts a report aside that came from a holder without the lease. The first per attempt stays.

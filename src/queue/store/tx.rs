@@ -103,6 +103,10 @@ impl<'c> Tx<'c> {
                 let key = row::attempt_key(stored.seq, attempt);
                 attempts::insert(self.connection, key, &lease, (end, reason), now, result)?;
             }
+            Effect::LossUndone(attempt) => {
+                let key = row::attempt_key(stored.seq, attempt);
+                attempts::take_out(self.connection, key)?;
+            }
             Effect::Ready => {
                 self.needs.add(stored.group, &stored.pin, &stored.need);
                 self.changes.push(Change::Ready {

@@ -44,14 +44,14 @@ async fn a_host_that_comes_back_without_its_jobs_has_lost_them() {
     assert_eq!(held[0].job, kept.job);
     let attempts = queue.attempts(gone.job).await.unwrap().unwrap();
     assert_eq!(attempts[0].end, Some(AttemptEnd::Lost));
-    // The zombie's report changes nothing, and another host gets the job at once.
+    // Another host gets the job at once, and the zombie's report changes nothing after that.
+    let elsewhere = claim_one(&queue, "b").await;
+    assert_eq!((elsewhere.job, elsewhere.attempt.get()), (gone.job, 2));
     let late = queue
         .complete(gone.lease(), report(Verdict::Succeeded))
         .await
         .unwrap();
     assert_eq!(late, Completion::LeaseLost);
-    let elsewhere = claim_one(&queue, "b").await;
-    assert_eq!((elsewhere.job, elsewhere.attempt.get()), (gone.job, 2));
     assert!(queue.forget_host(id("a")).await.unwrap());
     assert!(queue.host(id("a")).await.unwrap().is_none());
     assert!(queue.leases_of(id("a")).await.unwrap().is_empty());

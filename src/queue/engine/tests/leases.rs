@@ -300,3 +300,71 @@ async fn many_reports_at_once_each_stand_alone() {
     drop(queue);
     check(dir.path());
 }
+
+#[tokio::test]
+async fn a_report_that_comes_while_the_job_waits_again_is_its_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, clock) = open(dir.path());
+    let old = LeaseProof::Host(HostId::new("a").unwrap());
+    for by_token in [true, false] {
+        queue.submit(only(vec![job()]), None).await.unwrap();
+        let held = claim_one(&queue, "a").await;
+        clock.advance(LEASE);
+        assert_eq!(queue.expire_due().await.unwrap().requeued, 1);
+        let lease = if by_token {
+            held.lease()
+        } else {
+            LeaseRef {
+                job: held.job,
+                proof: old.clone(),
+            }
+        };
+        for _ in 0..2 {
+            let done = queue
+                .complete(lease.clone(), report(Verdict::Succeeded))
+                .await;
+            let ended = matches!(
+                done.unwrap(),
+                Completion::Ended {
+                    status: JobStatus::Completed,
+                    ..
+                }
+            );
+            assert!(ended || !by_token, "and so it is when it is said again");
+        }
+        check(dir.path());
+        let attempts = queue.attempts(held.job).await.unwrap().unwrap();
+        assert_eq!(attempts.len(), 1);
+        assert_eq!(
+            attempts[0].end,
+            Some(crate::protocol::AttemptEnd::Succeeded)
+        );
+        assert!(queue.claim(asks("b")).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_late_failure_is_a_failure_and_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, clock) = open(dir.path());
+    let twice = NewJob {
+        retries: 1,
+        max_attempts: 2,
+        ..job()
+    };
+    queue.submit(only(vec![twice]), None).await.unwrap();
+    let held = claim_one(&queue, "a").await;
+    clock.advance(LEASE);
+    queue.expire_due().await.unwrap();
+    let late = queue
+        .complete(held.lease(), report(Verdict::Failed(Reason::Exit)))
+        .await
+        .unwrap();
+    assert!(matches!(
+        late,
+        Completion::Requeued {
+            not_before: Some(_)
+        }
+    ));
+    check(dir.path());
+}

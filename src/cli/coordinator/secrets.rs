@@ -1,0 +1,139 @@
+//! What a coordinator must keep to itself, and how it gets hold of it.
+//!
+//! What was given in the environment does not stay there: jobs of a host on the same machine could
+//! read it. See [`shed`].
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::error::Failure;
+use super::super::given::Given;
+use super::super::shed;
+use super::Args;
+use crate::coordinator::{Keys, Tokens};
+use crate::support::mask;
+use crate::support::secret::Secret;
+
+/// Says that the secrets come as JSON on standard input.
+pub const HANDED: &str = "SKYCLAW_SECRETS_ON_STDIN";
+
+/// What must not be seen.
+pub struct Secrets {
+    /// What callers must show.
+    pub tokens: Tokens,
+    /// Who may use the public API.
+    pub keys: Keys,
+    /// What the webhook's bodies are signed with.
+    pub webhook: Option<Secret>,
+}
+
+/// The same as it was given.
+#[derive(Default, Serialize, Deserialize)]
+struct Texts {
+    tokens: String,
+    keys: String,
+    webhook: Option<String>,
+}
+
+impl Secrets {
+    /// Reads them from the environment and from files. If any are in the environment, this process
+    /// starts again without them first.
+    ///
+    /// # Errors
+    /// When a file cannot be read, the token's is empty, or a key is malformed.
+    pub fn read(args: &Args) -> Result<Self, Failure> {
+        let token_file = Given::of(&args.token_file).map(PathBuf::as_path);
+        let texts = if variable(HANDED).is_empty() {
+            let texts = Texts::given(token_file, args.webhook.is_some())?;
+            texts.shed();
+            texts
+        } else {
+            Texts::handed()?
+        };
+        let tokens = Tokens::parse(&texts.tokens);
+        if let Some(path) = token_file.filter(|_| tokens.is_empty()) {
+            // Without this, an empty file would let everybody in.
+            return Err(Failure::usage(format!(
+                "the token file {} is empty",
+                path.display()
+            )));
+        }
+        let keys = Keys::parse(&texts.keys)
+            .map_err(|error| Failure::usage(format!("{}: {error}", shed::KEYS)))?;
+        Ok(Self {
+            tokens,
+            keys,
+            webhook: texts.webhook.map(Secret::new),
+        })
+    }
+}
+
+impl Texts {
+    fn given(token_file: Option<&Path>, webhook: bool) -> Result<Self, Failure> {
+        let tokens = match token_file {
+            None => variable(shed::TOKEN),
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                Failure::usage(format!("read the token file {}", path.display())).because(error)
+            })?,
+        };
+        let file = variable("SKYCLAW_WEBHOOK_SECRET_FILE");
+        let webhook = match file.trim() {
+            "" => None,
+            _ if !webhook => None,
+            path => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    Failure::usage(format!("read the webhook secret {path}")).because(error)
+                })?;
+                Some(text.trim().to_owned())
+            }
+        };
+        Ok(Self {
+            tokens,
+            keys: variable(shed::KEYS),
+            webhook,
+        })
+    }
+
+    /// Returns if nothing secret is in the environment; otherwise this process becomes a new one.
+    fn shed(&self) {
+        let secret = shed::names(|name| is_ours(name) && !variable(name).is_empty());
+        if secret.is_empty() {
+            return;
+        }
+        let again = serde_json::to_vec(self)
+            .map_err(std::io::Error::from)
+            .and_then(|bytes| shed::start_again(&secret, Some((&bytes, (HANDED, "1")))));
+        match again {
+            Ok(never) => match never {},
+            // It serves as well with them; others of the same user are kept out in another way, too.
+            Err(error) => tracing::warn!(%error, "secrets stay in the environment"),
+        }
+    }
+
+    fn handed() -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::usage(format!("{HANDED} is set, but they are not there")).because(error)
+        };
+        let mut bytes = zeroize::Zeroizing::new(Vec::new());
+        std::io::stdin()
+            .lock()
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))
+    }
+}
+
+/// Others' secrets stay: the command for ended jobs may need them.
+fn is_ours(name: &str) -> bool {
+    name == shed::TOKEN
+        || name == shed::KEYS
+        || (name.starts_with("SKYCLAW_WEBHOOK") && mask::is_secret_name(name))
+}
+
+fn variable(name: &str) -> String {
+    std::env::var_os(name)
+        .map(|value| value.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
