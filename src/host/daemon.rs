@@ -12,8 +12,8 @@ use super::error::{Error, system};
 use super::kinds::Kinds;
 use super::notice::{Hook, Notice};
 use super::outbox::{self, Report};
-use super::runner::Runner;
 use super::runner::orders::Stop;
+use super::runner::{self, Runner};
 use super::settings::Settings;
 use super::state::StateDir;
 use super::table::Held;
@@ -89,6 +89,8 @@ fn start(
     let state = StateDir::take(&settings.state_dir)?;
     let id = state.host_id(settings.id.as_ref())?;
     let instance = state.instance();
+    // What whoever started us had open is none of the jobs' business.
+    runner::birth::keep_descriptors().map_err(system("close descriptors to jobs"))?;
     let left = watch::end_leftovers(state.path(), &instance.state_id);
     if left > 0 {
         hook(Notice::Warning {
