@@ -160,3 +160,22 @@ fn two_daemons_do_not_share_a_directory_or_an_id() {
             .contains("another live host uses the id")
     );
 }
+
+#[test]
+fn a_stopped_watcher_is_replaced_and_no_job_fails_for_it() {
+    let bed = Bed::new();
+    let host = bed.host("lab", &[("SKYCLAW_MAX_PARALLEL", "2")]);
+    let marker = "mk-stopped-watcher";
+    bed.sh(&stubborn(&bed, marker));
+    bed.made(&format!("ready-{marker}"));
+    let old = watcher_of(host.pid()).unwrap();
+    kill_process(Pid::from_raw(old).unwrap(), Signal::STOP).unwrap();
+    // Nobody has to wait for it first.
+    eventually(SOON, || {
+        watcher_of(host.pid()).is_some_and(|new| new != old)
+    });
+    assert_done(&bed.run("true"));
+    host.kill9();
+    host.wait(SOON);
+    assert_no_process_within(SOON, marker);
+}

@@ -72,10 +72,7 @@ async fn list(State(room): Shared) -> Result<Reply<Services>, Refused> {
     get, path = "/v1/services/{id}", params(("id" = String, Path)),
     responses((status = 200, body = ServiceReply<ServiceRecord>))
 )]
-async fn show(
-    State(room): Shared,
-    Path(id): Path<String>,
-) -> Result<Reply<ServiceReply>, Refused> {
+async fn show(State(room): Shared, Path(id): Path<String>) -> Result<Reply<ServiceReply>, Refused> {
     let found = room.queue.service(id).await;
     let found = found.map_err(|error| room.refuse(error))?;
     let service = found.ok_or_else(|| Refused::new(Code::UnknownService, "service not found"))?;

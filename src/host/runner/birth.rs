@@ -15,6 +15,10 @@ use rustix::process::{getpid, setsid};
 
 use crate::host::watch::record::{self, Bytes};
 
+/// What a start fails with whose leader could not tell the watcher. Of its own, because what `send` gives
+/// when nobody reads, `fork` gives when there are too many processes.
+pub(super) const LINK_FAULT: rustix::io::Errno = rustix::io::Errno::NOLINK;
+
 /// Makes the process that `command` starts lead a session and a group of its own, die with the thread
 /// that starts it, and tell the watcher of itself before its program runs.
 #[allow(
@@ -36,8 +40,13 @@ pub(super) fn lead_own_group(command: &mut Command, watcher: Arc<UnixStream>, te
             }
         }
         let told = record::with_pid(template, getpid().as_raw_nonzero().get());
-        send(&watcher, &told, SendFlags::NOSIGNAL)?;
-        Ok(())
+        loop {
+            match send(&watcher, &told, SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return Err(LINK_FAULT.into()),
+            }
+        }
     };
     // SAFETY: `enter` calls only setsid, prctl, getppid, getpid and send, allocates nothing and takes no lock.
     unsafe {
