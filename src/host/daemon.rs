@@ -232,12 +232,16 @@ async fn conditions(core: &Arc<Core>) {
     }
 }
 
-/// Looks after the watcher as long as the daemon runs: any job may have stopped it.
+/// Looks after the watcher, which any job may have stopped, and after what only the daemon can find.
 async fn watch_watcher(core: &Arc<Core>) {
     loop {
         sleep(LOOK_AFTER).await;
         let home = Arc::clone(core);
-        let _ = tokio::task::spawn_blocking(move || home.watch.look()).await;
+        let look = move || {
+            home.watch.look();
+            home.watch.gather();
+        };
+        let _ = tokio::task::spawn_blocking(look).await;
     }
 }
 

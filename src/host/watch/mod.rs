@@ -5,8 +5,11 @@ pub(super) mod groups;
 pub mod process;
 pub(super) mod processes;
 pub(super) mod record;
+pub(super) mod strays;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -37,6 +40,8 @@ pub(super) struct Watch {
     program: PathBuf,
     opening: Vec<u8>,
     mark: String,
+    /// Whether orphans come to us.
+    adopts: bool,
     state: Mutex<State>,
 }
 
@@ -46,6 +51,8 @@ struct State {
     child: Child,
     /// What a new watcher must be told.
     running: HashMap<i32, Bytes>,
+    /// The sessions among those that jobs made for themselves.
+    strays: HashSet<i32>,
 }
 
 impl Watch {
@@ -69,10 +76,12 @@ impl Watch {
             program: program.to_owned(),
             opening,
             mark,
+            adopts: strays::adopt(),
             state: Mutex::new(State {
                 link,
                 child,
                 running: HashMap::new(),
+                strays: HashSet::new(),
             }),
         })
     }
@@ -118,6 +127,40 @@ impl Watch {
         }
     }
 
+    /// Ends orphans whose jobs are over, and sees to it that the watcher knows of the others.
+    pub(super) fn gather(&self) {
+        let state = self.state();
+        let watcher = Pid::from_child(&state.child).as_raw_nonzero().get();
+        let busy = !state.running.is_empty();
+        drop(state);
+        let found = strays::look(watcher, self.adopts, busy);
+        let mut records = Vec::new();
+        let mut state = self.state();
+        for session in state.strays.symmetric_difference(&found) {
+            let known = state.running.get(session);
+            if known.is_some_and(|known| *known != record::stray(*session)) {
+                // The number is a job's by now.
+            } else if found.contains(session) {
+                records.push((*session, record::stray(*session)));
+            } else {
+                records.push((*session, record::ended(*session)));
+            }
+        }
+        for (session, record) in &records {
+            if found.contains(session) {
+                state.running.insert(*session, *record);
+            } else {
+                state.running.remove(session);
+            }
+        }
+        state.strays = found;
+        let link = Arc::clone(&state.link);
+        drop(state);
+        for (_, record) in &records {
+            self.say(&link, record);
+        }
+    }
+
     /// Replaces a watcher that has ended or was stopped, before anybody has to wait for it.
     pub(super) fn look(&self) {
         let state = self.state();
@@ -153,6 +196,7 @@ impl Watch {
 
     /// Ends the watcher, and with it what jobs left behind. Waits for that a while.
     pub(super) fn close(&self) {
+        self.gather();
         // A stopped one would not notice.
         self.look();
         let mut state = self.state();
@@ -231,31 +275,5 @@ fn end_groups_blindly(groups: &[Group]) {
         if let Some(pid) = Pid::from_raw(group.pid) {
             let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn a_watcher_that_does_not_read_is_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let program = dir.path().join("watcher");
-        std::fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let watch = Watch::start(&program, dir.path(), "state", "process").unwrap();
-        let first = watch.link();
-        let until = Instant::now() + 4 * SEND_TIMEOUT;
-        while Arc::ptr_eq(&first, &watch.link()) {
-            assert!(Instant::now() < until, "nobody replaced it");
-            watch.ended(1);
-        }
-        let mut state = watch.state();
-        assert!(runs(&state.child));
-        state.child.kill().unwrap();
-        state.child.wait().unwrap();
     }
 }
