@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::core::{Core, Parts};
 use super::error::{Error, system};
 use super::kinds::Kinds;
 use super::notice::{Hook, Notice};
 use super::outbox::{self, Report};
-use super::runner::Runner;
 use super::runner::orders::Stop;
+use super::runner::{self, Runner};
 use super::settings::Settings;
 use super::state::StateDir;
 use super::table::Held;
@@ -26,6 +26,8 @@ use crate::support::shutdown::{Shutdown, Urgency};
 
 /// How often the owner's conditions are looked at.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often the watcher is looked after.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// How long the last results may take to arrive when the daemon stops.
 const LAST_RESULTS: Duration = Duration::from_secs(10);
 /// How long the coordinator may take to hear that this host leaves.
@@ -55,6 +57,7 @@ pub async fn run(
             logs::keep(&core),
             control::keep(&core, control),
             conditions(&core),
+            watch_watcher(&core),
         );
     };
     tokio::pin!(side_by_side);
@@ -87,6 +90,8 @@ fn start(
 ) -> Result<Core, Error> {
     // Before anything else: what a former life left running may be looking.
     privacy::hide();
+    // What whoever started us had open is none of the jobs' business.
+    runner::birth::keep_descriptors().map_err(system("close descriptors to jobs"))?;
     let state = StateDir::take(&settings.state_dir)?;
     let id = state.host_id(settings.id.as_ref())?;
     let instance = state.instance();
@@ -214,6 +219,19 @@ async fn conditions(core: &Arc<Core>) {
             () = tokio::time::sleep(LOOK), if !core.settings.claim_when.is_empty() => {}
             _ = block.changed() => {}
         }
+    }
+}
+
+/// Looks after the watcher, which any job may have stopped, and after what only the daemon can find.
+async fn watch_watcher(core: &Arc<Core>) {
+    loop {
+        sleep(LOOK_AFTER).await;
+        let home = Arc::clone(core);
+        let look = move || {
+            home.watch.look();
+            home.watch.gather();
+        };
+        let _ = tokio::task::spawn_blocking(look).await;
     }
 }
 

@@ -12,7 +12,7 @@ use super::core::{Core, Session};
 use super::outbox::Report;
 use super::runner::log::{JobLog, Piece};
 use super::runner::orders::Orders;
-use crate::protocol::api::{AppendLogs, LeaseName, LogChunk, LogWord};
+use crate::protocol::api::{AppendLogs, LeaseName, LogChunk, LogState, LogWord};
 
 /// How much goes into one request, in bytes before encoding.
 const BATCH: usize = 1024 * 1024;
@@ -139,6 +139,19 @@ pub(super) async fn keep(core: &Core) {
     }
 }
 
+/// Returns the logs of which a piece was refused. Answers come in the order of the pieces; by its job alone a
+/// log cannot be told from that of another attempt.
+fn refused<'t>(
+    taken: &'t [(Arc<JobLog>, Vec<Piece>)],
+    results: &'t [LogState],
+) -> impl Iterator<Item = &'t (Arc<JobLog>, Vec<Piece>)> {
+    let mut results = results.iter();
+    taken.iter().filter(move |(_, pieces)| {
+        let own = results.by_ref().take(pieces.len());
+        own.filter(|one| one.state == LogWord::Lost).count() > 0
+    })
+}
+
 async fn send(core: &Core, taken: &[(Arc<JobLog>, Vec<Piece>)]) {
     let chunks = taken.iter().flat_map(|(log, pieces)| {
         pieces.iter().map(|piece| LogChunk {
@@ -158,15 +171,8 @@ async fn send(core: &Core, taken: &[(Arc<JobLog>, Vec<Piece>)]) {
         match core.client.append_logs(&host, &request).await {
             Ok(reply) => {
                 core.works();
-                let lost = reply
-                    .results
-                    .iter()
-                    .filter(|one| one.state == LogWord::Lost);
-                for one in lost {
-                    let logs = taken
-                        .iter()
-                        .filter(|(log, _)| log.lease.job_id == one.job_id);
-                    logs.for_each(|(log, _)| log.close());
+                for (log, _) in refused(taken, &reply.results) {
+                    log.close();
                 }
                 return;
             }
@@ -179,4 +185,43 @@ async fn send(core: &Core, taken: &[(Arc<JobLog>, Vec<Piece>)]) {
         backoff.wait().await;
     }
     tracing::warn!("the coordinator does not take a piece of a log");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::api::Stream;
+    use crate::protocol::{AttemptNo, JobId, LeaseToken};
+
+    #[test]
+    fn a_lost_attempt_does_not_close_the_log_of_the_next() {
+        let job = JobId::fresh();
+        let (wake, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let orders = Arc::new(Orders::new(None, Arc::new(wake)));
+        let logs = Logs::new(2);
+        let open = |attempt| {
+            let lease = LeaseName {
+                job_id: job,
+                attempt: AttemptNo::new(attempt),
+                lease_token: LeaseToken::NONE,
+            };
+            logs.open(lease, &orders)
+        };
+        let piece = |offset| Piece {
+            stream: Stream::Stdout,
+            offset,
+            bytes: vec![b'x'],
+        };
+        let taken = [
+            (open(1), vec![piece(0), piece(1)]),
+            (open(2), vec![piece(0)]),
+        ];
+        let answer = |state| LogState { job_id: job, state };
+        let results = [LogWord::Stored, LogWord::Lost, LogWord::Stored].map(answer);
+        let lost: Vec<u16> = refused(&taken, &results)
+            .map(|(log, _)| log.lease.attempt.get())
+            .collect();
+        assert_eq!(lost, [1]);
+        assert_eq!(refused(&taken, &[]).count(), 0);
+    }
 }

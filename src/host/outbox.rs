@@ -157,8 +157,14 @@ async fn together(core: &Core, session: &Session, batch: &mut Vec<Report>) -> Re
     match core.client.complete(&session.host, &request).await {
         Ok(reply) => {
             core.works();
-            for (report, result) in batch.drain(..).zip(reply.results) {
+            // What has no answer was not delivered.
+            let answered = reply.results.len().min(batch.len());
+            for (report, result) in batch.drain(..answered).zip(reply.results) {
                 over(core, &report, result.outcome != Outcome::LeaseLost);
+            }
+            if answered == 0 {
+                // Nor will it be in this way.
+                return one_by_one(core, session, batch).await;
             }
             Ok(())
         }

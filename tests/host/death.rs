@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bed::{Bed, SOON, assert_done};
 use crate::common::procs::{all_processes, assert_no_process_within, processes_with};
-use crate::common::{Running, eventually};
+use crate::common::{Running, eventually, require_program};
 
 /// Starts what is hard to get rid of: a grandchild, one that ignores TERM, one in another session, one
 /// with nothing in its environment. Each has the marker in its arguments.
@@ -159,4 +159,118 @@ fn two_daemons_do_not_share_a_directory_or_an_id() {
             .err()
             .contains("another live host uses the id")
     );
+}
+
+#[test]
+fn a_stopped_watcher_is_replaced_and_no_job_fails_for_it() {
+    let bed = Bed::new();
+    let host = bed.host("lab", &[("SKYCLAW_MAX_PARALLEL", "2")]);
+    let marker = "mk-stopped-watcher";
+    bed.sh(&stubborn(&bed, marker));
+    bed.made(&format!("ready-{marker}"));
+    let old = watcher_of(host.pid()).unwrap();
+    kill_process(Pid::from_raw(old).unwrap(), Signal::STOP).unwrap();
+    // Nobody has to wait for it first.
+    eventually(SOON, || {
+        watcher_of(host.pid()).is_some_and(|new| new != old)
+    });
+    assert_done(&bed.run("true"));
+    host.kill9();
+    host.wait(SOON);
+    assert_no_process_within(SOON, marker);
+}
+
+/// Leaves a process with a session of its own and nothing in its environment.
+fn bare(bed: &Bed, marker: &str) -> String {
+    let file = bed.file(&format!("there-{marker}"));
+    format!(
+        "(env -i setsid /bin/sh -c 'trap \"\" HUP TERM; : >{file}; while :; do /bin/sleep 1; done; : {marker}' \
+         >/dev/null 2>&1 &); while [ ! -e {file} ]; do sleep 0.02; done"
+    )
+}
+
+#[test]
+fn what_left_session_and_environment_goes_with_its_job() {
+    let bed = Bed::new();
+    let host = bed.host("lab", &[("SKYCLAW_MAX_PARALLEL", "2")]);
+    let (first, second) = ("mk-bare-first", "mk-bare-second");
+    let go = bed.file("go");
+    let ready = bed.file("ready");
+    let running = bed.sh(&format!(
+        "{}; touch {ready}; while [ ! -e {go} ]; do sleep 0.02; done",
+        bare(&bed, first)
+    ));
+    bed.made("ready");
+    assert_done(&bed.run(&bare(&bed, second)));
+    // What the running job left may be of use to it.
+    let alive = || {
+        let found = processes_with(first);
+        found.iter().any(|proc| proc.cmdline.starts_with("/bin/sh"))
+    };
+    assert!(alive());
+    std::fs::write(&go, "").unwrap();
+    assert_done(&bed.wait(running));
+    assert_no_process_within(SOON, first);
+    assert_no_process_within(SOON, second);
+    let zombies = || {
+        let ended = |pid: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.contains(") Z ")
+        };
+        let list = format!("/proc/{0}/task/{0}/children", host.pid());
+        let text = std::fs::read_to_string(list).unwrap();
+        let pids = text.split_whitespace().map(|pid| pid.parse().unwrap());
+        pids.filter(ended).count()
+    };
+    eventually(SOON, || zombies() == 0);
+}
+
+#[test]
+fn what_left_session_and_environment_dies_with_the_daemon() {
+    let bed = Bed::new();
+    let host = bed.host("lab", &[]);
+    let marker = "mk-bare-killed";
+    let job = bed.sh(&format!("{}; sleep 600", bare(&bed, marker)));
+    let listed = || {
+        let entries = std::fs::read_dir(bed.state_dir("lab")).unwrap().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("groups-"))
+            .any(|entry| {
+                let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+                text.contains(&job.to_string()) && text.matches("\"pid\"").count() >= 2
+            })
+    };
+    // The daemon looks once a second, and the watcher writes down what it is told.
+    eventually(SOON, listed);
+    host.kill9();
+    host.wait(SOON);
+    assert_no_process_within(SOON, marker);
+}
+
+#[test]
+fn a_process_whose_main_thread_has_ended_is_found() {
+    if !require_program("python3") {
+        return;
+    }
+    let bed = Bed::new();
+    let _host = bed.host("lab", &[("SKYCLAW_ALLOWED_COMMANDS", "sh")]);
+    let pid = bed.file("pid");
+    let script = format!(
+        "import ctypes, os, threading, time\n\
+         threading.Thread(target=lambda: time.sleep(600)).start()\n\
+         open('{pid}.new', 'w').write(str(os.getpid()))\n\
+         os.rename('{pid}.new', '{pid}')\n\
+         ctypes.CDLL(None).pthread_exit(None)"
+    );
+    let file = bed.file("script.py");
+    std::fs::write(&file, script).unwrap();
+    assert_done(&bed.run(&format!(
+        "sh -c 'setsid python3 {file} >/dev/null 2>&1 & :'; \
+         while [ ! -e {pid} ]; do sleep 0.02; done; \
+         while ! grep -q ') Z ' /proc/$(cat {pid})/stat; do sleep 0.02; done"
+    )));
+    let pid = bed.made("pid");
+    eventually(SOON, || {
+        !std::path::Path::new(&format!("/proc/{pid}/task")).exists()
+    });
 }

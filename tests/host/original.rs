@@ -19,6 +19,10 @@ struct Old {
     heartbeats: Vec<Value>,
     /// Completions that are refused before one is taken.
     failures: usize,
+    /// It takes several at once, as ours does, but answers only about the first.
+    curt: bool,
+    /// How many came at once, the last time.
+    together: usize,
 }
 
 type Shared = Arc<Mutex<Old>>;
@@ -82,7 +86,11 @@ fn answer(path: &str, body: &Value, old: &mut Old) -> (&'static str, Value) {
         "/v1/hosts/register" => {
             old.known = true;
             old.registrations += 1;
-            (ok, host())
+            let mut reply = host();
+            if old.curt {
+                reply["features"] = json!(["batch"]);
+            }
+            (ok, reply)
         }
         _ if !old.known => (wrong, json!({"error": "unknown host: lab-1"})),
         "/v1/hosts/lab-1/heartbeat" => {
@@ -92,10 +100,17 @@ fn answer(path: &str, body: &Value, old: &mut Old) -> (&'static str, Value) {
         "/v1/hosts/lab-1/claim" => (ok, json!({"job": old.jobs.pop_front()})),
         _ if path.ends_with("/complete") && old.failures > 0 => {
             old.failures -= 1;
+            old.together = body["completions"].as_array().map_or(1, Vec::len);
             (
                 "503 Service Unavailable",
                 json!({"error": "replication target not met: required 1 peer acks, got 0"}),
             )
+        }
+        "/v1/hosts/lab-1/complete" => {
+            let first = body["completions"][0].clone();
+            let result = json!({"jobId": first["jobId"], "outcome": "ended"});
+            old.completed.push(first);
+            (ok, json!({"results": [result]}))
         }
         _ if path.ends_with("/complete") => {
             old.completed.push(body.clone());
@@ -177,4 +192,31 @@ fn an_old_coordinator_that_lost_its_database_is_told_again() {
         .jobs
         .push_back(leased(4, "sh", &["-c", "exit 0"]));
     eventually(SOON, || old.lock().unwrap().completed.len() == 1);
+}
+
+#[test]
+fn a_result_without_an_answer_is_handed_in_again() {
+    let bed = Bed::without_coordinator();
+    let old = serve(&bed);
+    {
+        let mut old = old.lock().unwrap();
+        old.curt = true;
+        old.failures = usize::MAX;
+        old.jobs
+            .extend([leased(5, "true", &[]), leased(6, "true", &[])]);
+    }
+    let vars = [VARS.as_slice(), &[("SKYCLAW_MAX_PARALLEL", "2")]].concat();
+    let _host = bed.host("lab", &vars);
+    eventually(SOON, || old.lock().unwrap().together == 2);
+    old.lock().unwrap().failures = 0;
+    eventually(SOON, || old.lock().unwrap().completed.len() == 2);
+    let done = old.lock().unwrap().completed.clone();
+    assert_ne!(done[0]["jobId"], done[1]["jobId"]);
+    // Nor does the host go on holding it.
+    eventually(SOON, || {
+        let old = old.lock().unwrap();
+        old.heartbeats
+            .last()
+            .is_some_and(|beat| beat["activeLeases"] == json!(0.0))
+    });
 }

@@ -171,3 +171,30 @@ fn empty_variables_count_as_unset() {
     let _host = bed.host("lab", &vars);
     assert_done(&bed.run("true"));
 }
+
+#[test]
+fn jobs_do_not_inherit_what_the_daemon_was_started_with() {
+    let bed = Bed::new();
+    let secret = bed.file("not-for-jobs");
+    std::fs::write(&secret, "the owner's own").unwrap();
+    let daemon = bed.host_command("lab", &[]);
+    let mut command = bed.skyclaw(&[]);
+    command = {
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell
+            .args(["-c", "exec \"$0\" host 3<\"$1\" 9<\"$1\""])
+            .arg(command.get_program())
+            .arg(&secret)
+            .env_clear()
+            .current_dir(daemon.get_current_dir().unwrap());
+        for (name, value) in daemon.get_envs() {
+            shell.env(name, value.unwrap());
+        }
+        shell
+    };
+    let host = Running::start(&mut command, None);
+    host.wait_for_line("host registered", SOON);
+    let job = bed.run("for at in 3 9; do cat /proc/self/fd/$at || echo closed; done");
+    assert_done(&job);
+    assert_eq!(out(&job), "closed\nclosed\n");
+}

@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
@@ -28,16 +30,17 @@ pub(super) fn start<'w>(
     task: &Task,
     watch: &'w Watch,
 ) -> io::Result<(Child<'w>, Option<OwnedFd>, Option<OwnedFd>)> {
-    let (mut child, template) = match launch(task, watch) {
+    let mut link = watch.link();
+    let (mut child, template) = match launch(task, &link) {
         // The watcher is gone, or does not listen: the leader could not say that it starts.
         Err(error) if is_link_fault(&error) => {
-            watch.renew()?;
-            launch(task, watch)?
+            link = watch.renew(&link)?;
+            launch(task, &link)?
         }
         other => other?,
     };
     let pid = Pid::from_child(&child);
-    watch.began(pid.as_raw_nonzero().get(), template);
+    watch.began(pid.as_raw_nonzero().get(), template, &link);
     let stdout = child.stdout.take().map(OwnedFd::from);
     let stderr = child.stderr.take().map(OwnedFd::from);
     let started = Child {
@@ -54,15 +57,10 @@ pub(super) fn start<'w>(
 }
 
 fn is_link_fault(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    // AGAIN: it does not read; or there are too many processes, and then starting another fails and changes nothing.
-    let codes = [Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN, Errno::AGAIN];
-    error
-        .raw_os_error()
-        .is_some_and(|code| codes.iter().any(|known| known.raw_os_error() == code))
+    error.raw_os_error() == Some(birth::LINK_FAULT.raw_os_error())
 }
 
-fn launch(task: &Task, watch: &Watch) -> io::Result<(std::process::Child, record::Bytes)> {
+fn launch(task: &Task, link: &Arc<UnixStream>) -> io::Result<(std::process::Child, record::Bytes)> {
     let template = record::template(task.job, task.attempt);
     let mut command = Command::new(&task.program);
     command
@@ -74,7 +72,7 @@ fn launch(task: &Task, watch: &Watch) -> io::Result<(std::process::Child, record
         .stdin(stdin(task.input.as_deref())?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    birth::lead_own_group(&mut command, watch.link(), template);
+    birth::lead_own_group(&mut command, Arc::clone(link), template);
     let child = command.spawn()?;
     let pid = Pid::from_child(&child).as_raw_nonzero().get();
     Ok((child, record::with_pid(template, pid)))
@@ -151,7 +149,19 @@ pub(super) fn read<'b>(pipe: &OwnedFd, buffer: &'b mut [u8]) -> io::Result<Optio
 }
 
 /// Empties a wake-up socket.
-pub(super) fn drain(mut wake: &std::os::unix::net::UnixStream) {
+pub(super) fn drain(mut wake: &UnixStream) {
     let mut bytes = [0; 64];
     while matches!(wake.read(&mut bytes), Ok(count) if count == bytes.len()) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_processes_are_no_fault_of_the_watcher() {
+        let error = |errno: rustix::io::Errno| io::Error::from(errno);
+        assert!(!is_link_fault(&error(rustix::io::Errno::AGAIN)));
+        assert!(is_link_fault(&error(birth::LINK_FAULT)));
+    }
 }

@@ -3,7 +3,7 @@
 //! One thread for each slot, which lives as long as the daemon: the kernel ties the signal at the
 //! parent's death to the thread that forked. Synchronous; nothing here knows a coordinator.
 
-mod birth;
+pub(in crate::host) mod birth;
 mod child;
 mod chunks;
 mod drive;

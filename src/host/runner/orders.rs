@@ -37,7 +37,7 @@ struct State {
 
 impl Orders {
     /// Returns orders to run until `until` by the steady clock, or without limit.
-    pub(super) fn new(until: Option<Timestamp>, wake: Arc<UnixStream>) -> Self {
+    pub(in crate::host) fn new(until: Option<Timestamp>, wake: Arc<UnixStream>) -> Self {
         let state = State { stop: None, until };
         Self {
             state: Mutex::new(state),

@@ -52,7 +52,8 @@ pub fn serve(input: impl AsFd) -> io::Result<()> {
         opening,
         groups: HashMap::new(),
         list_stale: false,
-        ended_any: false,
+        // A former watcher may have had no time to look.
+        ended_any: true,
         written_at: Instant::now(),
         swept_at: Instant::now(),
     };

@@ -3,7 +3,7 @@
 //!
 //! Where there is no `/proc` nothing is found; there only process groups are ended.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -50,17 +50,8 @@ pub(in crate::host) fn all() -> Vec<Process> {
 
 /// Returns the process with this id, if it lives.
 pub(in crate::host) fn read(pid: i32) -> Option<Process> {
-    let base = format!("/proc/{pid}");
-    let (start, session) = stat(&base)?;
-    let environment = std::fs::read(Path::new(&base).join("environ")).unwrap_or_default();
-    let mut process = Process {
-        pid,
-        start,
-        session,
-        mark: None,
-        job: None,
-        attempt: None,
-    };
+    let (mut process, place) = look(pid)?;
+    let environment = std::fs::read(place.join("environ")).unwrap_or_default();
     for variable in environment.split(|byte| *byte == 0) {
         let Some((name, value)) = split(variable) else {
             continue;
@@ -75,9 +66,37 @@ pub(in crate::host) fn read(pid: i32) -> Option<Process> {
     Some(process)
 }
 
+/// Returns the process with this id, if it lives, without a look into its environment.
+pub(in crate::host) fn brief(pid: i32) -> Option<Process> {
+    look(pid).map(|(process, _)| process)
+}
+
 /// Returns when the process with this id started, if it lives.
 pub(in crate::host) fn start_of(pid: i32) -> Option<u64> {
-    stat(&format!("/proc/{pid}")).map(|(start, _)| start)
+    brief(pid).map(|process| process.start)
+}
+
+/// Returns the process and where its environment is to be read.
+fn look(pid: i32) -> Option<(Process, PathBuf)> {
+    let base = PathBuf::from(format!("/proc/{pid}"));
+    let (alive, start, session) = stat(&base)?;
+    let place = if alive {
+        base
+    } else {
+        // Its main thread has ended, and what is said of that is said of the process. Others may go on.
+        let tasks = std::fs::read_dir(base.join("task")).ok()?;
+        let mut tasks = tasks.flatten().map(|entry| entry.path());
+        tasks.find(|task| stat(task).is_some_and(|(alive, ..)| alive))?
+    };
+    let process = Process {
+        pid,
+        start,
+        session,
+        mark: None,
+        job: None,
+        attempt: None,
+    };
+    Some((process, place))
 }
 
 fn split(variable: &[u8]) -> Option<(&str, String)> {
@@ -88,16 +107,15 @@ fn split(variable: &[u8]) -> Option<(&str, String)> {
     Some((name, value.to_owned()))
 }
 
-fn stat(base: &str) -> Option<(u64, i32)> {
-    let stat = std::fs::read_to_string(Path::new(base).join("stat")).ok()?;
+/// Returns whether it lives, when it started, and its session.
+fn stat(base: &Path) -> Option<(bool, u64, i32)> {
+    let stat = std::fs::read_to_string(base.join("stat")).ok()?;
     // The name in brackets may hold spaces and brackets itself: fields count from the last one.
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    if matches!(fields.first(), Some(&("Z" | "X"))) {
-        return None;
-    }
+    let alive = !matches!(fields.first(), Some(&("Z" | "X")));
     let session = fields.get(3)?.parse().ok()?;
     let start = fields.get(19)?.parse().ok()?;
-    Some((start, session))
+    Some((alive, start, session))
 }
 
 /// Sends `signal` to the process, unless the id is another's by now.

@@ -29,6 +29,13 @@ pub(in crate::host) fn template(job: JobId, attempt: AttemptNo) -> Bytes {
     bytes
 }
 
+/// Returns the record of a session that is of no job in particular.
+pub(in crate::host) fn stray(session: i32) -> Bytes {
+    let mut bytes = [0; SIZE];
+    put(&mut bytes, 0, &[BEGAN]);
+    with_pid(bytes, session)
+}
+
 /// Puts the leader's id into the record. Allocates nothing and cannot panic: it runs between fork and exec.
 pub(in crate::host) fn with_pid(mut template: Bytes, pid: i32) -> Bytes {
     put(&mut template, 4, &pid.to_le_bytes());

@@ -32,7 +32,7 @@ pub struct LeasedJob {
     pub status: JobStatus,
     /// When it was submitted.
     pub created_at: Timestamp,
-    /// When the lease was given.
+    /// When the lease was given, by the coordinator's clock.
     pub updated_at: Timestamp,
     /// Which try this is, under the original's name.
     pub attempts: AttemptNo,
@@ -57,7 +57,10 @@ pub struct LeasedJob {
     /// What to show with everything about this attempt. The original gives none: [`LeaseToken::NONE`].
     #[serde(default = "no_token")]
     pub lease_token: LeaseToken,
-    /// How long the lease lasts from when the claim was *sent*, in milliseconds. The original does not say: zero.
+    /// How long the lease lasts, in milliseconds. The coordinator counts from when it gave the lease, which with
+    /// [`Claim::wait_ms`] may be long after the claim came. A holder, who cannot know when that was, counts
+    /// from when it *sent* the claim, which is never too late, so it should not wait for most of a lease:
+    /// the host of this program waits half of one at most. The original does not say: zero.
     #[serde(default)]
     pub lease_ms: u64,
 }
