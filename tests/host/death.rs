@@ -165,7 +165,7 @@ fn two_daemons_do_not_share_a_directory_or_an_id() {
 fn a_stopped_watcher_is_replaced_and_no_job_fails_for_it() {
     let bed = Bed::new();
     let host = bed.host("lab", &[("SKYCLAW_MAX_PARALLEL", "2")]);
-    let marker = "mk-stopped-watcher";
+    let marker = "mk-deaf-watcher";
     bed.sh(&stubborn(&bed, marker));
     bed.made(&format!("ready-{marker}"));
     let old = watcher_of(host.pid()).unwrap();
