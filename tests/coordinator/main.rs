@@ -18,6 +18,7 @@ mod hosts;
 mod idempotency;
 mod jobs;
 mod leases;
+mod original;
 mod polls;
 mod public;
 mod routes;
