@@ -7,8 +7,8 @@ use super::{Queue, mixed_up};
 use crate::protocol::api::HostMode;
 use crate::protocol::{HostId, JobId};
 use crate::queue::command::{
-    Command, Completion, Envelope, HeldLease, HostEntry, Idempotency, LeaseRef, NewHost, NewPiece,
-    Outcome, Piece, Retried,
+    Command, Completion, HeldLease, HostEntry, Idempotency, LeaseRef, NewHost, NewPiece, Outcome,
+    Piece, Retried,
 };
 use crate::queue::error::Error;
 use crate::queue::store::Reader;
@@ -27,12 +27,7 @@ impl Queue {
     ) -> Result<(HostEntry, bool), Error> {
         let now = self.now.get();
         let command = Command::RegisterHost { now, host, held };
-        let applied = self
-            .apply(Envelope {
-                command,
-                idempotency,
-            })
-            .await?;
+        let applied = self.apply_keyed(command, idempotency).await?;
         match applied.outcome {
             Outcome::Host(Some(entry)) => Ok((*entry, applied.replayed)),
             other => Err(mixed_up(&other)),
@@ -131,12 +126,7 @@ impl Queue {
             now: self.now.get(),
             jobs: jobs.into_iter().map(|old| (old, JobId::fresh())).collect(),
         };
-        let applied = self
-            .apply(Envelope {
-                command,
-                idempotency,
-            })
-            .await?;
+        let applied = self.apply_keyed(command, idempotency).await?;
         match applied.outcome {
             Outcome::Retried(done) => Ok((done, applied.replayed)),
             other => Err(mixed_up(&other)),

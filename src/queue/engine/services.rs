@@ -3,7 +3,7 @@
 use super::{Queue, mixed_up};
 use crate::protocol::HostId;
 use crate::protocol::api::{DeployService, ReportService, ServiceRecord};
-use crate::queue::command::{Command, Envelope, Idempotency, Outcome, ServiceReported};
+use crate::queue::command::{Command, Idempotency, Outcome, ServiceReported};
 use crate::queue::error::Error;
 use crate::queue::store::Reader;
 
@@ -26,12 +26,7 @@ impl Queue {
             ask,
             node,
         };
-        let applied = self
-            .apply(Envelope {
-                command,
-                idempotency,
-            })
-            .await?;
+        let applied = self.apply_keyed(command, idempotency).await?;
         match applied.outcome {
             Outcome::Service(Some(service)) => Ok((*service, applied.replayed)),
             other => Err(mixed_up(&other)),

@@ -13,7 +13,10 @@ use std::path::Path;
 
 use super::*;
 use crate::protocol::{AttemptEnd, HostId, JobStatus, Payload, Reason, Requirement};
-use crate::queue::{Claimant, IntoGroup, LeaseProof, NewGroup, NewJob, Verdict};
+use crate::queue::{
+    ClaimRequest, Claimant, Claimed, Completion, IntoGroup, LeaseProof, LeaseRef, NewGroup, NewJob,
+    Renewed, Report, Verdict,
+};
 use crate::support::clock::{ManualClock, Timestamp};
 
 const LEASE: Duration = Duration::from_secs(60);

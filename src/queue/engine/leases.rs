@@ -1,0 +1,156 @@
+//! What holders of leases do: claim, renew, complete, release.
+
+use std::time::Duration;
+
+use super::{Queue, mixed_up};
+use crate::protocol::{LeaseToken, OUTPUT_LIMIT};
+use crate::queue::command::{
+    ClaimRequest, Claimed, Command, Completion, Idempotency, LeaseRef, Outcome, Renewed, Report,
+};
+use crate::queue::domain::backoff;
+use crate::queue::error::Error;
+use crate::support::ids;
+
+impl Queue {
+    /// Gives leases on waiting jobs to the hosts that ask. No work is an empty list.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, Error> {
+        self.claim_keyed(request, None)
+            .await
+            .map(|(given, _)| given)
+    }
+
+    /// Claims as [`Self::claim`] does; asked again with the same key, it gives the same leases. The
+    /// second value tells that it did.
+    ///
+    /// # Errors
+    /// When the key was used otherwise or the file fails.
+    pub async fn claim_keyed(
+        &self,
+        request: ClaimRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(Vec<Claimed>, bool), Error> {
+        let wanted: usize = request
+            .claimants
+            .iter()
+            .map(|claimant| usize::from(claimant.max))
+            .sum();
+        let command = Command::Claim {
+            now: self.now.get(),
+            request,
+            tokens: (0..wanted).map(|_| LeaseToken::fresh()).collect(),
+        };
+        let applied = self.apply_keyed(command, idempotency).await?;
+        match applied.outcome {
+            Outcome::Claimed(given) => Ok((given, applied.replayed)),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Prolongs leases. The answers stand in the order asked and also deliver cancels.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn renew(&self, leases: Vec<LeaseRef>) -> Result<Vec<Renewed>, Error> {
+        let now = self.now.get();
+        match self
+            .apply(Command::Renew { now, leases }.into())
+            .await?
+            .outcome
+        {
+            Outcome::Renewed(answers) => Ok(answers),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Takes the report of an attempt. Asking again with the same lease gives the same answer.
+    ///
+    /// # Errors
+    /// When the file fails. A lost lease is an answer.
+    pub async fn complete(&self, lease: LeaseRef, report: Report) -> Result<Completion, Error> {
+        self.complete_keyed(lease, report, None)
+            .await
+            .map(|(completion, _)| completion)
+    }
+
+    /// Completes as [`Self::complete`] does, and remembers the answer under the key. The second value
+    /// tells that it was remembered.
+    ///
+    /// # Errors
+    /// When the key was used otherwise or the file fails. A lost lease is an answer.
+    pub async fn complete_keyed(
+        &self,
+        lease: LeaseRef,
+        report: Report,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(Completion, bool), Error> {
+        let report = Report {
+            result: report.result.within(OUTPUT_LIMIT),
+            ..report
+        };
+        let command = Command::Complete {
+            now: self.now.get(),
+            lease,
+            report,
+            jitter: jitter(),
+        };
+        let applied = self.apply_keyed(command, idempotency).await?;
+        match applied.outcome {
+            Outcome::Completed(completion) => Ok((completion, applied.replayed)),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Takes many reports in one step; each stands alone. The answers stand in the order told; the
+    /// second value tells that they were remembered from an earlier request with the same key.
+    ///
+    /// # Errors
+    /// When the key was used otherwise or the file fails. A lost lease is an answer.
+    pub async fn complete_many(
+        &self,
+        reports: Vec<(LeaseRef, Report)>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(Vec<Completion>, bool), Error> {
+        let reports = reports.into_iter().map(|(lease, report)| {
+            let result = report.result.within(OUTPUT_LIMIT);
+            (lease, Report { result, ..report }, jitter())
+        });
+        let command = Command::CompleteMany {
+            now: self.now.get(),
+            reports: reports.collect(),
+        };
+        let applied = self.apply_keyed(command, idempotency).await?;
+        match applied.outcome {
+            Outcome::CompletedMany(all) => Ok((all, applied.replayed)),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Gives jobs back unharmed; nobody gets them before `delay` is over.
+    ///
+    /// # Errors
+    /// When the file fails. A lost lease is an answer.
+    pub async fn release(
+        &self,
+        leases: Vec<LeaseRef>,
+        delay: Duration,
+    ) -> Result<Vec<Completion>, Error> {
+        let command = Command::Release {
+            now: self.now.get(),
+            leases,
+            delay,
+        };
+        match self.apply(command.into()).await?.outcome {
+            Outcome::Released(answers) => Ok(answers),
+            other => Err(mixed_up(&other)),
+        }
+    }
+}
+
+/// Draws the chance that goes into a completion.
+fn jitter() -> u32 {
+    // A fraction below one of a whole number below 2^20 always fits.
+    (ids::fraction() * f64::from(backoff::WHOLE)) as u32
+}
