@@ -1,12 +1,13 @@
 //! Nothing of a job outlives the daemon, however it ends.
 
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bed::{Bed, SOON, assert_done};
 use crate::common::procs::{all_processes, assert_no_process_within, processes_with};
-use crate::common::{Running, eventually, require_program};
+use crate::common::{Running, eventually, require_mounts, require_program};
 
 /// Starts what is hard to get rid of: a grandchild, one that ignores TERM, one in another session, one
 /// with nothing in its environment. Each has the marker in its arguments.
@@ -245,6 +246,33 @@ fn what_left_session_and_environment_dies_with_the_daemon() {
     host.kill9();
     host.wait(SOON);
     assert_no_process_within(SOON, marker);
+}
+
+/// The same command as a container's first process would start it: in the session 0 of a world of its own.
+fn contained(command: &Command) -> Command {
+    let mut outer = Command::new("unshare");
+    outer.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+    outer.args(["sh", "-c", "\"$@\" & wait", "sh"]);
+    outer.arg(command.get_program()).args(command.get_args());
+    outer.env_clear();
+    for (name, value) in command.get_envs() {
+        outer.env(name, value.unwrap_or_default());
+    }
+    outer
+}
+
+#[test]
+fn strays_go_in_a_container_too() {
+    if !require_mounts() || !require_program("unshare") {
+        return;
+    }
+    let bed = Bed::new();
+    let host = Running::start(&mut contained(&bed.host_command("lab", &[])), None);
+    host.wait_for_line("host registered", SOON);
+    let marker = "mk-bare-contained";
+    assert_done(&bed.run(&bare(&bed, marker)));
+    assert_no_process_within(SOON, marker);
+    assert!(!host.stderr_so_far().contains("panicked"));
 }
 
 #[test]

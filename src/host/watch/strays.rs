@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs;
 
-use rustix::process::{Pid, Signal, WaitOptions, getsid, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::processes::{self, Process};
 
@@ -42,7 +42,8 @@ pub(super) fn look(watcher: i32, adopts: bool, busy: bool) -> HashSet<i32> {
         let _ = waitpid(Pid::from_raw(*pid), WaitOptions::NOHANG);
     }
     let leaders = leaders(own, watcher);
-    let home = getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
+    // Not asked with getsid: it has no answer for the session 0 of what a container's outside started.
+    let home = processes::brief(own).map_or(0, |process| process.session);
     let mut sessions = HashSet::new();
     for orphan in orphans.into_iter().filter_map(processes::brief) {
         if orphan.session == home {
