@@ -19,6 +19,7 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod sandbox;
+pub mod seat;
 pub mod select;
 pub mod status;
 pub mod supervise;
