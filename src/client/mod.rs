@@ -9,6 +9,7 @@ mod ask;
 mod choice;
 mod error;
 mod events;
+pub mod holder;
 mod routes;
 mod send;
 mod settings;
