@@ -8,12 +8,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::kinds::Kinds;
 use super::notice::{Hook, Notice};
 use super::results;
+use super::runner::orders::Orders;
 use super::runner::{Ran, Runner};
-use super::settings::Settings;
+use super::settings::{OnLeaseLost, Settings};
 use super::state::StateDir;
-use super::table::{Key, Table, key};
 use super::watch::Watch;
-use crate::client::holder::{Holder, Logs, Report, Session};
+use crate::client::holder::{Holder, Key, Logs, Report, Session, Table, key};
 use crate::client::{self, Client};
 use crate::protocol::api::{Code, LeaseName};
 use crate::protocol::{HostId, JobId, Reason};
@@ -50,7 +50,7 @@ pub(super) struct Core {
     pub steady: Arc<dyn Clock>,
     /// The time of day.
     pub wall: Arc<dyn Clock>,
-    pub table: Table,
+    pub table: Table<Orders>,
     pub runner: Runner,
     pub watch: Arc<Watch>,
     pub kinds: Arc<Kinds>,
@@ -91,7 +91,7 @@ pub(super) struct Parts {
 impl Core {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
-            table: Table::new(parts.settings.on_lease_lost),
+            table: Table::new(parts.settings.on_lease_lost == OnLeaseLost::Kill),
             logs: Logs::new(parts.settings.max_parallel),
             settings: parts.settings,
             client: parts.client,

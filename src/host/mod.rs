@@ -23,7 +23,6 @@ mod runner;
 pub mod settings;
 pub mod spare;
 mod state;
-mod table;
 pub mod watch;
 
 pub use daemon::run;

@@ -6,12 +6,14 @@ mod log;
 mod logs;
 mod outbox;
 mod session;
+mod table;
 
 pub use chunks::Chunks;
 pub use log::{JobLog, Piece, Wake};
 pub use logs::{Logs, send_logs};
 pub use outbox::{Report, hand_in};
 pub use session::Session;
+pub use table::{Held, Key, Stop, Stoppable, Table, key};
 
 use super::{Client, Error};
 

@@ -10,10 +10,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::child::{self, Child};
-use super::orders::{Orders, Stop};
+use super::orders::Orders;
 use super::phase::{Phase, Why};
 use super::{Ran, Task, report};
-use crate::client::holder::{Chunks, JobLog};
+use crate::client::holder::{Chunks, JobLog, Stop};
 use crate::host::watch::Watch;
 use crate::protocol::Ends;
 use crate::protocol::api::Stream;
