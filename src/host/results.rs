@@ -26,7 +26,7 @@ pub(super) fn report(lease: LeaseName, ran: Ran, core: &Core) -> Report {
     if core.settings.on_lease_lost == OnLeaseLost::Finish {
         let written = serde_json::to_vec(&report)
             .map_err(std::io::Error::from)
-            .map(|text| paths::write_private(&file(core, &lease), &text));
+            .map(|text| paths::write_private(&file(&core.state.results(), &lease), &text));
         match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "cannot keep a result"),
@@ -39,13 +39,11 @@ pub(super) fn report(lease: LeaseName, ran: Ran, core: &Core) -> Report {
 /// Forgets a result that has arrived, or never will.
 pub(super) fn forget(core: &Core, lease: &LeaseName) {
     // Also one of a former life, which may have had other settings; mostly there is none.
-    let _ = fs::remove_file(file(core, lease));
+    let _ = fs::remove_file(file(&core.state.results(), lease));
 }
 
-fn file(core: &Core, lease: &LeaseName) -> PathBuf {
-    core.state
-        .results()
-        .join(format!("{}-{}", lease.job_id, lease.attempt))
+fn file(dir: &Path, lease: &LeaseName) -> PathBuf {
+    dir.join(format!("{}-{}", lease.job_id, lease.attempt))
 }
 
 /// Returns the results that a former life could not hand in, and drops those that are too old.
@@ -57,7 +55,11 @@ pub(super) fn kept(dir: &Path, now: Timestamp) -> Vec<Report> {
             .ok()
             .and_then(|text| serde_json::from_slice::<Report>(&text).ok());
         match report.filter(|report| now.since(report.result.finished_at) < KEPT_FOR) {
-            Some(report) => kept.push(report),
+            Some(report) => {
+                // Whoever was killed while writing it left it whole under another name.
+                let _ = fs::rename(&path, file(dir, &report.lease));
+                kept.push(report);
+            }
             None => drop(fs::remove_file(&path)),
         }
     }

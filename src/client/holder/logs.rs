@@ -75,6 +75,14 @@ impl Logs {
         None
     }
 
+    /// Drops the log of a job that was not run after all.
+    pub fn discard(&self, lease: LeaseName) {
+        let mut open = self.entries();
+        if let Some(at) = open.iter().position(|entry| entry.log.lease == lease) {
+            open.swap_remove(at).log.close();
+        }
+    }
+
     fn take(&self) -> Vec<(Arc<JobLog>, Vec<Piece>)> {
         let mut room = BATCH;
         let mut taken = Vec::new();
