@@ -7,6 +7,7 @@ pub mod ask;
 pub mod attend;
 pub mod capture;
 pub mod choose;
+pub mod controller;
 pub mod deploy;
 pub mod dispatch;
 pub mod ephemeral;
