@@ -34,7 +34,7 @@ pub(super) async fn keep(core: &Arc<Core>) {
             Ok(Turn::Again) => backoff.reset(),
             Ok(Turn::Nothing) if core.settings.once => {
                 // What runs may leave more to do, such as a retry.
-                if core.table.len() == 0 {
+                if core.table.is_empty() {
                     return;
                 }
                 core.freed.notified().await;
@@ -148,7 +148,7 @@ async fn closed(
 ) -> Turn {
     loop {
         let listen = async {
-            if session.wait && core.table.len() > 0 {
+            if session.wait && !core.table.is_empty() {
                 let _ = listen(core, session).await;
             }
             core.freed.notified().await;

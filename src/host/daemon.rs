@@ -259,7 +259,7 @@ async fn stop(core: &Core, shutdown: &mut Shutdown) {
     } else {
         LAST_RESULTS
     };
-    let _ = timeout(patience, until(core, |core| core.table.len() == 0)).await;
+    let _ = timeout(patience, until(core, |core| core.table.is_empty())).await;
 }
 
 /// Waits until `holds`; looks whenever something ended.

@@ -104,6 +104,11 @@ impl<O: Stoppable> Table<O> {
         self.held().len()
     }
 
+    /// Tells whether no lease is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Returns how many processes run.
     pub fn running(&self) -> usize {
         let held = self.held();

@@ -51,7 +51,7 @@ pub(super) async fn keep(core: &Core) {
 }
 
 fn interval(core: &Core, session: &Session) -> Option<Duration> {
-    if core.table.len() > 0 {
+    if !core.table.is_empty() {
         let needed = session.renewal().unwrap_or(HOLDING);
         return Some(needed.min(HOLDING));
     }

@@ -148,7 +148,7 @@ async fn stop(core: &Core, shutdown: &mut Shutdown) {
     } else {
         LAST_RESULTS
     };
-    let _ = timeout(patience, core.until(|core| core.table.len() == 0)).await;
+    let _ = timeout(patience, core.until(|core| core.table.is_empty())).await;
     leave(core).await;
 }
 
