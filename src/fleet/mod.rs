@@ -25,3 +25,4 @@ pub mod status;
 pub mod supervise;
 pub mod target;
 pub mod teardown;
+pub mod tunnel;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::backoff::{Backoff, jittered};
 use super::begin::start;
 use super::core::{Core, Session};
 use crate::client::Error;
+use crate::support::backoff::{Backoff, jittered};
 
 /// How long a claim waits for work.
 const WAIT: Duration = Duration::from_secs(30);

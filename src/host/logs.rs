@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Notify;
 
-use super::backoff::Backoff;
 use super::core::{Core, Session};
 use super::outbox::Report;
 use super::runner::log::{JobLog, Piece};
 use super::runner::orders::Orders;
 use crate::protocol::api::{AppendLogs, LeaseName, LogChunk, LogState, LogWord};
+use crate::support::backoff::Backoff;
 
 /// How much goes into one request, in bytes before encoding.
 const BATCH: usize = 1024 * 1024;

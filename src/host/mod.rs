@@ -4,7 +4,6 @@
 
 pub mod accept;
 pub mod allow;
-mod backoff;
 mod begin;
 mod capabilities;
 mod claim;

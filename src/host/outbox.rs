@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::backoff::Backoff;
 use super::core::{Core, Session};
 use super::notice::Notice;
 use super::runner::Ran;
@@ -16,6 +15,7 @@ use super::table::key;
 use crate::client::Error;
 use crate::protocol::api::{Code, Complete, CompleteMany, CompleteOne, LeaseName, Outcome};
 use crate::protocol::{JobResult, LeaseToken, Reason};
+use crate::support::backoff::Backoff;
 use crate::support::clock::Timestamp;
 use crate::support::paths;
 

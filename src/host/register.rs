@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::backoff::Backoff;
 use super::core::{Core, Session};
 use super::error::Error;
 use super::facts;
 use super::notice::Notice;
 use crate::protocol::api::{Code, Register, Registered};
+use crate::support::backoff::Backoff;
 
 /// How long to wait at most before the next try. A daemon does not give up: machines come and go.
 const LONGEST: Duration = Duration::from_secs(30);
