@@ -1,6 +1,10 @@
 //! Why a tunnel is down.
 
-use crate::ssh;
+use std::time::Duration;
+
+use crate::ssh::{self, Kind};
+use crate::support::chain::chain;
+use crate::support::span;
 
 /// Why a tunnel is down. It is tried again in every case.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +18,12 @@ pub enum Error {
         /// What is wrong with what.
         why: String,
     },
+    /// The host let us in and did not do what was asked in time.
+    #[error("the tunnel was not made within {}", span::human(*.limit))]
+    Slow {
+        /// The time it had.
+        limit: Duration,
+    },
 }
 
 impl Error {
@@ -21,7 +31,17 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Ssh(error) => error.hint(),
-            Self::Place { .. } => None,
+            Self::Place { .. } | Self::Slow { .. } => None,
         }
+    }
+
+    /// Returns the text with its causes, on one line.
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+
+    /// Tells whether host and controller do not know each other.
+    pub(super) fn is_strange(&self) -> bool {
+        matches!(self, Self::Ssh(error) if matches!(error.kind(), Kind::Auth | Kind::HostKey))
     }
 }
