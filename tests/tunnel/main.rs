@@ -10,6 +10,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod daemon;
 mod idle;
 mod rig;
+mod site;
 mod upkeep;

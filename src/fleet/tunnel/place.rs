@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::Error;
+use crate::client;
 use crate::fleet::ask::{Answer, ask};
 use crate::fleet::seat::{ControllerId, TUNNELS};
 use crate::ssh::Connection;
@@ -98,7 +99,11 @@ impl Place {
     ) -> Result<(), Error> {
         let announced = Announced {
             url: match at {
-                forward::Place::Socket(path) => format!("unix:{path}"),
+                forward::Place::Socket(path) => client::unix_url(path.as_ref())
+                    .ok_or_else(|| Error::Place {
+                        why: format!("{path} is no absolute path"),
+                    })?
+                    .into(),
                 forward::Place::Port(port) => format!("http://127.0.0.1:{port}"),
             },
             token: token.map(Secret::expose),
