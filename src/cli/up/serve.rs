@@ -16,7 +16,7 @@ use super::Args;
 use super::lines::Lines;
 use super::screen::Screen;
 use crate::cli::args::load_fleet;
-use crate::cli::connect::{CONNECT_TIMEOUT, ConnectArgs, selected};
+use crate::cli::connect::{CONNECT_TIMEOUT, selected};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
@@ -37,8 +37,6 @@ use crate::support::shutdown::{self, Cause, Shutdown, Trigger};
 const DRAIN: Duration = Duration::from_secs(30);
 /// How long open requests may take at the end.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
-/// Connections beside those to the hosts there are: for hosts that come to the fleet file later.
-const SPARE: usize = 256;
 /// The port of a coordinator.
 const PORT: u16 = 8787;
 /// A detached controller's log is cut when it is longer, and looked at this often.
@@ -79,12 +77,13 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let (tell, told) = mpsc::unbounded_channel();
     let means = Means {
         client: coordinator.client(&token)?,
-        links: links(&args.connect, hosts.len()),
+        links: args.connect.links(CONNECT_TIMEOUT),
         instance: Instance {
             state_id: controller.to_string(),
             process_id: ids::random_hex::<8>(),
         },
         drain: Given::of(&args.drain_ms).map_or(DRAIN, |millis| Duration::from_millis(*millis)),
+        visits: None,
         tell: Box::new(move |happened| {
             // Nobody listens any more only at the very end.
             let _ = tell.send(happened);
@@ -221,15 +220,6 @@ fn read_again(args: &Args, crew: &mut Crew, output: &Output) {
 fn hosts(args: &Args, output: &Output) -> anyhow::Result<Vec<Arc<Host>>> {
     let fleet = load_fleet(&args.fleet, output)?;
     selected(&fleet, &args.select.selection()?, output)
-}
-
-/// Every host keeps its connection, so the usual fan-out says nothing here.
-fn links(connect: &ConnectArgs, hosts: usize) -> crate::fleet::link::Links {
-    let connect = ConnectArgs {
-        fanout: u32::try_from(hosts + SPARE).unwrap_or(u32::MAX),
-        ..connect.clone()
-    };
-    connect.links(CONNECT_TIMEOUT)
 }
 
 /// Returns the token that the port asks for: the one that was given, or our own.
