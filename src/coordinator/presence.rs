@@ -157,6 +157,19 @@ impl Presence {
         }
     }
 
+    /// Returns what the host is called; nothing if it is not known.
+    pub fn name_of(&self, id: &HostId) -> Option<String> {
+        let hosts = self.hosts();
+        hosts.get(id).map(|host| host.entry.host.name.clone())
+    }
+
+    /// Tells whether a host is called so.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.hosts()
+            .values()
+            .any(|host| host.entry.host.name == name)
+    }
+
     /// Tells whether the host is known.
     pub fn contains(&self, id: &HostId) -> bool {
         self.hosts().contains_key(id)
