@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  controller ns ── bridge 10.77.0.1 ─┬─ h1 ── host ns 10.77.0.11 (its own sshd, home, address)
-//!                                     └─ h2 ── host ns 10.77.0.12 ── 10.78.2.2 host ns behind it
+//!                                     └─ h2 ── host ns 10.77.0.12 ── host ns 10.78.3.13 behind it
 //! ```
 //! Nothing of it touches the machine's own network, so any number of tests can run at once.
 
@@ -34,7 +34,6 @@ pub struct NetHost {
     /// Where the cable is plugged in: that namespace and the name of its end there.
     uplink: (String, String),
     address: Ipv4Addr,
-    number: u8,
 }
 
 /// Returns whether namespaces with cables can be made here. Never a failure: it takes root.
@@ -95,8 +94,10 @@ impl Net {
 
     /// Adds a host that only `jump` can reach; it has no way to the controller and the controller none to it.
     pub fn host_behind(&mut self, jump: &NetHost) -> NetHost {
-        let host = self.add(&jump.namespace, Ipv4Addr::new(10, 78, jump.number, 10));
-        let gateway = format!("10.78.{}.1/24", jump.number);
+        // A network of its own for each, or the jump host would not know which cable leads where.
+        let network = self.hosts + 1;
+        let host = self.add(&jump.namespace, Ipv4Addr::new(10, 78, network, 10));
+        let gateway = format!("10.78.{network}.1/24");
         on(
             &jump.namespace,
             &["addr", "add", &gateway, "dev", &host.uplink.1],
@@ -112,7 +113,6 @@ impl Net {
             namespace: format!("{}-h{number}", self.tag),
             uplink: (at.to_owned(), format!("h{number}")),
             address: Ipv4Addr::new(a, b, c, first + number),
-            number,
         };
         ip(&["netns", "add", &host.namespace]);
         let cable = [
