@@ -1,6 +1,7 @@
 //! Reverse forwards: what somebody on a host connects to a socket or port there comes out here as a stream.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "helpers of tests fail by panicking, as tests do"
