@@ -11,6 +11,7 @@ mod choice;
 mod error;
 mod events;
 mod file;
+pub mod holder;
 mod routes;
 mod send;
 mod settings;

@@ -15,16 +15,14 @@ mod error;
 mod facts;
 mod heartbeat;
 mod kinds;
-mod logs;
 pub mod notice;
 mod openclaw;
-mod outbox;
 mod register;
+mod results;
 mod runner;
 pub mod settings;
 pub mod spare;
 mod state;
-mod table;
 pub mod watch;
 
 pub use daemon::run;

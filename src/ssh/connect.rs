@@ -10,7 +10,7 @@ use std::time::Duration;
 use russh::client::{Config, Handle, Msg};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Channel, ChannelStream, Preferred, cipher, compression};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::ssh::auth;
@@ -38,7 +38,7 @@ const STALE: Duration = Duration::from_secs(10);
 /// A server that leaves this many questions for a sign of life unanswered is dead by the next one.
 pub(super) const KEEPALIVE_MISSES: usize = 3;
 /// Channels open at once on one connection, under the `MaxSessions 10` of a stock sshd.
-const MOST_CHANNELS: usize = 8;
+pub const MOST_CHANNELS: usize = 8;
 /// One more for short questions: whether a task has left something behind is asked while tasks hold
 /// all the others.
 const SPARE_CHANNELS: usize = 1;
@@ -59,7 +59,9 @@ impl Dialed {
         let fate = Arc::new(Fate::default());
         let path = Arc::new(Path::new(self.round_trip));
         let doors = Arc::new(Doors::default());
+        let (alive, life) = watch::channel(());
         let guard = Guard {
+            _alive: alive,
             host: target.host.clone(),
             port: target.port,
             pinned: target.pinned.clone(),
@@ -80,6 +82,7 @@ impl Dialed {
             fate,
             path,
             doors,
+            life,
             _through: self.through,
         })
     }
@@ -266,6 +269,7 @@ pub struct Connection {
     fate: Arc<Fate>,
     pub(super) path: Arc<Path>,
     doors: Arc<Doors>,
+    life: watch::Receiver<()>,
     /// The jump host's connection that this one goes through: it must not close before.
     _through: Option<Arc<Connection>>,
 }
@@ -284,8 +288,10 @@ impl Connection {
         self.handle.is_closed()
     }
 
-    /// Returns what is known of the end of a connection that is gone.
-    pub fn death(&self) -> Error {
+    /// Waits until the connection is gone. Returns why.
+    pub async fn closed(&self) -> Error {
+        // Nothing is ever sent: only the end of the sender can be seen.
+        let _ = self.life.clone().changed().await;
         self.lost()
     }
 

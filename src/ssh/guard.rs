@@ -7,6 +7,7 @@ use std::time::Duration;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId};
+use tokio::sync::watch;
 
 use crate::ssh::connect::KEEPALIVE_MISSES;
 use crate::ssh::error::Error;
@@ -53,6 +54,8 @@ pub(super) struct Guard {
     pub(super) fate: Arc<Fate>,
     pub(super) path: Arc<Path>,
     pub(super) doors: Arc<Doors>,
+    /// Dropped with the connection's task, so that whoever waits for its end is told.
+    pub(super) _alive: watch::Sender<()>,
 }
 
 impl Handler for Guard {
