@@ -1,6 +1,7 @@
 //! Reverse forwards: what somebody on a host connects to a socket or port there comes out here as a stream.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "helpers of tests fail by panicking, as tests do"
@@ -344,7 +345,7 @@ async fn no_stream_survives_its_connection_in_silence() {
     assert!(error.to_string().contains("SSH connection"), "{error}");
     assert!(soon(here.write(b"x")).await.is_err());
     assert!(soon(forward.accept()).await.is_none());
-    let death = site.link.connection.death();
+    let death = soon(site.link.connection.closed()).await;
     assert!(matches!(death, Error::Lost { .. }), "{death}");
     let refused = site.forward(Limits::default()).await.unwrap_err();
     assert!(matches!(refused, Error::Lost { .. }), "{refused}");

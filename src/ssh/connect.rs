@@ -58,8 +58,8 @@ impl Dialed {
         let mut limited = self.limited;
         let fate = Arc::new(Fate::default());
         let path = Arc::new(Path::new(self.round_trip));
-        let (alive, life) = watch::channel(());
         let doors = Arc::new(Doors::default());
+        let (alive, life) = watch::channel(());
         let guard = Guard {
             _alive: alive,
             host: target.host.clone(),
@@ -81,8 +81,8 @@ impl Dialed {
             spare: Semaphore::new(SPARE_CHANNELS),
             fate,
             path,
-            life,
             doors,
+            life,
             _through: self.through,
         })
     }
@@ -268,8 +268,8 @@ pub struct Connection {
     spare: Semaphore,
     fate: Arc<Fate>,
     pub(super) path: Arc<Path>,
-    life: watch::Receiver<()>,
     doors: Arc<Doors>,
+    life: watch::Receiver<()>,
     /// The jump host's connection that this one goes through: it must not close before.
     _through: Option<Arc<Connection>>,
 }
@@ -292,11 +292,6 @@ impl Connection {
     pub async fn closed(&self) -> Error {
         // Nothing is ever sent: only the end of the sender can be seen.
         let _ = self.life.clone().changed().await;
-        self.lost()
-    }
-
-    /// Returns what is known of the end of a connection that is gone.
-    pub fn death(&self) -> Error {
         self.lost()
     }
 

@@ -98,7 +98,7 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Waits for the next stream. None = the connection is gone; [`Connection::death`] says why.
+    /// Waits for the next stream. None = the connection is gone; [`Connection::closed`] says why.
     ///
     /// Cancel safe.
     pub async fn accept(&mut self) -> Option<Stream> {

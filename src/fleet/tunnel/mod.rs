@@ -136,7 +136,7 @@ impl Tunnel {
             at: way.at().clone(),
         });
         match self.serve(&mut way, shutdown).await {
-            Ended::Lost => Err((link.connection.death().into(), since.elapsed())),
+            Ended::Lost => Err((link.connection.closed().await.into(), since.elapsed())),
             Ended::Unwanted => {
                 self.take_down(&link, way).await;
                 Ok(())
