@@ -1,4 +1,4 @@
-//! `skyclaw fleet deploy`: puts PicoClaw and its settings on hosts.
+//! `skyclaw fleet deploy`: puts PicoClaw and its settings, or skyclaw and its daemon, on hosts.
 
 mod args;
 mod report;
@@ -14,7 +14,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
 use super::progress::{Line, Progress as Bars};
-use crate::fleet::deploy::{DeployError, Deployer, PrepareError, Progress};
+use crate::fleet::deploy::{DeployError, Deployed, Deployer, PrepareError, Progress};
 use crate::fleet::file::Host;
 use crate::fleet::link::Links;
 use crate::fleet::release;
@@ -95,7 +95,9 @@ async fn deploy(
         let deployed = deployer
             .run_and_report(&link.connection, host, &watch)
             .await;
-        deployed.map(|deployed| Outcome::Deployed(Box::new(deployed)))
+        // A daemon that ends with the connection that started it would be no daemon.
+        drop(link);
+        outlives(deployed, host, links).await
     };
     match outcome {
         Ok(outcome) => outcome,
@@ -104,6 +106,18 @@ async fn deploy(
         }
         Err(error) => Outcome::Failed(error),
     }
+}
+
+async fn outlives(
+    deployed: Result<Deployed, DeployError>,
+    host: &Host,
+    links: &Links,
+) -> Result<Outcome, DeployError> {
+    let deployed = deployed?;
+    if let Some(service) = &deployed.service {
+        service.outlives(links, host).await?;
+    }
+    Ok(Outcome::Deployed(Box::new(deployed)))
 }
 
 fn step_text(progress: Progress) -> String {
@@ -115,6 +129,7 @@ fn step_text(progress: Progress) -> String {
         Progress::Testing => "testing".to_owned(),
         Progress::Onboarding => "onboarding".to_owned(),
         Progress::Settings => "merging settings".to_owned(),
+        Progress::Starting => "starting the daemon".to_owned(),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod runs;
 pub mod sandbox;
 pub mod seat;
 pub mod select;
+pub mod service;
 pub mod status;
 pub mod supervise;
 pub mod target;

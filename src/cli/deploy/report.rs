@@ -35,6 +35,9 @@ struct Row {
     result: &'static str,
     version: Option<String>,
     versions: BTreeMap<String, String>,
+    /// What runs the host daemon, if it was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
     seconds: f64,
     created: Vec<String>,
     replaced: Vec<String>,
@@ -169,6 +172,7 @@ fn empty(name: String, result: &'static str, exit: Exit) -> Row {
         result,
         version: None,
         versions: BTreeMap::new(),
+        service: None,
         seconds: 0.0,
         created: Vec::new(),
         replaced: Vec::new(),
@@ -216,6 +220,9 @@ fn deployed_row(name: String, deployed: Deployed) -> Row {
             .first()
             .map(|(_, version)| version.clone()),
         versions: deployed.versions.iter().map(versions).collect(),
+        service: deployed
+            .service
+            .map(|service| service.running.manager.to_string()),
         created: deployed.created,
         replaced: deployed.replaced,
         warnings: deployed.warnings,

@@ -50,6 +50,7 @@ fn prepared(
     let path = dir.path().join("download");
     fs::write(&path, content).unwrap();
     let checks = Checks {
+        member: "picoclaw",
         target: Target::from_uname("Linux x86_64").unwrap(),
         expected,
         max_bytes: 1 << 20,
