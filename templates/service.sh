@@ -110,7 +110,8 @@ if [ -e "$v" ]; then rm -f "$v"; managed && sc daemon-reload >/dev/null 2>&1; fi
 rm -f "$d/stop";
 o=; command -v setsid >/dev/null 2>&1 && o=setsid;
 $o sh "$d/keeper.sh" </dev/null >/dev/null 2>&1 &
-case $(cron) in *"$j"*) ;; *) if command -v crontab >/dev/null 2>&1; then { cron; echo "$j"; } | crontab - >"$d.said" 2>&1; fi;; esac;
+x=$(cron);
+case $x in *"$j"*) ;; *) if command -v crontab >/dev/null 2>&1; then printf "%s$_n" ${x:+"$x"} "$j" | crontab - >"$d.said" 2>&1; fi;; esac;
 fi;
 x=$(($(now)+15));
 until seek && answers; do [ "$(now)" -lt "$x" ] || break; nap; done;

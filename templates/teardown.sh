@@ -52,11 +52,10 @@ fi;
 fi;
 if [ "$s" = 1 ]; then
 v=.config/systemd/user;
-if [ "$d" = 1 ]; then :; elif [ -e "$h/$v/skyclaw-host.service" ]; then
-systemctl --user disable --now skyclaw-host.service </dev/null >/dev/null 2>&1;
-fi;
 f $v/skyclaw-host.service;
 f $v/default.target.wants/skyclaw-host.service;
+g .local/state/skyclaw/service;
+f .local/state/skyclaw/service.said;
 f .local/bin/skyclaw;
 f .local/bin/skyclaw.prev;
 fi;
@@ -75,6 +74,7 @@ if [ -e "$h/.local/state/skyclaw/linger" ]; then [ "$d" = 1 ] || loginctl disabl
 f .local/state/skyclaw/linger;
 f .local/state/skyclaw/last-task;
 g .local/state/skyclaw/host;
+g .local/state/skyclaw/tunnel;
 f .config/skyclaw/host.env;
 fi;
 echo "$_m end"

@@ -16,6 +16,7 @@ mod push;
 pub mod release;
 pub mod remote;
 pub mod report;
+pub mod rollback;
 pub mod run;
 pub mod runs;
 pub mod sandbox;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::fleet::agent::security::{self, Unmerged, unmerge_security};
 use crate::fleet::ask::{Answer, ask};
+use crate::fleet::deploy::daemon::state_dir;
 use crate::fleet::ephemeral::{self, Undone, Whose};
+use crate::fleet::{seat, service};
 use crate::ssh::shell::Code;
 use crate::ssh::upload::{Upload, path_word};
 use crate::ssh::{Connection, Error as SshError};
@@ -60,6 +62,8 @@ pub struct Report {
     pub edited: Vec<String>,
     /// Tasks ended; in a dry run, those that run.
     pub tasks: u32,
+    /// The host daemon that was ended; in a dry run, that runs.
+    pub daemon: Option<u32>,
     /// Paths that were left alone or could not be removed, with the reason.
     pub problems: Vec<Problem>,
     /// What is still there afterwards; empty in a dry run.
@@ -91,6 +95,9 @@ pub async fn run_on(connection: &Connection, options: Options) -> Result<Report,
     if options.agent && !undo_ephemeral(connection, options, &mut report).await? {
         return Ok(report);
     }
+    if options.host {
+        report.daemon = end_daemon(connection, options).await?;
+    }
     let mut key_file = KeyFile::Leave;
     // A purge takes the whole directory, keys and all.
     if options.agent && !options.purge {
@@ -111,6 +118,19 @@ pub async fn run_on(connection: &Connection, options: Options) -> Result<Report,
         .remains
         .retain(|path| problems.iter().all(|problem| problem.path != *path));
     Ok(report)
+}
+
+/// Ends the host daemon, kindly unless everything is to go, and keeps it from being started again.
+async fn end_daemon(connection: &Connection, options: Options) -> Result<Option<u32>, SshError> {
+    let path = format!("~/{}", seat::SETTINGS);
+    let code = path_word(Code::new().raw("p="), &path);
+    let settings = ask(connection, READ_FILE, code, LIMIT).await?.body;
+    let running = service::look(connection, &state_dir(&settings)).await?;
+    if !options.dry_run {
+        let drain = service::settings::drain(&settings);
+        service::stop(connection, drain, options.purge).await?;
+    }
+    Ok(running.map(|running| running.pid))
 }
 
 fn add_new(paths: &mut Vec<String>, more: Vec<String>) {
@@ -183,6 +203,11 @@ async fn remains(connection: &Connection, options: Options) -> Result<Vec<String
     let mut paths = left.removed;
     paths.extend(again.edited);
     paths.extend(left.edited);
+    if options.host
+        && let Some(running) = service::look(connection, &state_dir("")).await?
+    {
+        paths.push(format!("the host daemon (process {})", running.pid));
+    }
     if left.tasks > 0 {
         paths.push(format!("{} running tasks", left.tasks));
     }

@@ -15,7 +15,7 @@ use crate::fleet::file::Host;
 use crate::ssh;
 
 /// What became of one host.
-pub(super) enum Outcome {
+pub(in crate::cli) enum Outcome {
     /// It is as asked.
     Deployed(Box<Deployed>),
     /// This would be done (`--dry-run`).
@@ -65,7 +65,7 @@ struct Summary<'r> {
 }
 
 /// Collects what became of the hosts.
-pub(super) struct Report<'o> {
+pub(in crate::cli) struct Report<'o> {
     rows: Vec<Option<Row>>,
     names: Vec<String>,
     dry_run: bool,
@@ -74,7 +74,7 @@ pub(super) struct Report<'o> {
 }
 
 impl<'o> Report<'o> {
-    pub(super) fn new(hosts: &[Arc<Host>], dry_run: bool, output: &'o Output) -> Self {
+    pub(in crate::cli) fn new(hosts: &[Arc<Host>], dry_run: bool, output: &'o Output) -> Self {
         Self {
             rows: hosts.iter().map(|_| None).collect(),
             names: hosts.iter().map(|host| host.name.to_string()).collect(),
@@ -85,7 +85,7 @@ impl<'o> Report<'o> {
     }
 
     /// Takes the outcome of the host at `position`; as an event it is shown at once.
-    pub(super) fn take(&mut self, position: usize, outcome: Outcome, took: Duration) {
+    pub(in crate::cli) fn take(&mut self, position: usize, outcome: Outcome, took: Duration) {
         let name = self.names.get(position).cloned().unwrap_or_default();
         let row = row(name, outcome, took);
         for warning in &row.warnings {
@@ -100,7 +100,7 @@ impl<'o> Report<'o> {
     }
 
     /// Shows everything and returns the exit code it means. Hosts without an outcome were cancelled.
-    pub(super) fn finish(self) -> anyhow::Result<Exit> {
+    pub(in crate::cli) fn finish(self) -> anyhow::Result<Exit> {
         if let Some(error) = self.broken {
             return Err(error);
         }

@@ -70,7 +70,7 @@ impl Daemon {
         let wanted = settings::of(host, &found.home, asks)?;
         warnings.extend(settings::remarks(found.settings.text(), &wanted));
         let merged = settings::merge(found.settings.text(), &wanted);
-        let state_dir = state_dir(merged.expose(), &found.home);
+        let state_dir = state_dir(merged.expose());
         let has_service = [&found.unit, &found.keeper]
             .iter()
             .any(|file| file.text().is_some());
@@ -153,6 +153,36 @@ impl Daemon {
 }
 
 impl Service {
+    /// Returns what runs the daemon by the files that are there.
+    pub(in crate::fleet) fn installed(files: &DaemonFiles) -> Option<Manager> {
+        match (files.unit.text(), files.keeper.text()) {
+            (Some(_), _) => Some(Manager::Systemd),
+            (None, Some(_)) => Some(Manager::Keeper),
+            (None, None) => None,
+        }
+    }
+
+    /// Starts a daemon anew whose files are all there.
+    ///
+    /// # Errors
+    /// [`DeployError::DaemonDown`] when it does not come up.
+    pub(in crate::fleet) async fn start_again(
+        connection: &Connection,
+        files: &DaemonFiles,
+        manager: Manager,
+    ) -> Result<Self, DeployError> {
+        let settings = files.settings.text().unwrap_or_default();
+        let (drain, state_dir) = (settings::drain(settings), state_dir(settings));
+        match service::start(connection, manager, true, drain, &state_dir).await? {
+            Started::Up(running) => Ok(Self {
+                running,
+                why_no_systemd: None,
+                state_dir,
+            }),
+            Started::Down(said) => Err(DeployError::DaemonDown { said }),
+        }
+    }
+
     /// Looks over a connection of its own whether the daemon has outlived the one that started it.
     ///
     /// # Errors
@@ -176,14 +206,9 @@ impl Service {
 }
 
 /// Returns the daemon's directory by its settings.
-pub(in crate::fleet) fn state_dir(settings: &str, home: &str) -> String {
-    match settings::value(settings, "SKYCLAW_HOST_STATE_DIR") {
-        Some(dir) => match dir.strip_prefix("~/") {
-            Some(rest) => format!("{home}/{rest}"),
-            None => dir.to_owned(),
-        },
-        None => format!("{home}/{}", seat::STATE),
-    }
+pub(in crate::fleet) fn state_dir(settings: &str) -> String {
+    let given = settings::value(settings, "SKYCLAW_HOST_STATE_DIR");
+    given.map_or_else(|| format!("~/{}", seat::STATE), str::to_owned)
 }
 
 async fn put(connection: &Connection, path: &str, text: &Secret) -> Result<(), DeployError> {

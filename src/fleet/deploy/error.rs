@@ -119,6 +119,12 @@ pub enum DeployError {
     /// Somebody else is changing the host. Trying again later helps.
     #[error("locked by {0}")]
     Locked(String),
+    /// There is no former program to bring back. Nothing was changed.
+    #[error("there is no {path}.prev to bring back")]
+    NoFormer {
+        /// The program.
+        path: String,
+    },
     /// A setting of the daemon does not fit into its file.
     #[error(transparent)]
     Unfit(#[from] settings::Unfit),
@@ -192,6 +198,7 @@ impl DeployError {
             }
             Self::Target(_)
             | Self::Unfit(_)
+            | Self::NoFormer { .. }
             | Self::Artifact { .. }
             | Self::Env(_)
             | Self::Config(_)

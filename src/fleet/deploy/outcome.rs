@@ -15,6 +15,8 @@ pub enum Change {
     Updated,
     /// Nothing was written.
     Unchanged,
+    /// The former program is back.
+    RolledBack,
 }
 
 impl Change {
@@ -24,6 +26,7 @@ impl Change {
             Self::Installed => "installed",
             Self::Updated => "updated",
             Self::Unchanged => "unchanged",
+            Self::RolledBack => "rolled-back",
         }
     }
 }

@@ -70,6 +70,8 @@ fn names(steps: &[Step]) -> Vec<&'static str> {
         Step::SelfTest { .. } => "test",
         Step::Onboard => "onboard",
         Step::Merge(file) => file.name(),
+        Step::DaemonSettings => "settings",
+        Step::DaemonStart => "start",
     };
     steps.iter().map(name).collect()
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::fleet::ask::{Answer, ask};
 use crate::ssh::shell::Code;
+use crate::ssh::upload::path_word;
 use crate::ssh::{Connection, Error};
 
 const TEMPLATE: &str = include_str!("../../../templates/service.sh");
@@ -89,12 +90,12 @@ pub enum Started {
     Down(String),
 }
 
-/// Returns the daemon that runs on the host, if one does. `state_dir` is its directory.
+/// Returns the daemon that runs on the host, if one does. `state_dir` is its directory; `~/` is the home.
 ///
 /// # Errors
 /// When the connection dies or the host gives no answer of ours.
 pub async fn look(connection: &Connection, state_dir: &str) -> Result<Option<Running>, Error> {
-    let code = code("look").raw(";y=").word(state_dir.as_bytes());
+    let code = path_word(code("look").raw(";y="), state_dir);
     let answer = ask(connection, TEMPLATE, code, LIMIT).await?;
     Ok(Running::parse(&answer.words))
 }
@@ -138,7 +139,7 @@ pub async fn start(
     let code = code("start").raw(";m=").word(manager.word().as_bytes());
     let code = code.raw(";r=").number(u64::from(again));
     let code = code.raw(";w=").number(wait.as_secs());
-    let code = code.raw(";y=").word(state_dir.as_bytes());
+    let code = path_word(code.raw(";y="), state_dir);
     let answer = ask(connection, TEMPLATE, code, wait + LIMIT).await?;
     if let Some(running) = Running::parse(&answer.words) {
         return Ok(Started::Up(running));
