@@ -8,9 +8,9 @@ use crate::fleet::deploy::error::Undone;
 use crate::fleet::deploy::lock::Lock;
 use crate::fleet::deploy::observe::{DaemonFiles, observe};
 use crate::fleet::deploy::{Change, Component, DeployError, Deployed, trial};
-use crate::ssh::Connection;
 use crate::ssh::shell::Code;
 use crate::ssh::upload::path_word;
+use crate::ssh::{Connection, Error};
 use crate::support::mask::Masker;
 
 const TEMPLATE: &str = include_str!("../../templates/rollback.sh");
@@ -25,21 +25,33 @@ pub async fn run_on(
     connection: &Connection,
     components: &[Component],
 ) -> Result<Deployed, DeployError> {
-    let lock = Lock::take(connection).await?;
-    let taken_over = lock.taken_over.clone();
-    let done = swap_and_test(connection, components).await;
-    lock.release().await;
+    let mut lock = Some(Lock::take(connection).await?);
+    let taken_over = lock.as_ref().and_then(|lock| lock.taken_over.clone());
+    let mut swapped = swap(connection, components).await;
+    if let Err(DeployError::Ssh(Error::ChannelRefused { .. })) = swapped
+        && let Some(lock) = lock.take()
+    {
+        // This server allows no command beside the one that holds the lock.
+        lock.release().await;
+        swapped = swap(connection, components).await;
+    }
+    let done = match swapped {
+        Ok(()) => test_and_start(connection, components).await,
+        Err(error) => Err(error),
+    };
+    if let Some(lock) = lock {
+        lock.release().await;
+    }
     let mut deployed = done?;
     let notice = taken_over.map(|owner| format!("took over a lock that was left there by {owner}"));
     deployed.warnings.extend(notice);
     Ok(deployed)
 }
 
-async fn swap_and_test(
+async fn test_and_start(
     connection: &Connection,
     components: &[Component],
 ) -> Result<Deployed, DeployError> {
-    swap(connection, components).await?;
     let mut versions = Vec::new();
     for component in components {
         let masker = Masker::new(None);

@@ -131,14 +131,11 @@ fn own_lines(text: &str) -> String {
 
 /// Returns what a variable is in a file of settings: what the last line says.
 pub fn value<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    let values = text
-        .lines()
-        .filter_map(|line| line.trim_start().split_once('='));
-    let found = values
-        .filter(|(other, _)| other.trim_end() == name)
-        .last()?
-        .1
-        .trim();
+    let mut lines = text.lines().rev();
+    let found = lines.find_map(|line| {
+        let (other, value) = line.trim_start().split_once('=')?;
+        (other.trim_end() == name).then(|| value.trim())
+    })?;
     let unquoted = |quote| found.strip_prefix(quote)?.strip_suffix(quote);
     Some(unquoted('"').or_else(|| unquoted('\'')).unwrap_or(found))
 }
