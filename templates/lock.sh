@@ -14,7 +14,7 @@ trap "" HUP INT TERM PIPE;
 l=$HOME/.local/state/skyclaw/lock;
 m=;
 for x in .local .local/state .local/state/skyclaw; do mkdir "$HOME/$x" 2>/dev/null && m="$x $m"; done;
-mark() { echo $$ >"$l/pid" && date +%s >"$l/time" && echo "$w" >"$l/owner"; };
+mark() { date +%s >"$l/time"; echo $$ >"$l/pid" && echo "$w" >"$l/owner"; };
 alive() {
 kill -0 "$1" 2>/dev/null || return 1;
 [ -d /proc/self ] || return 0;

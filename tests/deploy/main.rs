@@ -395,7 +395,7 @@ fn what_does_not_fit_together_is_refused_before_any_host() {
         (b"\x1f\x8bnonsense", "not a readable .tar.gz"),
         (
             &empty_archive(),
-            "it must hold exactly one regular file called picoclaw",
+            "it must hold exactly one regular file called",
         ),
     ] {
         let file = bed.world.dir().join("bad");

@@ -123,7 +123,7 @@ fn unpack(file: File, what: &str, unpacked: &Path, checks: &Checks<'_>) -> Resul
         return Err(Error::Member {
             what: what.to_owned(),
             member: checks.member,
-            reason: "does not have it",
+            reason: "lacks the program",
         });
     }
     finish(temporary, what, unpacked, checks)

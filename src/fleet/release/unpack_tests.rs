@@ -123,8 +123,8 @@ fn refuses_members_that_are_not_the_plain_program() {
             vec![file("picoclaw", SCRIPT), file("b/picoclaw", SCRIPT)],
             "more than one",
         ),
-        (vec![file("other", SCRIPT)], "no file called picoclaw"),
-        (vec![], "no file called picoclaw"),
+        (vec![file("other", SCRIPT)], "lacks the program"),
+        (vec![], "lacks the program"),
         (vec![file("picoclaw", b"<html>")], "no program"),
     ];
     for (members, reason) in cases {
