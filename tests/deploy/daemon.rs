@@ -378,13 +378,26 @@ fn teardown_ends_the_daemon_and_leaves_what_it_is_not_told_to_take() {
     assert_eq!(row["outcome"], "clean", "{row}");
     assert!(site.daemon().is_none());
     assert_eq!(site.bed.read("crontab"), "5 4 * * * back\\up '%'\n");
-    for gone in [KEEPER, ".local/bin/skyclaw", ".local/state/skyclaw/lock"] {
+    for gone in [
+        KEEPER,
+        SETTINGS,
+        ".local/bin/skyclaw",
+        ".local/state/skyclaw/lock",
+    ] {
         assert!(!site.bed.home(gone).exists(), "{gone}");
     }
-    for stays in [SETTINGS, STATE] {
-        assert!(site.bed.home(stays).exists(), "{stays}");
-    }
+    assert!(site.bed.home(STATE).exists());
     eventually(SOON, || site.bed.server.session_processes().is_empty());
+
+    // Lines of the host's owner stay; without ours nobody takes it for a host with a daemon.
+    site.deploy(&[]);
+    let own = "# mine\nSKYCLAW_CLAIM_WHEN=load<9999\n";
+    let settings = site.bed.read(SETTINGS);
+    fs::write(site.bed.home(SETTINGS), format!("{settings}{own}")).unwrap();
+    let row = site.teardown(&["--component", "host"]);
+    assert_eq!(row["outcome"], "clean", "{row}");
+    assert!(row["edited"].to_string().contains(SETTINGS), "{row}");
+    assert_eq!(site.bed.read(SETTINGS), own);
     let row = site.teardown(&["--component", "host", "--purge"]);
     assert_eq!(row["outcome"], "clean", "{row}");
     for gone in [SETTINGS, STATE] {

@@ -112,6 +112,12 @@ pub fn merge(existing: Option<&str>, settings: &[(&'static str, Secret)]) -> Sec
     Secret::new(text)
 }
 
+/// Takes our settings out of the text of the file. Returns the rest, or nothing if they are not in it.
+pub fn unmerge(existing: &str) -> Option<Secret> {
+    let rest = own_lines(existing);
+    (rest != existing).then(|| Secret::new(rest))
+}
+
 /// Returns what is not ours. A block without an end is one line.
 fn own_lines(text: &str) -> String {
     let ours = text.find(BEGIN).and_then(|start| {
@@ -203,6 +209,9 @@ mod tests {
         assert_eq!(value(&both, "SKYCLAW_MAX_PARALLEL"), Some("8"));
         assert_eq!(drain(&both), Duration::from_secs(5));
         assert_eq!(drain(&fresh), DRAIN);
+        assert_eq!(unmerge(&both).unwrap().expose(), own);
+        assert_eq!(unmerge(&fresh).unwrap().expose(), "");
+        assert_eq!(unmerge(own), None);
         let old = both.replace("web1", "old");
         assert_eq!(merged(Some(&old)), both, "the old block is gone");
         let remarks = remarks(Some(&both), &settings());
