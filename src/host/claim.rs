@@ -76,6 +76,7 @@ async fn turn(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
         }
         return Ok(closed(core, session, &mut block).await);
     }
+    let asking = core.asking.lock().await;
     let free = if session.batch {
         core.runner.free()
     } else {
@@ -83,6 +84,7 @@ async fn turn(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
         usize::from(core.settings.max_parallel).saturating_sub(core.table.len())
     };
     if free == 0 {
+        drop(asking);
         return busy(core, session).await;
     }
     if !session.wait {
@@ -129,7 +131,7 @@ async fn one(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
     }
 }
 
-/// Waits until a lease is over; after a while with an open request, through which cancels come at once.
+/// Waits until a slot wants work; after a while with an open request, through which cancels come at once.
 async fn busy(core: &Core, session: &Session) -> Result<Turn, Error> {
     let listen = async {
         sleep(BUSY).await;
@@ -139,7 +141,7 @@ async fn busy(core: &Core, session: &Session) -> Result<Turn, Error> {
         listen(core, session).await
     };
     tokio::select! {
-        () = core.freed.notified() => Ok(Turn::Again),
+        () = core.vacant.notified() => Ok(Turn::Again),
         turn = listen => turn,
     }
 }

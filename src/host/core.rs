@@ -1,6 +1,7 @@
 //! What the tasks of the daemon share.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(super) struct Session {
     pub batch: bool,
     /// It takes what jobs print while they run.
     pub logs: bool,
+    /// It gives new work in the answer to results.
+    pub exchange: bool,
 }
 
 /// Why no work is asked for.
@@ -78,6 +81,12 @@ pub(super) struct Core {
     pub beat: Notify,
     /// A slot became free, or a lease is over.
     pub freed: Notify,
+    /// A slot became free, and no result that is on its way brings the next job for it.
+    pub vacant: Notify,
+    /// Held by whoever asks for work: two would ask for the same slot.
+    pub asking: tokio::sync::Mutex<()>,
+    /// Results cannot be handed in for now.
+    pub stuck: AtomicBool,
     pub logs: Logs,
     pub reports: mpsc::UnboundedSender<Report>,
     /// How often each job was refused.
@@ -124,6 +133,9 @@ impl Core {
             stopping: watch::Sender::new(false),
             beat: Notify::new(),
             freed: Notify::new(),
+            vacant: Notify::new(),
+            asking: tokio::sync::Mutex::default(),
+            stuck: AtomicBool::new(false),
             reports: parts.reports,
             refused: Mutex::default(),
             profile: watch::Sender::new(None),
@@ -194,10 +206,28 @@ impl Core {
             tracing::info!(job = %lease.job_id, attempt = %lease.attempt, "ended because its lease was lost");
         }
         let report = Report::new(lease, ran, self);
-        if let Some(report) = self.logs.finish(lease, report) {
+        let report = self.logs.finish(lease, report);
+        let brings_work = report.is_some() && self.exchanges();
+        if let Some(report) = report {
             self.report(report);
         }
         self.freed.notify_one();
+        if !brings_work {
+            self.vacant.notify_one();
+        }
+    }
+
+    /// Tells whether new work comes in the answer to results.
+    fn exchanges(&self) -> bool {
+        let session = self.session.borrow();
+        session.as_ref().is_some_and(|session| session.exchange)
+            && !self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether any work is wanted.
+    pub(super) fn takes_work(&self) -> bool {
+        let block = self.block.borrow();
+        block.known && block.why().is_none() && !*self.stopping.borrow()
     }
 
     pub(super) fn report(&self, report: Report) {
@@ -209,5 +239,8 @@ impl Core {
     pub(super) fn over(&self, key: Key) {
         self.table.remove(key);
         self.freed.notify_one();
+        if !self.exchanges() {
+            self.vacant.notify_one();
+        }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::backoff::Backoff;
+use super::begin;
 use super::core::{Core, Session};
 use super::notice::Notice;
 use super::runner::Ran;
@@ -115,7 +118,7 @@ pub(super) fn kept(dir: &Path, now: Timestamp) -> Vec<Report> {
 }
 
 /// Hands in results as long as the daemon runs.
-pub(super) async fn keep(core: &Core, mut reports: UnboundedReceiver<Report>) {
+pub(super) async fn keep(core: &Arc<Core>, mut reports: UnboundedReceiver<Report>) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut batch: Vec<Report> = Vec::new();
     loop {
@@ -139,6 +142,10 @@ pub(super) async fn keep(core: &Core, mut reports: UnboundedReceiver<Report>) {
         } else {
             one_by_one(core, &session, &mut batch).await
         };
+        core.stuck.store(handed.is_err(), Ordering::Relaxed);
+        if handed.is_err() || reports.is_empty() && core.runner.free() > 0 {
+            core.vacant.notify_one();
+        }
         match handed {
             Ok(()) => backoff.reset(),
             Err(error) => {
@@ -149,14 +156,29 @@ pub(super) async fn keep(core: &Core, mut reports: UnboundedReceiver<Report>) {
     }
 }
 
-/// Hands in the whole batch. What is left in it is to be tried again.
-async fn together(core: &Core, session: &Session, batch: &mut Vec<Report>) -> Result<(), Error> {
+/// Hands in the whole batch, and asks for as many jobs as slots are free. What is left in the batch is to be
+/// tried again.
+async fn together(
+    core: &Arc<Core>,
+    session: &Session,
+    batch: &mut Vec<Report>,
+) -> Result<(), Error> {
+    // Who waits for work already has asked for these slots.
+    let asking = core.asking.try_lock().ok();
+    let asks = asking.is_some() && session.exchange && core.takes_work();
+    let free = u16::try_from(core.runner.free()).unwrap_or(u16::MAX);
     let request = CompleteMany {
         completions: batch.iter().map(Report::one).collect(),
+        claim: (asks && free > 0).then_some(free),
     };
+    let sent_at = core.steady.now();
     match core.client.complete(&session.host, &request).await {
         Ok(reply) => {
             core.works();
+            if let Some(claimed) = reply.claimed {
+                begin::take(core, session, claimed, sent_at).await;
+            }
+            drop(asking);
             // What has no answer was not delivered.
             let answered = reply.results.len().min(batch.len());
             for (report, result) in batch.drain(..answered).zip(reply.results) {

@@ -75,6 +75,7 @@ fn session(reply: Registered) -> Session {
         wait: has("wait"),
         batch: has("batch"),
         logs: has("logs"),
+        exchange: has("exchange"),
         lease_for: reply.lease_ms.map(Duration::from_millis),
         host: reply.host.id,
     }
