@@ -2,7 +2,7 @@
 
 mod secrets;
 mod serving;
-mod settings;
+pub(super) mod settings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

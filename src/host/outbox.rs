@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
 
 use super::backoff::Backoff;
 use super::begin;
@@ -26,6 +27,10 @@ use crate::support::paths;
 const MOST: usize = 256;
 /// and how many bytes of output.
 const BATCH: usize = 2 * 1024 * 1024;
+/// After a job that took less than this, others end soon too;
+const SHORT: Duration = Duration::from_millis(10);
+/// that is, within this.
+const COMPANY: Duration = Duration::from_millis(1);
 /// How long a result is kept for a coordinator that is away.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -64,6 +69,10 @@ impl Report {
             }
         }
         report
+    }
+
+    fn is_of_short_job(&self) -> bool {
+        u128::from(self.result.duration_ms) < SHORT.as_millis()
     }
 
     fn size(&self) -> usize {
@@ -128,6 +137,9 @@ pub(super) async fn keep(core: &Arc<Core>, mut reports: UnboundedReceiver<Report
                 None => return,
             }
         }
+        if batch.iter().all(Report::is_of_short_job) && batch.len() < MOST {
+            company(core, &mut reports, &mut batch).await;
+        }
         let mut size: usize = batch.iter().map(Report::size).sum();
         while batch.len() < MOST && size < BATCH {
             let Ok(report) = reports.try_recv() else {
@@ -154,6 +166,20 @@ pub(super) async fn keep(core: &Arc<Core>, mut reports: UnboundedReceiver<Report
             }
         }
     }
+}
+
+/// Waits a moment for other jobs to end while most slots are busy: together they cost one request and one commit.
+async fn company(core: &Core, reports: &mut UnboundedReceiver<Report>, batch: &mut Vec<Report>) {
+    let slots = usize::from(core.settings.max_parallel);
+    let gather = async {
+        while core.runner.free() * 2 < slots && batch.len() < MOST && core.takes_work() {
+            let Some(report) = reports.recv().await else {
+                return;
+            };
+            batch.push(report);
+        }
+    };
+    let _ = timeout(COMPANY, gather).await;
 }
 
 /// Hands in the whole batch, and asks for as many jobs as slots are free. What is left in the batch is to be
