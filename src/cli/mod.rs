@@ -38,6 +38,7 @@ pub mod summary;
 pub mod table;
 pub mod task_args;
 pub mod teardown;
+pub mod up;
 pub mod validate;
 
 use std::io::Write;

@@ -290,7 +290,8 @@ impl Maker {
     }
 }
 
-fn agent_command(made: AgentCommand, preset: &AgentPreset, session: &str) -> Command {
+/// Returns the command that starts an agent as `made` says, in the conversation named `session`.
+pub(super) fn agent_command(made: AgentCommand, preset: &AgentPreset, session: &str) -> Command {
     let program = match made.program {
         Program::Home(path) => Word::InHome(path),
         Program::Path(path) | Program::Search(path) => Word::Plain(path.into_bytes()),

@@ -3,41 +3,23 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::kinds::Kinds;
-use super::logs::Logs;
 use super::notice::{Hook, Notice};
-use super::outbox::Report;
+use super::results;
+use super::runner::orders::Orders;
 use super::runner::{Ran, Runner};
-use super::settings::Settings;
+use super::settings::{OnLeaseLost, Settings};
 use super::state::StateDir;
-use super::table::{Key, Table};
 use super::watch::Watch;
+use crate::client::holder::{Key, Logs, Report, Session, Table};
 use crate::client::{self, Client};
 use crate::protocol::api::{Code, LeaseName};
 use crate::protocol::{HostId, JobId, Reason};
 use crate::support::chain::chain;
 use crate::support::clock::Clock;
-
-/// What the coordinator and this host have agreed on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Session {
-    /// The id the coordinator knows this host by.
-    pub host: HostId,
-    /// How long leases last without renewal, if it says.
-    pub lease_for: Option<Duration>,
-    /// It lets a claim wait for work, and takes `max`.
-    pub wait: bool,
-    /// It takes several results at once, and leases with tokens.
-    pub batch: bool,
-    /// It takes what jobs print while they run.
-    pub logs: bool,
-    /// It gives new work in the answer to results.
-    pub exchange: bool,
-}
 
 /// Why no work is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,7 +51,7 @@ pub(super) struct Core {
     pub steady: Arc<dyn Clock>,
     /// The time of day.
     pub wall: Arc<dyn Clock>,
-    pub table: Table,
+    pub table: Table<Orders>,
     pub runner: Runner,
     pub watch: Arc<Watch>,
     pub kinds: Arc<Kinds>,
@@ -116,7 +98,7 @@ pub(super) struct Parts {
 impl Core {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
-            table: Table::new(parts.settings.on_lease_lost),
+            table: Table::new(parts.settings.on_lease_lost == OnLeaseLost::Kill),
             logs: Logs::new(parts.settings.max_parallel),
             settings: parts.settings,
             client: parts.client,
@@ -205,7 +187,7 @@ impl Core {
         if ran.lost {
             tracing::info!(job = %lease.job_id, attempt = %lease.attempt, "ended because its lease was lost");
         }
-        let report = Report::new(lease, ran, self);
+        let report = results::report(lease, ran, self);
         let report = self.logs.finish(lease, report);
         let brings_work = report.is_some() && self.exchanges();
         if let Some(report) = report {

@@ -4,7 +4,6 @@
 
 pub mod accept;
 pub mod allow;
-mod backoff;
 mod begin;
 mod capabilities;
 mod claim;
@@ -15,17 +14,16 @@ mod environment;
 mod error;
 mod facts;
 mod heartbeat;
+mod holding;
 mod kinds;
-mod logs;
 pub mod notice;
 mod openclaw;
-mod outbox;
 mod register;
+mod results;
 mod runner;
 pub mod settings;
 pub mod spare;
 mod state;
-mod table;
 pub mod watch;
 
 pub use daemon::run;
