@@ -5,7 +5,9 @@ use crate::site::{SOON, Site, assert_done};
 
 #[test]
 fn a_killed_controller_costs_nothing_on_pull_hosts() {
-    let Some(mut site) = Site::new(1, 1) else { return };
+    let Some(mut site) = Site::new(1, 1) else {
+        return;
+    };
     site.up(&[]);
     let (began, go) = (site.file("began"), site.file("go"));
     let script = format!("echo x >>{began}; while [ ! -e {go} ]; do sleep 0.05; done");
@@ -24,12 +26,19 @@ fn a_killed_controller_costs_nothing_on_pull_hosts() {
 
 #[test]
 fn the_tunnel_comes_back_after_sshd_was_restarted_and_after_the_socket_was_left() {
-    let Some(mut site) = Site::new(0, 1) else { return };
+    let Some(mut site) = Site::new(0, 1) else {
+        return;
+    };
     site.up(&[]);
-    let tunnel = site.members[0].server.home().join(".local/state/skyclaw/tunnel");
+    let tunnel = site.members[0]
+        .server
+        .home()
+        .join(".local/state/skyclaw/tunnel");
     let socket = || {
         let entries = std::fs::read_dir(&tunnel).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "sock")).count()
+        entries
+            .filter(|entry| entry.path().extension().is_some_and(|end| end == "sock"))
+            .count()
     };
     assert_eq!(socket(), 1);
     // The daemon is none of sshd's: it goes on while the machine's server is gone.

@@ -155,7 +155,10 @@ impl Site {
     }
 
     pub fn client(&self) -> Client {
-        let socket = self.world.home().join(".local/state/skyclaw/controller.sock");
+        let socket = self
+            .world
+            .home()
+            .join(".local/state/skyclaw/controller.sock");
         let url = format!("unix:{}", socket.display());
         Client::new(Settings::new(vec![parse_url(&url).unwrap()])).unwrap()
     }
