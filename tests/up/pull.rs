@@ -50,7 +50,7 @@ impl Place {
 
 #[test]
 fn a_host_is_pushed_to_or_pulls_and_never_both() {
-    let Some(mut place) = Place::ready(&["web1"], 1) else {
+    let Some(place) = Place::ready(&["web1"], 1) else {
         return;
     };
     let pushed = place.sh(Some("web1"), "echo pushed");
@@ -59,11 +59,8 @@ fn a_host_is_pushed_to_or_pulls_and_never_both() {
 
     // The settings of a daemon are there: it is its turn.
     let settings = place.seat();
-    let controller = place.controller.take().unwrap();
-    controller.terminate();
-    assert_eq!(controller.wait(SOON).code, 0);
-    place.up(&[]);
     let controller = place.controller.as_ref().unwrap();
+    controller.signal(Signal::HUP);
     controller.wait_for_line("web1: its daemon pulls", SOON);
     let waits = place.sh(Some("web1"), "echo pulled");
     eventually(SOON, || place.hosts().is_empty());

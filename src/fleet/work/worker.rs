@@ -90,24 +90,23 @@ async fn work(core: &Arc<Core>, again: &Notify, open: &mut Open) {
         core.stands(State::Connecting);
         let pause = match connect(core).await {
             Ok((link, seen)) if seen.pulls => {
+                let _ = timeout(FAREWELL, link.connection.close()).await;
+                drop(link);
                 leave(core).await;
-                pull(core, link, again, (&mut backoff, &mut open.tunnel)).await
+                pull(core, again, (&mut backoff, &mut open.tunnel)).await
             }
             Ok((mut link, seen)) => {
                 // It stays for good, and others want to connect.
                 link.step_aside();
                 let link = Arc::new(link);
                 open.link = Some(Arc::clone(&link));
-                core.introduce(Some(seen));
-                core.block(None);
-                core.stands(State::Push);
                 let since = Instant::now();
-                let error = tokio::select! {
-                    () = claim::keep(core, &link) => continue,
-                    error = link.connection.closed() => error,
+                let ended = push(core, &link, seen, again).await;
+                let pause = match &ended {
+                    Some(error) => down(core, error, &mut backoff, since.elapsed() > LASTED),
+                    None => Duration::ZERO,
                 };
-                let pause = down(core, &error, &mut backoff, since.elapsed() > LASTED);
-                // Their ends are seen on the connection too.
+                // Where the connection is gone their ends are seen on it too.
                 core.until(|core| core.table.running() == 0).await;
                 open.link = None;
                 pause
@@ -121,16 +120,38 @@ async fn work(core: &Arc<Core>, again: &Notify, open: &mut Open) {
     }
 }
 
+/// Has jobs run there until the connection dies, and returns why; or until a daemon there is to pull.
+async fn push(core: &Arc<Core>, link: &Arc<Link>, seen: Seen, again: &Notify) -> Option<Error> {
+    core.introduce(Some(seen));
+    core.block(None);
+    core.stands(State::Push);
+    loop {
+        tokio::select! {
+            () = claim::keep(core, link) => {}
+            error = link.connection.closed() => return Some(error),
+            () = again.notified() => {}
+        }
+        // A deploy may have changed what the host can do, and who works for it.
+        match look(&link.connection, &core.host, &core.controller).await {
+            Ok(seen) if seen.pulls => {
+                core.stands(State::Draining);
+                return None;
+            }
+            Ok(seen) => core.introduce(Some(seen)),
+            Err(error) => {
+                tracing::debug!(host = %core.host.name, error = %error.chain(), "cannot look again");
+            }
+        }
+    }
+}
+
 /// Keeps the way open by which a daemon there pulls, until it has to be looked again who works for the host.
 /// Returns how long to wait before that.
 async fn pull(
     core: &Core,
-    link: Link,
     again: &Notify,
     (backoff, open): (&mut Backoff, &mut Option<JoinHandle<()>>),
 ) -> Duration {
-    let _ = timeout(FAREWELL, link.connection.close()).await;
-    drop(link);
     let Some(visits) = core.means.visits.clone() else {
         core.stands(State::Pull);
         return PULLING;
