@@ -106,3 +106,25 @@ async fn no_id_is_taken_that_work_for_another_name_would_go_to() {
     assert!(got["host"]["id"].as_str().unwrap().starts_with("host_"));
     room.stop().await;
 }
+
+#[tokio::test]
+async fn a_host_does_not_fill_the_coordinator_with_itself() {
+    let room = Room::open().await;
+    let a = room.guest(&host("a"));
+    let one = json!({"name": "a"});
+    for _ in 0..100 {
+        a.post("/v1/hosts/register", &one).await.ok();
+    }
+    let text = a.post("/v1/hosts/register", &one).await;
+    let text = text.refused(429, "too_many");
+    assert!(text.contains("skyclaw host remove"), "{text}");
+    // Those that are there may come again, and others may come.
+    let known = room.get("/v1/hosts").await.ok()["hosts"][7]["id"].clone();
+    let again = json!({"name": "a", "hostId": known});
+    a.post("/v1/hosts/register", &again).await.ok();
+    let b = room.guest(&host("b"));
+    b.post("/v1/hosts/register", &json!({"name": "b"}))
+        .await
+        .ok();
+    room.stop().await;
+}
