@@ -108,6 +108,17 @@ impl Room {
         !self.is_paused() && self.presence.is_active(host)
     }
 
+    /// Returns how busy a host is: its leases for each thousand that it could hold.
+    fn load(&self, host: &HostId) -> u32 {
+        let slots = self.presence.slots(host).max(1);
+        self.leases.count(host).saturating_mul(1000) / u32::from(slots)
+    }
+
+    /// Takes note that `host` holds fewer leases than before.
+    fn relieved(&self, host: &HostId) {
+        self.waiting.relieved(host, self.load(host));
+    }
+
     /// Refuses because the queue failed, and remembers if that is the storage's fault.
     fn refuse(&self, error: queue::Error) -> Refused {
         self.storage.failed(&error);

@@ -175,6 +175,12 @@ impl Presence {
         self.hosts().contains_key(id)
     }
 
+    /// Returns how many jobs the host runs at once; none if it is not known.
+    pub fn slots(&self, id: &HostId) -> u16 {
+        let hosts = self.hosts();
+        hosts.get(id).map_or(0, |host| host.entry.host.max_parallel)
+    }
+
     /// Tells whether the host may be given work.
     pub fn is_active(&self, id: &HostId) -> bool {
         let hosts = self.hosts();
