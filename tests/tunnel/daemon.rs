@@ -1,6 +1,7 @@
 //! Host daemons that find their coordinator by a file: through a tunnel, and without one.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use serde_json::json;
@@ -160,4 +161,37 @@ fn a_file_that_is_not_ones_own_secret_is_refused_at_the_start() {
             .err();
         assert!(said.contains("belongs to another user (12345)"), "{said}");
     }
+}
+
+#[test]
+fn nothing_is_sent_to_a_port_that_another_user_has_taken() {
+    if !crate::common::is_root() || !crate::common::require_program("busybox") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let mut thief = std::process::Command::new("busybox");
+    thief
+        .args(["nc", "-l", "-p", &port.to_string()])
+        .uid(12_345)
+        .current_dir("/");
+    let thief = start(thief);
+    // It takes one connection, which shall not be ours.
+    let listens = || {
+        ["/proc/net/tcp", "/proc/net/tcp6"]
+            .iter()
+            .filter_map(|table| fs::read_to_string(table).ok())
+            .any(|table| table.contains(&format!(":{port:04X} ")))
+    };
+    eventually(SOON, listens);
+    let file = home.path().join("c.json");
+    // A tunnel that is no more left it, and its port is somebody else's by now.
+    let text = json!({"url": format!("http://127.0.0.1:{port}"), "token": "geheim", "tunnel": "1"});
+    write(&file, &text.to_string(), 0o600);
+    let host = start(daemon(home.path(), &file));
+    let said = host.wait_for_line("another user (12345) listens there", SOON);
+    assert!(!said.contains("geheim"), "{said}");
+    assert_eq!(thief.stdout_so_far(), "");
 }
