@@ -10,6 +10,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod limits;
+mod unasked;
 
 use std::path::PathBuf;
 use std::time::Duration;
