@@ -41,7 +41,7 @@ impl Error {
     }
 
     /// Tells whether host and controller do not know each other.
-    pub(super) fn is_strange(&self) -> bool {
+    pub fn is_strange(&self) -> bool {
         matches!(self, Self::Ssh(error) if matches!(error.kind(), Kind::Auth | Kind::HostKey))
     }
 }
