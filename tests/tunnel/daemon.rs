@@ -88,6 +88,34 @@ async fn a_daemon_follows_its_tunnel_to_another_port_with_another_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_lets_in_who_shows_its_token_and_for_its_host_alone() {
+    let forbid = |builder: SshdBuilder| builder.extra("AllowStreamLocalForwarding no");
+    let Some(rig) = Rig::with(forbid) else { return };
+    let mut running = rig.start();
+    let place = running.up().await;
+    let site = Site::within(running.take_visits()).await;
+    let host = start(daemon(rig.server.home(), &rig.file()));
+    host.wait_for_line("host registered", SOON);
+    let job = site.sh("echo with a token").await;
+    assert_eq!(site.output(job).await, "with a token\n");
+    let token = rig.announced()["token"].as_str().unwrap().to_owned();
+    let at = place.to_string().parse().unwrap();
+    let asked = |token: &str, method: &str, path: &str, body: &str| {
+        let mut http = Http::connect(at).unwrap().with("x-skyclaw-token", token);
+        http.send(method, path, body.as_bytes()).unwrap().status
+    };
+    let register = |name: &str| json!({"name": name, "hostId": name}).to_string();
+    let path = "/v1/hosts/register";
+    for wrong in ["", "guessed"] {
+        assert_eq!(asked(wrong, "POST", path, &register("alpha")), 401);
+    }
+    assert_eq!(asked(&token, "POST", path, &register("beta")), 403);
+    assert_eq!(asked(&token, "POST", path, &register("alpha")), 200);
+    let job = json!({"payload": {"kind": "shell", "command": "true"}}).to_string();
+    assert_eq!(asked(&token, "POST", "/v1/jobs", &job), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_file_is_read_again_when_the_coordinator_has_moved() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("coordinator.json");
