@@ -28,4 +28,5 @@ pub mod status;
 pub mod supervise;
 pub mod target;
 pub mod teardown;
+pub mod tunnel;
 pub mod work;

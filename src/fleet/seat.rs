@@ -42,7 +42,11 @@ impl ControllerId {
         Self::in_dir(&dir)
     }
 
-    fn in_dir(dir: &Path) -> Result<Self, paths::Error> {
+    /// Returns the id that is kept in this state directory; makes it the first time.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn in_dir(dir: &Path) -> Result<Self, paths::Error> {
         let path = dir.join("controller-id");
         let failed = |act, source| paths::Error::Io {
             act,
