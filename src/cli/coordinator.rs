@@ -2,7 +2,7 @@
 
 mod secrets;
 mod serving;
-mod settings;
+pub(super) mod settings;
 mod socket;
 
 use std::net::SocketAddr;

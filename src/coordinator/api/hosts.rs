@@ -22,7 +22,7 @@ use crate::support::clock::{Clock, SystemClock};
 use crate::support::ids;
 
 /// What this coordinator can do beyond the original.
-const FEATURES: [&str; 3] = ["wait", "batch", "logs"];
+const FEATURES: [&str; 4] = ["wait", "batch", "logs", "exchange"];
 
 /// Returns the routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Room>> {
