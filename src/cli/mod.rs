@@ -28,6 +28,7 @@ pub mod output;
 pub mod perform;
 pub mod progress;
 pub mod queue_verbs;
+mod rollback;
 pub mod runs;
 pub mod sandbox;
 pub mod sanitize;

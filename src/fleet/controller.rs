@@ -77,6 +77,11 @@ impl Place {
         self.dir.join("controller.db")
     }
 
+    /// Returns the socket of its owner's commands.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("controller.sock")
+    }
+
     /// Returns where a detached controller writes what it says.
     pub fn log(&self) -> PathBuf {
         self.dir.join("controller.log")

@@ -20,7 +20,7 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Claims until the daemon stops, or with `once` until there is nothing left.
 pub(super) async fn keep(core: &Arc<Core>) {
-    let mut backoff = Backoff::new(Duration::from_millis(500), WAIT);
+    let mut backoff = Backoff::new(Duration::from_millis(500), core.longest_wait(WAIT));
     loop {
         let session = tokio::select! {
             () = core.stopping() => return,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -20,6 +21,9 @@ use crate::protocol::api::{Code, LeaseName};
 use crate::protocol::{HostId, JobId, Reason};
 use crate::support::chain::chain;
 use crate::support::clock::Clock;
+
+/// How long the way to the coordinator that a file names is left alone at most.
+const NEARBY: Duration = Duration::from_secs(3);
 
 /// Why no work is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,6 +152,16 @@ impl Core {
         let mut stopping = self.stopping.subscribe();
         if stopping.wait_for(|stop| *stop).await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns how long the coordinator is left alone at most when it does not answer, where `usual` is
+    /// meant for one on another machine: to look at a file and a socket costs nothing.
+    pub(super) fn longest_wait(&self, usual: Duration) -> Duration {
+        if self.client.has_file() {
+            usual.min(NEARBY)
+        } else {
+            usual
         }
     }
 

@@ -203,7 +203,8 @@ async fn hold(room: &Arc<Room>, claimant: Claimant, generation: u64, wait: Durat
         wait
     };
     let host = claimant.host.clone();
-    let Some((number, woken)) = room.waiting.enter(claimant, generation) else {
+    let load = room.load(&host);
+    let Some((number, woken)) = room.waiting.enter(claimant, load, generation) else {
         return Wake::Nothing;
     };
     room.presence.waits(&host, true, room.now());

@@ -77,6 +77,7 @@ async fn complete(
     }
     if let Some(held) = &held {
         room.leases.over(id, held.token);
+        room.relieved(&held.host);
     }
     let job = match held.and_then(|held| held.claimed) {
         Some(claimed) => after(&claimed, &completion, result, now),
@@ -219,6 +220,7 @@ async fn complete_many(
     for name in &names {
         room.leases.over(name.job_id, name.lease_token);
     }
+    room.relieved(&host);
     let results = names.iter().zip(done);
     let results = results.map(|(name, completion)| wire::completion(name.job_id, completion));
     let body = CompletedMany {
@@ -239,7 +241,8 @@ async fn release(
     key: Key,
     Body { value, bytes }: Body<Release, LARGE>,
 ) -> Result<Reply<ReleasedMany>, Refused> {
-    known(&room, &wire::host_id(&id)?)?;
+    let host = wire::host_id(&id)?;
+    known(&room, &host)?;
     if value.leases.len() > MOST {
         return Err(Refused::bad(format!("leases must be at most {MOST}")));
     }
@@ -266,6 +269,7 @@ async fn release(
     for name in &value.leases {
         room.leases.over(name.job_id, name.lease_token);
     }
+    room.relieved(&host);
     let results = value
         .leases
         .iter()

@@ -127,7 +127,15 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             expire(tx, *now, *limit).map(Outcome::Expired)
         }
         Command::Reprieve { now } => reprieve(tx, *now).map(Outcome::Reprieved),
-        Command::RegisterHost { now, host, held } => {
+        Command::RegisterHost {
+            now,
+            host,
+            held,
+            names_stay,
+        } => {
+            if *names_stay && hosts::is_named_otherwise(tx.connection, host)? {
+                return Ok(Outcome::Host(None));
+            }
             hosts::register(tx, *now, host, held.as_deref())
                 .map(|entry| Outcome::Host(Some(Box::new(entry))))
         }
