@@ -85,6 +85,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }),
     };
     let mut crew = Crew::new(means, controller);
+    crew.forget_others(&hosts).await;
     crew.work_for(&hosts);
     lock.say(&Running {
         pid: pid(),
