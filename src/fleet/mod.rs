@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod ephemeral;
 pub mod file;
 pub mod link;
+pub mod payload;
 mod push;
 pub mod release;
 pub mod remote;

@@ -152,6 +152,8 @@ fn after(
         not_before,
         assigned_host_id: None,
         lease_expires_at: None,
+        last_host_id: Some(claimed.host.clone()),
+        started_at: None,
         cancel: None,
         error: result.error.clone(),
         result: Some(result),

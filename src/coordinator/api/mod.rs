@@ -6,6 +6,7 @@ mod completions;
 pub(super) mod error;
 mod events;
 mod explain;
+mod groups;
 mod health;
 mod heartbeats;
 mod hosts;
@@ -59,6 +60,7 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(completions::routes())
         .merge(submit::routes())
         .merge(jobs::routes())
+        .merge(groups::routes())
         .merge(explain::routes())
         .merge(logs::routes())
         .merge(state::routes())
