@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod ask;
+pub mod asked;
 pub mod attend;
 pub mod capture;
 pub mod choose;
@@ -11,9 +12,11 @@ pub mod deploy;
 pub mod dispatch;
 pub mod ephemeral;
 pub mod file;
+pub mod follow;
 pub mod link;
 pub mod payload;
 mod push;
+pub mod recall;
 pub mod release;
 pub mod remote;
 pub mod report;

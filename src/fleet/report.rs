@@ -139,6 +139,19 @@ impl Kept {
         )
     }
 
+    /// Returns output as it was recorded; all of it is in `file` if it was too large for the record.
+    pub fn recorded(output: &Output, file: Option<PathBuf>) -> Self {
+        Self {
+            bytes: match file {
+                Some(_) => Vec::new(),
+                None => output.bytes.clone(),
+            },
+            cut: output.truncated && file.is_none(),
+            file,
+            total: output.total,
+        }
+    }
+
     /// Returns all that was kept.
     ///
     /// # Errors
@@ -207,6 +220,35 @@ pub struct TaskReport {
     pub pipe_held: bool,
     /// Output that was kept but not shown, because the reader was too slow, in bytes.
     pub unseen: u64,
+}
+
+impl TaskReport {
+    /// Returns the report of a task that has nothing to show.
+    pub fn without_output(
+        host: Option<HostName>,
+        task: usize,
+        job: JobId,
+        judged: Verdict,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            host,
+            task,
+            job,
+            attempt: 1,
+            status: judged.status,
+            exit: judged.exit,
+            signal: judged.signal,
+            error: judged.error,
+            hint: judged.hint,
+            started_at: now,
+            took: Duration::ZERO,
+            stdout: Kept::default(),
+            stderr: Kept::default(),
+            pipe_held: false,
+            unseen: 0,
+        }
+    }
 }
 
 /// How it came out, without the output.
@@ -302,7 +344,8 @@ impl Verdict {
         }
     }
 
-    fn plain(status: Status) -> Self {
+    /// Returns a verdict that needs no words.
+    pub fn plain(status: Status) -> Self {
         Self {
             status,
             exit: None,
@@ -331,6 +374,14 @@ const SIGNALS: [(&str, i32); 14] = [
     ("ALRM", 14),
     ("TERM", 15),
 ];
+
+/// Returns the name of a signal that ends processes, without `SIG`.
+pub fn signal_name(number: i32) -> Option<&'static str> {
+    SIGNALS
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map(|(name, _)| *name)
+}
 
 /// Returns the number of a signal that ends processes.
 pub fn signal_number(name: &str) -> Option<i32> {

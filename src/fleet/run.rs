@@ -461,22 +461,7 @@ impl Run {
         host: Option<&Host>,
         judged: report::Verdict,
     ) -> TaskReport {
-        TaskReport {
-            host: host.map(|host| host.name.clone()),
-            task: unit.task,
-            job: unit.job,
-            attempt: 1,
-            status: judged.status,
-            exit: judged.exit,
-            signal: judged.signal,
-            error: judged.error,
-            hint: judged.hint,
-            started_at: self.means.clock.now(),
-            took: Duration::ZERO,
-            stdout: report::Kept::default(),
-            stderr: report::Kept::default(),
-            pipe_held: false,
-            unseen: 0,
-        }
+        let host = host.map(|host| host.name.clone());
+        TaskReport::without_output(host, unit.task, unit.job, judged, self.means.clock.now())
     }
 }
