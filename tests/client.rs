@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use skyclaw::client::{Client, Error, JobQuery, LogEvent, LogQuery, Settings, parse_url};
+use skyclaw::client::{Client, Error, JobQuery, LogEvent, LogQuery, Settings, parse_url, unix_url};
 use skyclaw::protocol::api::{Code, SubmitJob};
 use skyclaw::protocol::{HostId, JobId, Payload};
 use skyclaw::support::secret::Secret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
 
 /// What a server does with one request.
 #[derive(Clone)]
@@ -53,13 +53,28 @@ impl Server {
         Self { url, asked }
     }
 
+    /// The same at a Unix socket, where `replies` are given to whatever connects.
+    fn start_at(path: &std::path::Path, replies: impl IntoIterator<Item = Reply>) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let replies = Arc::new(Mutex::new(replies.into_iter().collect::<VecDeque<_>>()));
+        let seen = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&seen), Arc::clone(&replies)));
+            }
+        });
+        let url = unix_url(path).unwrap().to_string();
+        Self { url, asked }
+    }
+
     fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     asked: Arc<Mutex<Vec<String>>>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
 ) {
@@ -94,7 +109,7 @@ async fn serve(
     }
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
         let mut chunk = [0; 4096];
@@ -189,6 +204,46 @@ async fn a_failing_coordinator_is_passed_over_with_the_same_key() {
         .map(|request| header(request, "x-idempotency-key").unwrap())
         .collect();
     assert!(keys.iter().all(|key| *key == keys[0] && key.len() == 32));
+}
+
+#[tokio::test]
+async fn a_socket_is_a_coordinator_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_at(
+        &dir.path().join("50% a,b.sock"),
+        [queue_state(), refusal(403, "forbidden")],
+    );
+    let gone = unix_url(&dir.path().join("gone.sock")).unwrap().to_string();
+    let closed = nobody().await;
+    // Failover goes from socket to port to socket.
+    let mut settings = settings(&[&gone, &closed, &server.url]);
+    settings.token = Some(Secret::new("very-secret".into()));
+    let client = Client::new(settings).unwrap();
+    assert_eq!(client.queue().await.unwrap().counts.queued, 1);
+    let asked = server.asked();
+    assert!(asked[0].starts_with("get /v1/queue http/1.1"), "{asked:?}");
+    assert_eq!(header(&asked[0], "host"), Some("localhost"));
+    assert_eq!(header(&asked[0], "x-skyclaw-token"), Some("very-secret"));
+    assert_eq!(client.current().unwrap().as_str(), server.url);
+    let refused = client.queue().await.unwrap_err().to_string();
+    assert_eq!(refused, format!("no ({} answered 403)", server.url));
+}
+
+#[tokio::test]
+async fn a_socket_at_which_nobody_is_is_named_with_the_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let stale = dir.path().join("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    let (stale, gone) = (unix_url(&stale).unwrap(), dir.path().join("gone.sock"));
+    let gone = unix_url(&gone).unwrap();
+    let error = client(&[stale.as_str(), gone.as_str()]).health().await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        format!(
+            "no coordinator could be reached: {stale}: connection refused; \
+             {gone}: no such file or directory"
+        )
+    );
 }
 
 #[tokio::test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use common::world::user_name;
 use common::{
-    BlackholeHost, CloseAfterBanner, MuteHost, RefusingPort, Running, Shell, World, WrongBanner,
-    assert_no_process, eventually, is_root, processes_with, ps_snapshot, require_mounts,
-    require_program, require_sshd, scan_files,
+    BlackholeHost, CloseAfterBanner, MuteHost, Net, NetHost, RefusingPort, Running, Shell, World,
+    WrongBanner, assert_no_process, eventually, is_root, processes_with, ps_snapshot,
+    require_mounts, require_network, require_program, require_sshd, scan_files,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -346,4 +346,32 @@ fn the_binary_runs_without_the_testers_environment() {
     );
     world.skyclaw(&["--version"]).expect_code(0);
     assert!(is_root() || user_name() != "root");
+}
+
+#[test]
+fn a_host_on_a_network_can_be_cut_blackholed_and_healed() {
+    if !require_sshd() || !require_network() {
+        return;
+    }
+    let mut net = Net::new();
+    let mut world = World::new();
+    world.in_namespace(&net.controller());
+    let (near, far) = (net.host(), net.host());
+    let far = net.host_behind(&far);
+    let server = near.start(&world);
+    let address = near.address();
+    let see = world.ssh(&server, &["echo $SSH_CONNECTION; echo kept > ~/file"]);
+    assert_eq!(
+        see.expect_code(0).out().split(' ').nth(2),
+        Some(address.to_string().as_str())
+    );
+    let reaches = || world.ssh(&server, &["cat ~/file"]).code == 0;
+    for harm in [NetHost::cut, NetHost::blackhole] {
+        harm(&near);
+        assert!(!reaches());
+        near.heal();
+        eventually(SOON, reaches);
+    }
+    let behind = far.start(&world);
+    assert_ne!(world.ssh(&behind, &["true"]).code, 0, "nobody may reach it");
 }

@@ -89,7 +89,7 @@ pub fn classify(error: &anyhow::Error) -> (Exit, Vec<String>) {
 fn client_class(error: &client::Error) -> (Exit, Vec<String>) {
     let exit = match error {
         client::Error::NoCoordinator { .. } => Exit::NoCoordinator,
-        client::Error::Token => Exit::Usage,
+        client::Error::Token | client::Error::Address { .. } => Exit::Usage,
         client::Error::Refused { .. }
         | client::Error::Answer { .. }
         | client::Error::Request(_)

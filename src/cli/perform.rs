@@ -16,10 +16,12 @@ use super::task_args::{ShowArgs, TaskArgs};
 use crate::fleet::attend::Attendant;
 use crate::fleet::dispatch::Prepared;
 use crate::fleet::file::Host;
+use crate::fleet::link::{route_of, target_of};
 use crate::fleet::report::{Status, TaskReport};
 use crate::fleet::run::{self, Means, Plan};
 use crate::fleet::runs;
 use crate::protocol::{GroupId, Payload};
+use crate::ssh::Target;
 use crate::support::clock::{Clock, SystemClock};
 use crate::support::shutdown::{Cause, Shutdown};
 
@@ -217,9 +219,18 @@ fn with_timeout(
     Arc::new(host)
 }
 
+/// Returns where a host is, with what lies on the way.
+fn way(host: &Host) -> String {
+    let hops: Vec<String> = route_of(host).iter().map(Target::address).collect();
+    let address = target_of(host).address();
+    if hops.is_empty() {
+        return address;
+    }
+    format!("{address} via {}", hops.join(","))
+}
+
 fn dry_run(hosts: &[Arc<Host>], prepared: &Prepared, output: &Output) -> anyhow::Result<Exit> {
     use super::table::Table;
-    use crate::fleet::link::target_of;
     let mut table = Table::new(["HOST", "ADDRESS", "COMMAND"]);
     let mut rows = Vec::new();
     for unit in &prepared.units {
@@ -234,7 +245,7 @@ fn dry_run(hosts: &[Arc<Host>], prepared: &Prepared, output: &Output) -> anyhow:
                 "(next free)".to_owned()
             };
             let address = if unit.host.is_some() {
-                target_of(host).address()
+                way(host)
             } else {
                 String::new()
             };

@@ -45,6 +45,12 @@ pub enum Error {
     /// The token cannot stand in a header. Trying again does not help.
     #[error("the token is not one line of visible ASCII characters")]
     Token,
+    /// The address is none that [`super::parse_url`] makes. Trying again does not help.
+    #[error("`{url}` is not the address of a coordinator")]
+    Address {
+        /// The address, without user and password.
+        url: String,
+    },
     /// The system gives no HTTP client. Trying again does not help.
     #[error("prepare the HTTP client")]
     Build(#[source] reqwest::Error),
@@ -82,6 +88,7 @@ impl Error {
             | Self::Answer { .. }
             | Self::Request(_)
             | Self::Token
+            | Self::Address { .. }
             | Self::Build(_) => None,
         }
     }
@@ -94,6 +101,7 @@ impl Error {
             | Self::Answer { .. }
             | Self::Request(_)
             | Self::Token
+            | Self::Address { .. }
             | Self::Build(_) => None,
         }
     }
@@ -103,7 +111,11 @@ impl Error {
         match self {
             Self::NoCoordinator { .. } => true,
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
-            Self::Answer { .. } | Self::Request(_) | Self::Token | Self::Build(_) => false,
+            Self::Answer { .. }
+            | Self::Request(_)
+            | Self::Token
+            | Self::Address { .. }
+            | Self::Build(_) => false,
         }
     }
 
@@ -130,6 +142,7 @@ impl Error {
             | Self::Answer { .. }
             | Self::Request(_)
             | Self::Token
+            | Self::Address { .. }
             | Self::Build(_) => Vec::new(),
         }
     }

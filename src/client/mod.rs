@@ -5,6 +5,7 @@
 //! status from 500 on sends the same request, with the same idempotency key, to the next one; a
 //! status from 400 to 499 is an answer and goes to the caller.
 
+mod address;
 mod ask;
 mod choice;
 mod error;
@@ -19,14 +20,16 @@ use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 
+pub use address::{parse_url, socket, unix_url};
 pub use choice::RETURN_AFTER;
 pub use error::{Error, Tried};
 pub use events::{EventStream, JobEvent, LogEvent, LogStream};
 pub use routes::hosts::HostOrder;
 pub use routes::jobs::{JobQuery, LogQuery};
-pub use settings::{DEFAULT_URL, Given, Settings, SettingsError, parse_url};
+pub use settings::{DEFAULT_URL, Given, Settings, SettingsError};
 pub use sse::{Message, Parser};
 
+use address::Reach;
 use choice::Choice;
 use settings::{bearer, header};
 
@@ -41,8 +44,9 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    http: reqwest::Client,
     urls: Vec<Url>,
+    /// How each of them is reached, in the same order.
+    reaches: Vec<Reach>,
     token: Option<HeaderValue>,
     api_key: Option<HeaderValue>,
     timeout: Duration,
@@ -60,22 +64,12 @@ impl Client {
     /// When there is no address, a token cannot stand in a header, or the system gives no HTTP client.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         crate::support::tls::use_ring();
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("skyclaw/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            // A coordinator is asked where it says it is: a redirect could take the token elsewhere,
-            // and a proxy of the environment is meant for the web, not for machines of one's own.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|error| Error::Build(error.without_url()))?;
         if settings.urls.is_empty() {
             return Err(Error::NoCoordinator { tries: Vec::new() });
         }
         Ok(Self {
             shared: Arc::new(Shared {
-                http,
+                reaches: Reach::all(&settings.urls)?,
                 token: settings.token.as_ref().map(header).transpose()?,
                 api_key: settings.api_key.as_ref().map(bearer).transpose()?,
                 timeout: settings.timeout,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use reqwest::Response;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, Url};
 use serde::de::DeserializeOwned;
 
+use super::address::Reach;
 use super::ask::Ask;
 use super::error::{Error, Tried, refusal};
 use super::{Client, Shared};
@@ -53,10 +54,10 @@ impl Client {
         let mut tries = Vec::new();
         let mut last_refusal = None;
         for index in shared.choice.order() {
-            let Some(base) = shared.urls.get(index) else {
+            let Some(reach) = shared.reaches.get(index) else {
                 continue;
             };
-            match shared.patiently(ask, base, limit, &read).await {
+            match shared.patiently(ask, reach, limit, &read).await {
                 Ok(Ok(value)) => {
                     shared.choice.worked(index);
                     return Ok((index, value));
@@ -66,13 +67,17 @@ impl Client {
                     return Err(refused);
                 }
                 Ok(Err(refused)) => {
-                    tracing::debug!(url = %base, error = %refused, "coordinator failed, asking the next");
+                    tracing::debug!(url = reach.shown, error = %refused, "coordinator failed, asking the next");
                     last_refusal = Some(refused);
                 }
                 Err(NoAnswer::Broken(cause) | NoAnswer::Other(cause)) => {
-                    tracing::debug!(url = %base, cause, "no answer, asking the next coordinator");
+                    tracing::debug!(
+                        url = reach.shown,
+                        cause,
+                        "no answer, asking the next coordinator"
+                    );
                     tries.push(Tried {
-                        url: shared.shown(index),
+                        url: reach.shown.clone(),
                         cause,
                     });
                 }
@@ -88,7 +93,7 @@ impl Shared {
     async fn patiently<T, F>(
         &self,
         ask: &Ask,
-        base: &Url,
+        reach: &Reach,
         limit: Duration,
         read: &impl Fn(Response) -> F,
     ) -> Result<Result<T, Error>, NoAnswer>
@@ -96,7 +101,7 @@ impl Shared {
         F: Future<Output = Result<T, reqwest::Error>>,
     {
         let once = || async {
-            match tokio::time::timeout(limit, self.once(ask, base, read)).await {
+            match tokio::time::timeout(limit, self.once(ask, reach, read)).await {
                 Ok(done) => done,
                 Err(_) => Err(NoAnswer::Other(format!(
                     "no answer within {}",
@@ -114,15 +119,15 @@ impl Shared {
     async fn once<T, F>(
         &self,
         ask: &Ask,
-        base: &Url,
+        reach: &Reach,
         read: &impl Fn(Response) -> F,
     ) -> Result<Result<T, Error>, NoAnswer>
     where
         F: Future<Output = Result<T, reqwest::Error>>,
     {
-        let mut request = self
+        let mut request = reach
             .http
-            .request(ask.method.clone(), ask.url(base))
+            .request(ask.method.clone(), ask.url(&reach.base))
             .header(ACCEPT, HeaderValue::from_static(ask.accept));
         request = match (&self.api_key, &self.token) {
             (Some(key), _) if ask.public => request.header(AUTHORIZATION, key),
@@ -152,7 +157,7 @@ impl Shared {
             .map(Duration::from_secs);
         let body = read_all(response).await.map_err(cause)?;
         Ok(Err(refusal(
-            base.as_str().trim_end_matches('/').to_owned(),
+            reach.shown.clone(),
             status.as_u16(),
             &body,
             retry_after,
@@ -160,9 +165,9 @@ impl Shared {
     }
 
     fn shown(&self, index: usize) -> String {
-        self.urls.get(index).map_or_else(String::new, |url| {
-            url.as_str().trim_end_matches('/').to_owned()
-        })
+        self.reaches
+            .get(index)
+            .map_or_else(String::new, |reach| reach.shown.clone())
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
+use super::address::parse_url;
 use super::choice::RETURN_AFTER;
 use super::error::Error;
 use crate::support::secret::Secret;
@@ -19,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How a [`super::Client`] is made.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The coordinators, in the order in which they are tried. [`parse_url`] makes good ones.
+    /// The coordinators, in the order in which they are tried. [`super::parse_url`] makes good ones.
     pub urls: Vec<Url>,
     /// The shared token of the cluster.
     pub token: Option<Secret>,
@@ -172,27 +173,6 @@ fn usable(origin: &str, text: String) -> Result<Secret, SettingsError> {
     header(&token)
         .map(|_| token)
         .map_err(|_| wrong("a token is one line of visible ASCII characters"))
-}
-
-/// Returns the address with which requests are made: http or https, without a slash at the end.
-///
-/// # Errors
-/// What is wrong with the text, in a few words.
-pub fn parse_url(text: &str) -> Result<Url, &'static str> {
-    let mut url = Url::parse(text).map_err(|_| "write for example http://10.0.0.5:8787")?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err("it must begin with http:// or https://");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("it must hold no user and no password: use --token-file or SKYCLAW_TOKEN");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("it must hold no ? and no #");
-    }
-    // Or `//v1/…` would be asked for, which no coordinator knows.
-    let path = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&path);
-    Ok(url)
 }
 
 /// Returns the token as a header's value that shows in no log.

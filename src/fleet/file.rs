@@ -9,6 +9,7 @@ mod key;
 mod layout;
 mod names;
 mod problem;
+mod route;
 mod values;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use host::Host;
 pub use key::{Error as KeyError, KeySource};
 pub use names::{Address, HostName, Invalid, nearest, nearest_few};
 pub use problem::{Level, Problem};
+pub use route::Hop;
 
 use crate::support::paths;
 

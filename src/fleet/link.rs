@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::fleet::file::Host;
+use crate::fleet::file::{Hop, Host};
+use crate::ssh::jump::Jumps;
 use crate::ssh::{Connection, Error, Settings, Target, connect};
 use crate::support::limits::raise_open_files;
 use crate::support::tasks;
@@ -43,6 +44,7 @@ pub struct Links {
     places: Arc<Semaphore>,
     /// Bounds all connections, also those of silent hosts that hold no place, by the open files allowed.
     sockets: Arc<Semaphore>,
+    jumps: Arc<Jumps>,
 }
 
 /// A connection and the place it takes among those that work at the same time.
@@ -66,6 +68,7 @@ impl Links {
             settings,
             places: Arc::new(Semaphore::new(fanout.clamp(1, sockets))),
             sockets: Arc::new(Semaphore::new(sockets)),
+            jumps: Arc::default(),
         }
     }
 
@@ -83,7 +86,7 @@ impl Links {
         // Never closed, so this is always a permit.
         let _socket = Arc::clone(&self.sockets).acquire_owned().await.ok();
         let place = Mutex::new(self.take_place().await);
-        let connection = self.connect_aside(&target, &place).await?;
+        let connection = self.connect_aside(&target, &route_of(host), &place).await?;
         let _place = place.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Link {
             connection,
@@ -93,7 +96,12 @@ impl Links {
     }
 
     /// Connects while `place` is given away and taken again as the server is silent or speaks.
-    async fn connect_aside(&self, target: &Target, place: &Place) -> Result<Connection, Error> {
+    async fn connect_aside(
+        &self,
+        target: &Target,
+        route: &[Target],
+        place: &Place,
+    ) -> Result<Connection, Error> {
         let set = |permit| *place.lock().unwrap_or_else(PoisonError::into_inner) = permit;
         let has = || {
             place
@@ -108,7 +116,10 @@ impl Links {
                 set(self.take_place().await);
             }
         };
-        let connecting = connect::connect(target, &self.settings, progress);
+        let connecting = async {
+            let jump = self.jumps.reach(route, &self.settings).await?;
+            connect::connect_through(target, &self.settings, jump.as_ref(), progress).await
+        };
         tokio::pin!(connecting);
         tokio::select! {
             result = &mut connecting => return result,
@@ -151,35 +162,47 @@ impl Links {
 /// The first that cannot. Connecting it another way would not be what its owner asked for.
 pub fn check(hosts: &[Arc<Host>]) -> Result<(), Unsupported> {
     for host in hosts {
-        let field = match (host.jump.as_deref(), &host.via) {
-            (Some(hops), _) if hops != "none" => "jump",
-            (_, Some(_)) => "via",
-            (_, None) => continue,
-        };
-        return Err(Unsupported {
-            host: host.name.to_string(),
-            field,
-        });
+        if host.via.is_some() {
+            return Err(Unsupported {
+                host: host.name.to_string(),
+                field: "via",
+            });
+        }
     }
     Ok(())
 }
 
 /// Returns where and as whom to log in.
 pub fn target_of(host: &Host) -> Target {
-    let address = host.host.as_str();
-    let bare = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(address);
     Target {
-        host: bare
-            .parse::<IpAddr>()
-            .map_or_else(|_| bare.to_owned(), |ip| ip.to_string()),
+        host: machine(host.host.as_str()),
         port: host.port.unwrap_or(Host::DEFAULT_PORT),
         user: host.user.clone().unwrap_or_else(local_user),
         keys: host.ssh_keys.clone(),
         pinned: host.host_key.clone(),
     }
+}
+
+/// Returns the machines to go through, the first one first.
+pub fn route_of(host: &Host) -> Vec<Target> {
+    let hop = |hop: &Hop| Target {
+        host: machine(hop.host.as_str()),
+        port: hop.port.unwrap_or(Host::DEFAULT_PORT),
+        user: hop.user.clone().unwrap_or_else(local_user),
+        keys: hop.ssh_keys.clone(),
+        pinned: hop.host_key.clone(),
+    };
+    host.route.iter().map(hop).collect()
+}
+
+/// Returns an address as a resolver takes it.
+fn machine(address: &str) -> String {
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(address);
+    bare.parse::<IpAddr>()
+        .map_or_else(|_| bare.to_owned(), |ip| ip.to_string())
 }
 
 /// Returns the name of the user who runs this process.

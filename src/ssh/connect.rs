@@ -4,26 +4,24 @@
 //! hosts wait for the network at once, and few compute.
 
 use std::borrow::Cow;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use russh::client::{Config, DisconnectReason, Handle, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
-use russh::{Channel, ChannelId, Preferred, cipher, compression};
-use tokio::net::TcpStream;
+use russh::{Channel, ChannelId, ChannelStream, Preferred, cipher, compression};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::ssh::auth;
 use crate::ssh::config::{Settings, Target};
+use crate::ssh::dial::dial_through;
+pub use crate::ssh::dial::{Dialed, dial};
 use crate::ssh::error::{Error, Phase};
+use crate::ssh::jump;
 use crate::ssh::known_hosts::{self, KnownHosts};
-use crate::ssh::limited::Limited;
 use crate::ssh::pace::Path;
-use crate::ssh::socket::Socket;
 use crate::ssh::throttle::Permit;
 use crate::support::clock::{Clock, SystemClock};
 use crate::support::ids;
@@ -52,102 +50,6 @@ const CHANNEL_PAUSE: Duration = Duration::from_millis(20);
 /// Unread packets a channel may hold before its connection stops reading: 16 of at most 32 KiB.
 const CHANNEL_BACKLOG: usize = 16;
 
-/// A TCP connection on which an SSH server has spoken.
-#[derive(Debug)]
-pub struct Dialed {
-    stream: TcpStream,
-    round_trip: Duration,
-    limited: Limited,
-}
-
-/// Opens a TCP connection and waits until the server says something.
-///
-/// # Errors
-/// [`Error::Resolve`], [`Error::Tcp`], [`Error::Timeout`], [`Error::ClosedEarly`], [`Error::NotSsh`].
-pub async fn dial(target: &Target, settings: &Settings) -> Result<Dialed, Error> {
-    let limited = Limited::start(settings.connect_timeout);
-    let addresses = limited.run(Phase::Resolve, resolve(target)).await?;
-    let (stream, round_trip) = limited.run(Phase::Tcp, open_tcp(&addresses)).await?;
-    limited.run(Phase::Banner, wait_for_banner(&stream)).await?;
-    Ok(Dialed {
-        stream,
-        round_trip,
-        limited,
-    })
-}
-
-async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Error> {
-    if let Ok(ip) = target.host.parse() {
-        return Ok(vec![SocketAddr::new(ip, target.port)]);
-    }
-    let fail = |source| Error::Resolve {
-        host: target.host.clone(),
-        source,
-    };
-    let found = tokio::net::lookup_host((target.host.as_str(), target.port))
-        .await
-        .map_err(fail)?;
-    let addresses: Vec<SocketAddr> = found.collect();
-    if addresses.is_empty() {
-        return Err(fail(io::Error::new(io::ErrorKind::NotFound, "no address")));
-    }
-    Ok(addresses)
-}
-
-/// Returns the stream and how long its handshake took, which is one round trip.
-async fn open_tcp(addresses: &[SocketAddr]) -> Result<(TcpStream, Duration), Error> {
-    let mut last = None;
-    for address in addresses {
-        let began = Instant::now();
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok((stream, began.elapsed())),
-            Err(source) => {
-                last = Some(Error::Tcp {
-                    address: address.to_string(),
-                    source,
-                })
-            }
-        }
-    }
-    Err(last.unwrap_or_else(|| Error::Tcp {
-        address: String::new(),
-        source: io::Error::new(io::ErrorKind::NotFound, "no address"),
-    }))
-}
-
-/// Servers speak first. What they say is only looked at here; the SSH layer reads it again.
-async fn wait_for_banner(stream: &TcpStream) -> Result<(), Error> {
-    let mut start = [0; 64];
-    let closed = |said: &str| Error::ClosedEarly {
-        phase: Phase::Banner,
-        said: said.to_owned(),
-    };
-    match stream.peek(&mut start).await {
-        Ok(0) => Err(closed("")),
-        Err(error) => Err(closed(&error.to_string())),
-        Ok(length) => {
-            let said = String::from_utf8_lossy(start.get(..length).unwrap_or_default());
-            let said = said.trim_end();
-            // What OpenSSH answers past MaxStartups and under PerSourcePenalties.
-            if said.starts_with("Exceeded MaxStartups")
-                || said.starts_with("Not allowed at this time")
-            {
-                return Err(closed(said));
-            }
-            // RFC 4253, 4.2 lets a server send other lines before its version, but text only.
-            let texty = said
-                .bytes()
-                .all(|b| b == b'\r' || b == b'\n' || b == b'\t' || b >= b' ');
-            if said.starts_with("HTTP/") || !texty {
-                return Err(Error::NotSsh {
-                    said: said.escape_debug().take(60).collect(),
-                });
-            }
-            Ok(())
-        }
-    }
-}
-
 impl Dialed {
     /// Checks the host key, agrees on keys and logs in.
     ///
@@ -167,7 +69,7 @@ impl Dialed {
             path: Arc::clone(&path),
         };
         let config = Arc::new(config_for(target, settings));
-        let exchange = russh::client::connect_stream(config, Socket::open(self.stream), guard);
+        let exchange = russh::client::connect_stream(config, self.wire, guard);
         let mut handle = limited.run(Phase::KeyExchange, exchange).await?;
         auth::log_in(&mut handle, target, &settings.identities, &mut limited).await?;
         Ok(Connection {
@@ -176,6 +78,7 @@ impl Dialed {
             spare: Semaphore::new(SPARE_CHANNELS),
             fate,
             path,
+            _through: self.through,
         })
     }
 }
@@ -189,11 +92,25 @@ impl Dialed {
 pub async fn connect<F: Future<Output = ()>>(
     target: &Target,
     settings: &Settings,
+    progress: impl FnMut() -> F,
+) -> Result<Connection, Error> {
+    connect_through(target, settings, None, progress).await
+}
+
+/// Connects as [`connect`] does, from the jump host `through` if there is one; see
+/// [`Jumps`](crate::ssh::jump::Jumps).
+///
+/// # Errors
+/// The last try's.
+pub async fn connect_through<F: Future<Output = ()>>(
+    target: &Target,
+    settings: &Settings,
+    through: Option<&Arc<Connection>>,
     mut progress: impl FnMut() -> F,
 ) -> Result<Connection, Error> {
     let (mut pause, mut paused) = (FIRST_PAUSE, Duration::ZERO);
     for attempt in 1.. {
-        let error = match try_once(target, settings, &mut progress).await {
+        let error = match try_once(target, settings, through, &mut progress).await {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
@@ -218,9 +135,10 @@ pub async fn connect<F: Future<Output = ()>>(
 async fn try_once<F: Future<Output = ()>>(
     target: &Target,
     settings: &Settings,
+    through: Option<&Arc<Connection>>,
     progress: &mut impl FnMut() -> F,
 ) -> Result<Connection, Error> {
-    let (dialed, mut permit) = dial_in_turn(target, settings).await;
+    let (dialed, mut permit) = dial_in_turn(target, settings, through).await;
     let mut dialed = dialed?;
     let answered = Instant::now();
     {
@@ -243,7 +161,7 @@ async fn try_once<F: Future<Output = ()>>(
     let waited = answered.elapsed();
     // A server gives up on us after its LoginGraceTime; ours was no time of the server's.
     if waited > STALE {
-        dialed = dial(target, settings).await?;
+        dialed = dial_through(target, settings, through).await?;
     } else {
         dialed.limited.pardon(waited);
     }
@@ -257,9 +175,10 @@ async fn try_once<F: Future<Output = ()>>(
 async fn dial_in_turn(
     target: &Target,
     settings: &Settings,
+    through: Option<&Arc<Connection>>,
 ) -> (Result<Dialed, Error>, Option<Permit>) {
     let permit = settings.throttle.enter(&target.host).await;
-    let dialing = dial(target, settings);
+    let dialing = dial_through(target, settings, through);
     tokio::pin!(dialing);
     match timeout(SILENT, &mut dialing).await {
         Ok(Err(error @ Error::ClosedEarly { .. })) => {
@@ -427,6 +346,8 @@ pub struct Connection {
     spare: Semaphore,
     fate: Arc<Fate>,
     pub(super) path: Arc<Path>,
+    /// The jump host's connection that this one goes through: it must not close before.
+    _through: Option<Arc<Connection>>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -449,6 +370,22 @@ impl Connection {
             .handle
             .disconnect(russh::Disconnect::ByApplication, "", "")
             .await;
+    }
+
+    /// Opens a stream from the host to a port of another that it can reach.
+    pub(super) async fn reach(&self, target: &Target) -> Result<ChannelStream<Msg>, Error> {
+        let opened = self
+            .handle
+            .channel_open_direct_tcpip(&target.host, target.port.into(), "127.0.0.1", 0)
+            .await;
+        match opened {
+            Ok(channel) => Ok(channel.into_stream()),
+            Err(russh::Error::ChannelOpenFailure(why)) => Err(Error::Tcp {
+                address: format!("{}:{} from the jump host", target.host, target.port),
+                source: jump::refused(why),
+            }),
+            Err(_) => Err(self.lost()),
+        }
     }
 
     /// Waits for the right to open a channel.

@@ -91,6 +91,15 @@ pub enum Error {
         /// Its first bytes, made printable.
         said: String,
     },
+    /// A host on the way could not be connected to.
+    #[error("jump host {hop}")]
+    Jump {
+        /// Which, as `user@host:port`.
+        hop: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// The host key was refused. Never retried.
     #[error(transparent)]
     HostKey(#[from] Refusal),
@@ -165,6 +174,7 @@ impl Error {
             | Self::ClosedEarly { .. }
             | Self::NotSsh { .. }
             | Self::Protocol { .. } => Kind::Unreachable,
+            Self::Jump { source, .. } => source.kind(),
             Self::HostKey(_) => Kind::HostKey,
             Self::Auth(_) => Kind::Auth,
             Self::Lost { .. }
@@ -178,6 +188,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::ClosedEarly { .. } => true,
+            Self::Jump { source, .. } => source.is_transient(),
             Self::Tcp { source, .. } => matches!(
                 source.kind(),
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
@@ -221,6 +232,7 @@ impl Error {
                     .into()
             }
             Self::NotSsh { .. } => "check the port of this entry".into(),
+            Self::Jump { source, .. } => return source.hint(),
             Self::HostKey(refusal) => refusal.hint(),
             Self::Auth(refused) => refused.hint(),
             Self::ChannelRefused { .. } => {

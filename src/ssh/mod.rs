@@ -2,15 +2,16 @@
 //!
 //! It knows nothing of fleets, jobs or agents: a [`Target`] goes in, a [`Connection`] comes out, and
 //! commands run on it with their bytes unchanged. An OpenSSH-config resolver would produce
-//! [`Target`]s, a jump host would be another way to [`dial`](connect::dial) one, certificates and
-//! keyboard-interactive are further [`auth`] methods.
+//! [`Target`]s, certificates and keyboard-interactive are further [`auth`] methods.
 
 pub mod auth;
 pub mod config;
 pub mod connect;
+mod dial;
 mod error;
 pub mod exec;
 pub mod framing;
+pub mod jump;
 pub mod known_hosts;
 mod limited;
 mod pace;

@@ -69,6 +69,7 @@ pub struct SshdBuilder {
     noise: Option<String>,
     shell: Shell,
     tmpfs: Option<&'static str>,
+    namespace: Option<(String, u16)>,
 }
 
 impl SshdBuilder {
@@ -83,6 +84,7 @@ impl SshdBuilder {
             noise: None,
             shell: Shell::Default,
             tmpfs: None,
+            namespace: None,
         }
     }
 
@@ -142,6 +144,12 @@ impl SshdBuilder {
         self
     }
 
+    /// Runs in a network namespace, where this port is surely free.
+    pub fn in_namespace(mut self, name: &str, port: u16) -> Self {
+        self.namespace = Some((name.to_owned(), port));
+        self
+    }
+
     /// Lets nobody in: every key is refused.
     pub fn user_auth_rejecting(mut self) -> Self {
         self.authorized.clear();
@@ -173,13 +181,17 @@ impl SshdBuilder {
             home,
             port: 0,
             listen: self.listen,
+            namespace: self.namespace.as_ref().map(|(name, _)| name.clone()),
             child: None,
             mounted,
         };
         server.write_host_key();
         server.write("authorized_keys", &self.authorized);
         for tries_left in (0..20).rev() {
-            server.port = free_port(self.listen);
+            server.port = match &self.namespace {
+                Some((_, port)) => *port,
+                None => free_port(self.listen),
+            };
             server.write("sshd_config", &self.config(&server));
             match server.launch() {
                 Ok(()) => return server,
@@ -243,6 +255,7 @@ pub struct Sshd {
     home: PathBuf,
     port: u16,
     listen: IpAddr,
+    namespace: Option<String>,
     child: Option<Child>,
     mounted: bool,
 }
@@ -415,7 +428,8 @@ impl Sshd {
             .append(true)
             .open(self.dir.path().join("log"));
         // It stays in the test's process group, so that whoever kills a hanging test's group gets the server too.
-        let mut command = Command::new(require::sshd_path().expect("require_sshd() was asked"));
+        let sshd = require::sshd_path().expect("require_sshd() was asked");
+        let mut command = within(self.namespace.as_deref(), sshd.as_os_str());
         command
             .args(["-D", "-e", "-f"])
             .arg(self.dir.path().join("sshd_config"));
@@ -451,6 +465,16 @@ impl Drop for Sshd {
             eprintln!("--- sshd on port {}\n{}---", self.port, self.log());
         }
     }
+}
+
+/// Returns the command that runs `program` in a network namespace, or where we are. Its process id is the program's.
+pub fn within(namespace: Option<&str>, program: &std::ffi::OsStr) -> Command {
+    let Some(namespace) = namespace else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command
 }
 
 /// Returns whether passwd locks the account ("!"), as images without a root password do: without PAM sshd would

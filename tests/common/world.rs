@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::run::{Output, Running};
-use super::sshd::{Sshd, SshdBuilder};
+use super::sshd::{Sshd, SshdBuilder, within};
 
 /// Long enough for a busy machine with two cores; a test that needs less says so.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -16,6 +16,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub struct World {
     dir: tempfile::TempDir,
     env: Vec<(String, String)>,
+    namespace: Option<String>,
 }
 
 impl World {
@@ -28,6 +29,7 @@ impl World {
         let world = Self {
             dir,
             env: Vec::new(),
+            namespace: None,
         };
         for sub in ["home/.ssh", "run", "tmp"] {
             std::fs::create_dir_all(world.dir.path().join(sub)).expect("make the home");
@@ -109,6 +111,11 @@ impl World {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Runs everything from now on in this network namespace.
+    pub fn in_namespace(&mut self, name: &str) {
+        self.namespace = Some(name.to_owned());
+    }
+
     /// Runs skyclaw to its end, at most a minute.
     #[track_caller]
     pub fn skyclaw(&self, args: &[&str]) -> Output {
@@ -136,7 +143,7 @@ impl World {
 
     /// Returns any program prepared with this world's environment.
     pub fn clean(&self, program: &str) -> OwnedCommand {
-        let mut command = Command::new(program);
+        let mut command = within(self.namespace.as_deref(), program.as_ref());
         command.env_clear().current_dir(self.home());
         for kept in ["PATH", "LANG", "LC_ALL"] {
             command.envs(std::env::var_os(kept).map(|value| (kept, value)));

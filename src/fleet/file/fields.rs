@@ -9,6 +9,7 @@ use jsonc_parser::ast::{Object, Value};
 
 use super::key::KeySource;
 use super::names::{Address, HostName, is_variable, nearest, word};
+use super::route;
 use super::values::Reader;
 use crate::fleet::target::Arch;
 use crate::support::mask;
@@ -170,7 +171,7 @@ impl Fields {
             "ssh_key" => self.ssh_key = reader.paths(value, at),
             "labels" => self.labels = read_labels(reader, value, at),
             "groups" => self.groups = reader.words(value, at),
-            "jump" => self.jump = reader.checked(value, at, plain),
+            "jump" => self.jump = reader.checked(value, at, hops),
             "via" => self.via = reader.parsed(value, at, word),
             "env" => self.env = read_env(reader, value, at),
             "workdir" => self.workdir = reader.checked(value, at, text),
@@ -305,6 +306,11 @@ fn plain(word: &str) -> Result<(), &'static str> {
         return Err("must not have white space");
     }
     Ok(())
+}
+
+fn hops(list: &str) -> Result<(), &'static str> {
+    plain(list)?;
+    route::check(list)
 }
 
 fn variable(name: &str) -> Result<(), &'static str> {

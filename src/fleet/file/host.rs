@@ -8,6 +8,7 @@ use super::fields::Fields;
 use super::key::{self, KeySource};
 use super::layout::Layout;
 use super::names::{Address, HostName};
+use super::route::{self, Hop};
 use crate::fleet::target::Arch;
 use crate::support::secret::Secret;
 use crate::support::span::Limit;
@@ -38,6 +39,8 @@ pub struct Host {
     pub groups: Vec<String>,
     /// Hosts to go through, as `ProxyJump` writes them; `none` goes straight.
     pub jump: Option<String>,
+    /// The machines to go through, the first one first: `jump` with the fleet's own names looked up.
+    pub route: Vec<Hop>,
     /// The alias of the SSH configuration to take the connection from.
     pub via: Option<String>,
     /// Variables for its tasks.
@@ -86,7 +89,7 @@ pub(super) fn resolve(layout: Layout, overrides: &Overrides) -> Vec<Host> {
         groups,
         defaults,
     } = layout;
-    hosts
+    let mut hosts: Vec<Host> = hosts
         .into_iter()
         .filter_map(|(name, own)| {
             let member_of = own
@@ -99,7 +102,9 @@ pub(super) fn resolve(layout: Layout, overrides: &Overrides) -> Vec<Host> {
             layers.push(&defaults);
             combine(name, &Stack(layers), member_of)
         })
-        .collect()
+        .collect();
+    route::lay(&mut hosts);
+    hosts
 }
 
 /// Layers of fields, the strongest first.
@@ -139,6 +144,7 @@ fn combine(name: HostName, stack: &Stack<'_>, mut groups: Vec<String>) -> Option
         labels: stack.merged(|layer| &layer.labels),
         groups,
         jump: stack.first(|layer| &layer.jump),
+        route: Vec::new(),
         via,
         env: stack.merged(|layer| &layer.env),
         workdir: stack.first(|layer| &layer.workdir),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use jsonc_parser::ast::{Object, Value};
+use jsonc_parser::ast::{Array, Object, Value};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::fields::{Fields, Layer, is_literal_key, read_name};
 use super::names::{HostName, nearest, word};
 use super::problem::{Level, Problem, join};
+use super::route;
 use super::values::Reader;
 
 /// The file as written, checked but with its layers still apart.
@@ -151,6 +152,66 @@ fn read_hosts(reader: &mut Reader<'_>, value: &Value<'_>, at: &str, layout: &mut
         places.insert(name.clone(), at);
         layout.hosts.push((name, fields));
     }
+    check_jumps(reader, array, &places, layout);
+}
+
+/// Refuses hosts that lead through one another in a circle.
+fn check_jumps(
+    reader: &mut Reader<'_>,
+    array: &Array<'_>,
+    places: &BTreeMap<HostName, String>,
+    layout: &Layout,
+) {
+    for (name, at) in places {
+        let Some(way) = circle(name.as_str(), layout) else {
+            continue;
+        };
+        let index = at.rsplit('/').next().and_then(|index| index.parse().ok());
+        let Some(value) = index.and_then(|index: usize| array.elements.get(index)) else {
+            continue;
+        };
+        let message = format!("its jump hosts lead in a circle: {}", way.join(" → "));
+        reader.error(value, at, message);
+    }
+}
+
+/// Returns the way from `name` through jump hosts back to `name`, if there is one.
+fn circle(name: &str, layout: &Layout) -> Option<Vec<String>> {
+    let mut ways = vec![vec![name.to_owned()]];
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(way) = ways.pop() {
+        let last = way.last().map(String::as_str).unwrap_or_default();
+        for hop in jumps_of(last, layout) {
+            // A `jump` of the defaults names the jump host for itself too; it goes straight then.
+            if hop == last {
+                continue;
+            }
+            let mut longer = way.clone();
+            longer.push(hop.to_owned());
+            if hop == name {
+                return Some(longer);
+            }
+            if seen.insert(hop.to_owned()) {
+                ways.push(longer);
+            }
+        }
+    }
+    None
+}
+
+fn jumps_of<'l>(name: &str, layout: &'l Layout) -> impl Iterator<Item = &'l str> {
+    let own = layout
+        .hosts
+        .iter()
+        .find(|(known, _)| known.as_str() == name);
+    let list = own.and_then(|(_, own)| {
+        let member_of = own.groups.as_ref().or(layout.defaults.groups.as_ref());
+        let groups = member_of.into_iter().flatten();
+        let groups = groups.filter_map(|group| layout.groups.get(group));
+        let mut layers = std::iter::once(own).chain(groups).chain([&layout.defaults]);
+        layers.find_map(|layer| layer.jump.as_deref())
+    });
+    list.into_iter().flat_map(route::names)
 }
 
 fn check_address(
