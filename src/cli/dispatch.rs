@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::args::{OnArgs, load_fleet};
 use super::connect::selected;
 use super::deploy::{SourceArgs, as_failure};
@@ -14,6 +12,7 @@ use super::output::Output;
 use super::perform::{self, Performance};
 use super::task_args::RunArgs;
 use crate::fleet::agent::{AgentPreset, Passing};
+use crate::fleet::asked::Asked;
 use crate::fleet::attend::Attendant;
 use crate::fleet::choose::{self, Candidate};
 use crate::fleet::dispatch::{Spread, Work, prepare};
@@ -108,7 +107,6 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         false => (hosts, spread),
     };
     let title = perform::title(&texts);
-    let meta = json!({ "tasks": texts, "agent": args.agent, "spread": spread == Spread::Once });
     let work = Work::Tasks {
         texts,
         agent,
@@ -119,14 +117,17 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             Passing::Preferred
         },
     };
-    let prepared = prepare(work, spread, args.run.task.common(fill_in)?, &hosts)
+    let common = args.run.task.common(fill_in)?;
+    let asked = Asked::of(&work, spread, &common);
+    let prepared = prepare(work, spread, common, &hosts)
         .map_err(|error| Failure::usage("dispatch").because(error))?;
     perform::perform(
         Performance {
             run,
             kind: "dispatch",
             title,
-            meta,
+            asked,
+            fleet: &fleet.path,
             hosts,
             prepared,
             task: &args.run.task,

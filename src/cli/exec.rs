@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use serde_json::json;
-
 use super::args::{SelectArgs, load_fleet};
 use super::connect::selected;
 use super::error::Failure;
@@ -12,6 +10,7 @@ use super::exit::Exit;
 use super::output::Output;
 use super::perform::{self, Performance};
 use super::task_args::RunArgs;
+use crate::fleet::asked::Asked;
 use crate::fleet::dispatch::{Spread, Work, prepare};
 use crate::protocol::GroupId;
 
@@ -88,16 +87,18 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     } else {
         lines
     });
-    let meta = json!({ "spread": spread == Spread::Once });
     let common = args.run.task.common(listed)?;
-    let prepared = prepare(Work::Commands(commands), spread, common, &hosts)
+    let work = Work::Commands(commands);
+    let asked = Asked::of(&work, spread, &common);
+    let prepared = prepare(work, spread, common, &hosts)
         .map_err(|error| Failure::usage("exec").because(error))?;
     perform::perform(
         Performance {
             run: GroupId::fresh(),
             kind: "exec",
             title,
-            meta,
+            asked,
+            fleet: &fleet.path,
             hosts,
             prepared,
             task: &args.run.task,

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::agent::{AgentPreset, Passing};
 use crate::fleet::dispatch::{Common, Spread, Work};
 use crate::fleet::remote::Value;
-use crate::protocol::Payload;
+use crate::protocol::{GroupId, Payload};
+use crate::support::clock::Timestamp;
 use crate::support::mask::is_secret_name;
 
 /// What is remembered of a run.
@@ -59,14 +60,34 @@ pub struct Asked {
     /// Between TERM and KILL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace_ms: Option<u64>,
-    /// When it must end, in milliseconds since 1970.
+    /// When it must end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub deadline_at: Option<i64>,
+    pub deadline_at: Option<Timestamp>,
+    /// The run that it repeats. Kept with the run itself, not here.
+    #[serde(skip)]
+    pub parent: Option<GroupId>,
     /// What was asked for and is not written down, as flags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept_back: Vec<String>,
     /// Whether all that it takes is here; runs of older versions say nothing.
     pub complete: bool,
+}
+
+/// What is known only when a run begins.
+#[derive(Debug)]
+pub struct Limits<'a> {
+    /// Its hosts, in order.
+    pub hosts: &'a [String],
+    /// Whether the hosts are candidates of which one is enough.
+    pub one: bool,
+    /// The limit of each task, if it was given.
+    pub timeout: Option<Option<Duration>>,
+    /// Between TERM and KILL.
+    pub grace: Duration,
+    /// When it must end.
+    pub deadline_at: Option<Timestamp>,
+    /// What was asked for and is not written down, as flags.
+    pub kept_back: Vec<String>,
 }
 
 /// A run that cannot be gone on with. Trying again does not help.
@@ -129,6 +150,17 @@ impl Asked {
                 }
             }
         }
+    }
+
+    /// Adds what is known only now.
+    pub fn remember(&mut self, limits: &Limits<'_>) {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        self.hosts = limits.hosts.to_vec();
+        self.one = limits.one;
+        self.timeout_ms = limits.timeout.map(|limit| limit.map_or(0, millis));
+        self.grace_ms = Some(millis(limits.grace));
+        self.deadline_at = limits.deadline_at;
+        self.kept_back.clone_from(&limits.kept_back);
     }
 
     /// Reads what is remembered with a run.

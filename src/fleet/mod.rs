@@ -8,6 +8,7 @@ pub mod asked;
 pub mod attend;
 pub mod capture;
 pub mod choose;
+pub mod controller;
 pub mod deploy;
 pub mod dispatch;
 pub mod ephemeral;

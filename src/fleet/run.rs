@@ -144,6 +144,18 @@ pub enum Error {
     Queue(#[from] crate::queue::Error),
 }
 
+/// Whether a run is new.
+#[derive(Debug)]
+pub enum Begin {
+    /// Its jobs are to be handed in.
+    New {
+        /// The run that it repeats.
+        parent: Option<GroupId>,
+    },
+    /// The queue has its jobs; these units have their reports, and what waits is done now.
+    Again(Vec<(usize, TaskReport)>),
+}
+
 /// What a run works with.
 #[derive(Clone)]
 pub struct Means {
@@ -185,6 +197,7 @@ pub fn channel() -> (mpsc::Sender<RunEvent>, mpsc::Receiver<RunEvent>) {
 pub async fn carry_out(
     plan: Plan,
     group: GroupId,
+    begin: Begin,
     means: Means,
     shutdown: Shutdown,
     events: mpsc::Sender<RunEvent>,
@@ -196,7 +209,10 @@ pub async fn carry_out(
         .enumerate()
         .map(|(at, unit)| (unit.job, at))
         .collect();
-    let jobs = submission(&plan, group);
+    let (jobs, known) = match begin {
+        Begin::New { parent } => (Some(submission(&plan, group, parent)), Vec::new()),
+        Begin::Again(known) => (None, known),
+    };
     let run = Arc::new(Run {
         plan,
         group,
@@ -210,6 +226,11 @@ pub async fn carry_out(
         ended: Mutex::default(),
         failed: Mutex::default(),
     });
+    for (unit, report) in known {
+        if let Some(job) = run.plan.units.get(unit).map(|unit| unit.job) {
+            run.end(job, report).await;
+        }
+    }
     // Connecting does not wait for the disk, but no task starts before its job is on it.
     let (on_disk, submitted) = watch::channel(false);
     let one_by_one = run.plan.one_by_one;
@@ -217,7 +238,9 @@ pub async fn carry_out(
     if !one_by_one {
         workers = start_workers(&run, &submitted, &shutdown);
     }
-    run.means.queue.submit(jobs, None).await?;
+    if let Some(jobs) = jobs {
+        run.means.queue.submit(jobs, None).await?;
+    }
     on_disk.send_replace(true);
     let renewing = tokio::spawn(push::renew_leases(Arc::clone(&run)));
     for at in 0..run.plan.hosts.len() {
@@ -262,7 +285,7 @@ fn start_workers(
     workers
 }
 
-fn submission(plan: &Plan, group: GroupId) -> Submit {
+fn submission(plan: &Plan, group: GroupId, parent: Option<GroupId>) -> Submit {
     let jobs = plan.units.iter().map(|unit| NewJob {
         id: unit.job,
         requirement: Requirement {
@@ -285,7 +308,7 @@ fn submission(plan: &Plan, group: GroupId) -> Submit {
         id: group,
         kind: plan.kind.to_owned(),
         title: plan.title.clone(),
-        parent: None,
+        parent,
         meta: plan.meta.clone(),
     };
     Submit {
@@ -309,11 +332,7 @@ impl Run {
 
     fn has_work_for(&self, at: usize) -> bool {
         !self.is_out(at)
-            && self
-                .plan
-                .units
-                .iter()
-                .any(|unit| unit.host.is_none_or(|host| host == at))
+            && self.has_open_work_for(at)
     }
 
     /// Tells whether something is left that this host could run.
