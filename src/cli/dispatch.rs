@@ -10,6 +10,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
 use super::perform::{self, Performance};
+use super::resume;
 use super::task_args::RunArgs;
 use crate::fleet::agent::{AgentPreset, Passing};
 use crate::fleet::asked::Asked;
@@ -40,7 +41,7 @@ With exactly one host and one task: the agent's own exit code, or 255 if SSH fai
 )]
 pub struct Args {
     /// The task; several are spread over the hosts
-    #[arg(value_name = "TASK", required_unless_present = "tasks")]
+    #[arg(value_name = "TASK", required_unless_present_any = ["tasks", "resume"])]
     pub texts: Vec<String>,
     /// Which agent: picoclaw, openclaw, or a command with {task} [default: the host's `agent`, else picoclaw]
     #[arg(long, value_name = "AGENT")]
@@ -63,6 +64,9 @@ pub struct Args {
     /// Install PicoClaw first on hosts that have no agent, and put them back to how they were afterwards
     #[arg(long)]
     pub ephemeral: bool,
+    /// Go on with a run that was cut off, or tell again what came of it: its id, the beginning of it, or `last`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["texts", "agent", "session", "task_stdin", "one", "deploy_missing", "ephemeral", "on", "hosts_from", "limit", "tasks", "each", "env", "env_from", "cwd", "sudo", "stdin", "timeout", "deadline", "dry_run"])]
+    pub resume: Option<String>,
     /// Which hosts.
     #[command(flatten)]
     pub on: OnArgs,
@@ -79,6 +83,9 @@ pub struct Args {
 /// # Errors
 /// When nothing could be started; what fails on hosts is in the exit code.
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    if let Some(word) = &args.resume {
+        return resume::run(word, "dispatch", &args.run, args.strip, output).await;
+    }
     let fleet = load_fleet(&args.run.fleet, output)?;
     check_no_host_among(&args.texts, &fleet)?;
     let hosts = selected(&fleet, &args.on.selection()?, output)?;

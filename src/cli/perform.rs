@@ -165,8 +165,7 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
     if let Some(client) = controller {
         let (handover, places) = Handover::of(&plan, group, asked.parent, started_at);
         let course = through::course(&plan, group, places, connect);
-        let carrying =
-            follow::carry_out(course, Some(handover), client, shutdown.clone(), events);
+        let carrying = follow::carry_out(course, Some(handover), client, shutdown.clone(), events);
         return stage.play(carrying, received, cause, output).await;
     }
     let parent = asked.parent;

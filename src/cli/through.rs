@@ -18,7 +18,9 @@ pub async fn controller(
 ) -> Option<Client> {
     let client = controller::find().await?;
     let stays = if controller::works_with(fleet) {
-        connect.own().map_or_else(travels, |flag| Err(Reason::Flag(flag)))
+        connect
+            .own()
+            .map_or_else(travels, |flag| Err(Reason::Flag(flag)))
     } else {
         tracing::info!("`fleet up` works with another fleet file: this process runs it");
         return None;

@@ -49,9 +49,7 @@ pub fn notice_path() -> Result<PathBuf, paths::Error> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_notice(fleet: &Path) -> std::io::Result<()> {
-    let notice = Notice {
-        fleet: same(fleet),
-    };
+    let notice = Notice { fleet: same(fleet) };
     let path = notice_path().map_err(std::io::Error::other)?;
     let text = serde_json::to_vec(&notice).map_err(std::io::Error::other)?;
     paths::write_private(&path, &text).map_err(std::io::Error::other)

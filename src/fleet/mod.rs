@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod ephemeral;
 pub mod file;
 pub mod follow;
+pub mod ledger;
 pub mod link;
 pub mod payload;
 mod push;

@@ -227,6 +227,9 @@ pub async fn carry_out(
         failed: Mutex::default(),
     });
     for (unit, report) in known {
+        let host = report.host.as_ref();
+        let host = host.and_then(|name| run.plan.hosts.iter().position(|host| host.name == *name));
+        tell_known(&run.events, unit, host, &report, run.plan.live).await;
         if let Some(job) = run.plan.units.get(unit).map(|unit| unit.job) {
             run.end(job, report).await;
         }
@@ -264,6 +267,37 @@ pub async fn carry_out(
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Tells of a task that ended before, as if it ran now: all but its end.
+pub async fn tell_known(
+    events: &mpsc::Sender<RunEvent>,
+    unit: usize,
+    host: Option<usize>,
+    report: &TaskReport,
+    live: bool,
+) {
+    let Some(host) = host else {
+        return;
+    };
+    // Nobody listens any more only when the user left at once.
+    let _ = events.send(RunEvent::Started { unit, host }).await;
+    let streams = [
+        (Stream::Stdout, &report.stdout),
+        (Stream::Stderr, &report.stderr),
+    ];
+    for (stream, kept) in streams.into_iter().filter(|_| live) {
+        let bytes = Bytes::from(kept.read().unwrap_or_default());
+        if !bytes.is_empty() {
+            let _ = events
+                .send(RunEvent::Output {
+                    unit,
+                    stream,
+                    bytes,
+                })
+                .await;
+        }
+    }
 }
 
 fn start_workers(
@@ -331,8 +365,7 @@ impl Run {
     }
 
     fn has_work_for(&self, at: usize) -> bool {
-        !self.is_out(at)
-            && self.has_open_work_for(at)
+        !self.is_out(at) && self.has_open_work_for(at)
     }
 
     /// Tells whether something is left that this host could run.
@@ -446,7 +479,10 @@ impl Run {
         let cancelled = self
             .means
             .queue
-            .cancel(Cancel::Group(self.group), Some(why.to_owned()))
+            .cancel(
+                Cancel::Group(self.group),
+                Some(format!("{}: {why}", status.as_str())),
+            )
             .await;
         if let Err(error) = cancelled {
             self.fail(error);

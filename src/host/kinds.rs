@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -92,7 +92,7 @@ impl Kinds {
     }
 
     /// Returns the file of an agent, if a job may run it here.
-    pub(super) fn agent_file(&self, agent: &Agent) -> Option<&Path> {
+    pub(super) fn agent_file(&self, agent: &Agent) -> Option<PathBuf> {
         self.program(&agent.command, &[], true).ok()
     }
 
@@ -153,7 +153,7 @@ impl Kinds {
         Ok(Task {
             job,
             attempt,
-            program: program.to_owned(),
+            program,
             name: wanted.command,
             args: wanted.args,
             env,
@@ -167,13 +167,11 @@ impl Kinds {
         })
     }
 
-    fn program(&self, command: &str, args: &[String], agent: bool) -> Result<&Path, Refusal> {
+    fn program(&self, command: &str, args: &[String], agent: bool) -> Result<PathBuf, Refusal> {
         match self.allowed.program(command, args) {
-            Err(Refusal::NotAllowed) if agent => self
-                .chosen
-                .get(command)
-                .map(PathBuf::as_path)
-                .ok_or(Refusal::NotAllowed),
+            Err(Refusal::NotAllowed) if agent => {
+                self.chosen.get(command).cloned().ok_or(Refusal::NotAllowed)
+            }
             other => other,
         }
     }
@@ -198,7 +196,7 @@ impl Kinds {
                 args,
                 argv_b64,
                 stdin,
-                agent: _,
+                agent,
                 cwd,
                 env,
                 timeout_ms,
@@ -210,14 +208,21 @@ impl Kinds {
                     input: stdin.map(String::into_bytes),
                     ..plain(&command, args, cwd, env, timeout_ms)
                 };
-                match decoded(&argv_b64)? {
+                let mut wanted = match decoded(&argv_b64)? {
                     None => wanted,
                     Some((command, args)) => Wanted {
                         command,
                         args,
                         ..wanted
                     },
+                };
+                // An agent may lie in the home of whoever it works for.
+                if let (Some(_), Some(home), Some(path)) =
+                    (agent, &self.home, wanted.command.strip_prefix("~/"))
+                {
+                    wanted.command = home.join(path).to_string_lossy().into_owned();
                 }
+                wanted
             }
             JobKind::OpenclawRun {
                 args,
