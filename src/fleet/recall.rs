@@ -25,6 +25,9 @@ pub fn verdict(job: &JobRecord) -> Option<Verdict> {
         .and_then(|result| result.detail.as_deref())
         .and_then(Status::from_word);
     let base = match told {
+        // What limit, and who asked, the job itself says.
+        Some(Status::Timeout) => Verdict::plain(Status::Timeout),
+        Some(Status::Cancelled) => cancelled(job, result),
         Some(status) => Verdict {
             error: result.and_then(|result| result.error.clone()),
             hint: (status == Status::Missing).then(|| hint(job)).flatten(),

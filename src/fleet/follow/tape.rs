@@ -89,6 +89,9 @@ impl Tape {
 
     /// Starts anew for another try: what an earlier one printed was shown, but is no part of the result.
     pub(super) fn again(&mut self, attempt: AttemptNo) {
+        if self.attempt == attempt {
+            return;
+        }
         if self.attempt != AttemptNo::NONE {
             for track in [&mut self.stdout, &mut self.stderr] {
                 track.capture.clear();
