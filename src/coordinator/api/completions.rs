@@ -153,7 +153,7 @@ fn after(
         assigned_host_id: None,
         lease_expires_at: None,
         last_host_id: Some(claimed.host.clone()),
-        started_at: None,
+        started_at: Some(claimed.expires_at.minus(claimed.lease_for)),
         cancel: None,
         error: result.error.clone(),
         result: Some(result),
