@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{deploy, dispatch, exec, hosts, init, runs, sandbox, status, teardown, validate};
+use super::{deploy, dispatch, exec, hosts, init, runs, sandbox, status, teardown, up, validate};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -38,6 +38,8 @@ pub enum Verb {
     Show(runs::ShowArgs),
     Teardown(teardown::Args),
     Sandbox(sandbox::Args),
+    Up(Box<up::Args>),
+    Down(up::DownArgs),
 }
 
 impl Group {
@@ -55,6 +57,8 @@ impl Group {
             Verb::Show(args) => args.format.format(),
             Verb::Teardown(args) => args.format.format(),
             Verb::Sandbox(args) => args.json.format(),
+            Verb::Up(args) => args.format.format(),
+            Verb::Down(args) => args.json.format(),
         }
     }
 }
@@ -76,5 +80,7 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Show(args) => runs::show(args, output).await,
         Verb::Teardown(args) => teardown::run(args, output).await,
         Verb::Sandbox(args) => sandbox::run(args, output).await,
+        Verb::Up(args) => up::run(args, output).await,
+        Verb::Down(args) => up::down(args, output).await,
     }
 }

@@ -41,6 +41,7 @@ pub mod table;
 pub mod task_args;
 pub mod teardown;
 pub mod through;
+pub mod up;
 pub mod validate;
 
 use std::io::Write;

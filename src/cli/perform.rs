@@ -156,8 +156,8 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
         directory: runs::directory(group)?,
         live: is_live(show, strip, output),
     };
-    let own = || follow::travels(&plan, &prepared.kept_back, prepared.differs);
-    let controller = through::controller(fleet, connect, own).await;
+    let travels = follow::travels(&plan, &prepared.kept_back, prepared.differs);
+    let controller = through::controller(&plan, fleet, connect, travels).await;
     let shutdown = Shutdown::listen().context("listen for signals")?;
     output.leave_on(&shutdown);
     let (events, received) = run::channel();

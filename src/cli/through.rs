@@ -4,37 +4,40 @@ use std::path::Path;
 
 use super::connect::{CONNECT_TIMEOUT, ConnectArgs};
 use crate::client::Client;
-use crate::fleet::controller;
-use crate::fleet::follow::{Course, Place, Reason};
+use crate::fleet::follow::{self, Course, Place, Reason};
 use crate::fleet::run::Plan;
 use crate::protocol::GroupId;
 
-/// Returns the running `fleet up` if a run on hosts of this fleet file can be handed to it. Says under -v
-/// why not.
+/// Returns the running `fleet up` if this run, on hosts of this fleet file, can be handed to it. Says
+/// under -v why not.
 pub async fn controller(
+    plan: &Plan,
     fleet: &Path,
     connect: &ConnectArgs,
-    travels: impl FnOnce() -> Result<(), Reason>,
+    travels: Result<(), Reason>,
 ) -> Option<Client> {
-    let client = controller::find().await?;
-    let stays = if controller::works_with(fleet) {
-        connect
-            .own()
-            .map_or_else(travels, |flag| Err(Reason::Flag(flag)))
-    } else {
-        tracing::info!("`fleet up` works with another fleet file: this process runs it");
-        return None;
+    let found = follow::find().await?;
+    let stays = match (connect.own(), travels) {
+        (Some(flag), _) => Some(Reason::Flag(flag)),
+        (None, travels) => travels.err(),
     };
-    match stays {
-        Ok(()) => {
-            tracing::info!("`fleet up` runs it");
-            Some(client)
-        }
-        Err(reason) => {
-            tracing::info!(%reason, "this process runs it, not `fleet up`");
-            None
-        }
+    if let Some(reason) = stays {
+        tracing::info!(%reason, "this process runs it, not `fleet up`");
+        return None;
     }
+    if !found.works_with(fleet) {
+        tracing::info!("this process runs it: `fleet up` works with another fleet file");
+        return None;
+    }
+    if let Some(host) = found.lacks(plan.hosts.iter().map(|host| host.name.as_str())) {
+        tracing::info!(
+            host,
+            "this process runs it: `fleet up` does not work for this host"
+        );
+        return None;
+    }
+    tracing::info!("`fleet up` runs it");
+    Some(found.client)
 }
 
 /// Returns how a run is followed that was planned here.

@@ -10,6 +10,7 @@ mod ask;
 mod choice;
 mod error;
 mod events;
+pub mod holder;
 mod routes;
 mod send;
 mod settings;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use crate::protocol::{Ends, Output};
+
 /// What one stream may hold in memory.
 const IN_MEMORY: usize = 1 << 20;
 
@@ -22,6 +24,8 @@ pub struct Capture {
     spool: Option<File>,
     kept: u64,
     total: u64,
+    /// Set where only the ends are wanted; then nothing else is kept.
+    ends: Option<Ends>,
 }
 
 impl Capture {
@@ -34,7 +38,21 @@ impl Capture {
             spool: None,
             kept: 0,
             total: 0,
+            ends: None,
         }
+    }
+
+    /// Returns an empty capture that keeps `limit` bytes from both ends, all of them in memory.
+    pub fn of_ends(limit: usize) -> Self {
+        Self {
+            ends: Some(Ends::new(limit)),
+            ..Self::new(Some(0), PathBuf::new())
+        }
+    }
+
+    /// Returns what a capture of ends has kept.
+    pub fn into_ends(self) -> Output {
+        self.ends.map(Ends::finish).unwrap_or_default()
     }
 
     /// Takes the next bytes.
@@ -43,6 +61,10 @@ impl Capture {
     /// When the spool file cannot be written; the bytes are then counted but not kept.
     pub fn push(&mut self, bytes: &Bytes) -> io::Result<()> {
         self.total += bytes.len() as u64;
+        if let Some(ends) = &mut self.ends {
+            ends.push(bytes);
+            return Ok(());
+        }
         let room = self
             .cap
             .map_or(u64::MAX, |cap| cap.saturating_sub(self.kept));

@@ -1,87 +1,287 @@
-//! The controller of this user on this machine, as other processes find it: a running `fleet up`.
+//! The controller's files in the state directory: its database, its lock, its token and its log.
+//!
+//! A lock is held for as long as the controller's process lives, so what stands in its file is true.
 
-use std::os::unix::net::UnixStream;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Client, Settings, unix_url};
+use crate::support::ids::random_hex;
 use crate::support::paths;
+use crate::support::secret::Secret;
 
-/// How long it may take to say that it is there.
-const HEALTH: Duration = Duration::from_secs(3);
+/// How often the lock is tried, and the pause between: whoever only looks holds it for a moment.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// What a running `fleet up` says about itself in a file.
+/// Where the controller of this user keeps its things.
+#[derive(Debug, Clone)]
+pub struct Place {
+    dir: PathBuf,
+}
+
+/// The controller that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Notice {
-    /// The fleet file whose hosts it works with.
-    pub fleet: PathBuf,
+pub struct Running {
+    /// Its process.
+    pub pid: i32,
+    /// Where it listens, once it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The fleet file it works with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<PathBuf>,
+    /// The hosts that it works for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
 }
 
-/// Returns the socket at which it serves its user.
-///
-/// # Errors
-/// When there is no home.
-pub fn socket() -> Result<PathBuf, paths::Error> {
-    Ok(paths::state_dir()?.join("controller.sock"))
+/// What says that this process is the controller, as long as it is held.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
 }
 
-/// Returns its database.
-///
-/// # Errors
-/// When there is no home.
-pub fn database() -> Result<PathBuf, paths::Error> {
-    Ok(paths::state_dir()?.join("controller.db"))
+/// Who was found to have the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// No controller runs.
+    Nobody,
+    /// One runs that has not said who it is yet.
+    Somebody,
+    /// This one runs.
+    Running(Running),
 }
 
-/// Returns the file with its [`Notice`].
-///
-/// # Errors
-/// When there is no home.
-pub fn notice_path() -> Result<PathBuf, paths::Error> {
-    Ok(paths::state_dir()?.join("controller.json"))
+/// Who has the lock now.
+#[derive(Debug)]
+pub enum Taken {
+    /// We have it now.
+    Ours(Lock),
+    /// Somebody else has it; nothing is known of it if it has only just started.
+    Theirs(Option<Running>),
 }
 
-/// Writes down what a `fleet up` that begins works with.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_notice(fleet: &Path) -> std::io::Result<()> {
-    let notice = Notice { fleet: same(fleet) };
-    let path = notice_path().map_err(std::io::Error::other)?;
-    let text = serde_json::to_vec(&notice).map_err(std::io::Error::other)?;
-    paths::write_private(&path, &text).map_err(std::io::Error::other)
-}
-
-/// Tells whether a running `fleet up` works with this fleet file.
-pub fn works_with(fleet: &Path) -> bool {
-    let read = || {
-        let text = std::fs::read(notice_path().ok()?).ok()?;
-        serde_json::from_slice::<Notice>(&text).ok()
-    };
-    // One that says nothing works with the usual file, as we do.
-    read().is_none_or(|notice| notice.fleet == same(fleet))
-}
-
-fn same(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// Returns a client of the `fleet up` that runs now, if one answers.
-pub async fn find() -> Option<Client> {
-    let socket = socket().ok()?;
-    // Nearly always there is none, and that should cost nothing.
-    UnixStream::connect(&socket).ok()?;
-    let mut settings = Settings::new(vec![unix_url(&socket)?]);
-    let usual = settings.timeout;
-    settings.timeout = HEALTH;
-    let probe = Client::new(settings.clone()).ok()?;
-    if let Err(error) = probe.health().await {
-        tracing::warn!(%error, "`fleet up` does not answer at {}", socket.display());
-        return None;
+impl Place {
+    /// Returns the place of this user on this machine, made if it is not there.
+    ///
+    /// # Errors
+    /// When there is no home, or the directory cannot be made.
+    pub fn of_this_machine() -> Result<Self, paths::Error> {
+        let dir = paths::state_dir()?;
+        paths::create_private_dir(&dir)?;
+        Ok(Self { dir })
     }
-    settings.timeout = usual;
-    Client::new(settings).ok()
+
+    /// Returns its database.
+    pub fn database(&self) -> PathBuf {
+        self.dir.join("controller.db")
+    }
+
+    /// Returns the socket at which it serves its user.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("controller.sock")
+    }
+
+    /// Returns where a detached controller writes what it says.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("controller.log")
+    }
+
+    /// Returns the file with the token of its loopback port.
+    pub fn token_file(&self) -> PathBuf {
+        self.dir.join("controller.token")
+    }
+
+    /// Returns the token that its loopback port asks for, made once. Whoever may read the file may do what
+    /// this user may.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn token(&self) -> Result<Secret, paths::Error> {
+        let path = self.token_file();
+        let kept = || fs::read_to_string(&path).map(|text| text.trim().to_owned());
+        if let Ok(text) = kept()
+            && !text.is_empty()
+        {
+            return Ok(Secret::new(text));
+        }
+        let text = random_hex::<32>();
+        paths::write_private(&path, format!("{text}\n").as_bytes())?;
+        Ok(Secret::new(text))
+    }
+
+    /// Tries to become the controller.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be used.
+    pub fn take(&self) -> Result<Taken, paths::Error> {
+        let (file, path) = self.open()?;
+        let mut left = TRIES;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                // Somebody may only be looking.
+                Err(TryLockError::WouldBlock) if left > 0 => {
+                    left -= 1;
+                    std::thread::sleep(PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => return Ok(Taken::Theirs(read(&file))),
+                Err(TryLockError::Error(source)) => {
+                    return Err(paths::Error::Io {
+                        act: "lock",
+                        path,
+                        source,
+                    });
+                }
+            }
+        }
+        // What the one before has said is not true any more.
+        file.set_len(0).map_err(|source| paths::Error::Io {
+            act: "write",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Taken::Ours(Lock { file, path }))
+    }
+
+    /// Looks who the controller is. Nothing if there is none.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be used.
+    pub fn look(&self) -> Result<Seen, paths::Error> {
+        let (file, path) = self.open()?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Seen::Nobody),
+            Err(TryLockError::WouldBlock) => Ok(read(&file).map_or(Seen::Somebody, Seen::Running)),
+            Err(TryLockError::Error(source)) => Err(paths::Error::Io {
+                act: "lock",
+                path,
+                source,
+            }),
+        }
+    }
+
+    fn open(&self) -> Result<(File, PathBuf), paths::Error> {
+        let path = self.dir.join("controller.lock");
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
+        match opened {
+            Ok(file) => Ok((file, path)),
+            Err(source) => Err(paths::Error::Io {
+                act: "open",
+                path,
+                source,
+            }),
+        }
+    }
+}
+
+impl Lock {
+    /// Writes down who holds it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn say(&mut self, running: &Running) -> Result<(), paths::Error> {
+        let text = serde_json::to_vec(running).unwrap_or_default();
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(&text)
+        };
+        write(&mut self.file).map_err(|source| paths::Error::Io {
+            act: "write",
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+/// Reads who holds it. What is half written is as good as nothing: the holder has only just started.
+fn read(mut file: &File) -> Option<Running> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Keeps `log` from growing beyond `most` bytes: what is there moves to a second file, over the one before.
+/// Whoever writes appends, so nothing but what is written in this moment is lost.
+///
+/// # Errors
+/// When the files cannot be used.
+pub fn bound(log: &Path, most: u64) -> io::Result<()> {
+    match fs::metadata(log) {
+        Ok(found) if found.len() > most => {}
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let mut old = log.as_os_str().to_owned();
+    old.push(".1");
+    fs::copy(log, PathBuf::from(old))?;
+    OpenOptions::new().write(true).open(log)?.set_len(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_the_lock_and_others_hear_who() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place {
+            dir: dir.path().to_owned(),
+        };
+        let Taken::Ours(mut lock) = place.take().unwrap() else {
+            panic!("nobody else is there");
+        };
+        let second = || match place.take().unwrap() {
+            Taken::Theirs(running) => running,
+            Taken::Ours(_) => panic!("two have it"),
+        };
+        assert_eq!((second(), place.look().unwrap()), (None, Seen::Somebody));
+        let running = Running {
+            pid: 7,
+            url: Some("http://127.0.0.1:1".into()),
+            fleet: None,
+            hosts: Some(vec!["a".into()]),
+        };
+        lock.say(&running).unwrap();
+        assert_eq!(second(), Some(running.clone()));
+        assert_eq!(place.look().unwrap(), Seen::Running(running));
+        drop(lock);
+        assert_eq!(place.look().unwrap(), Seen::Nobody);
+        assert!(matches!(place.take().unwrap(), Taken::Ours(_)));
+    }
+
+    #[test]
+    fn a_log_has_two_files_at_most() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("l");
+        bound(&log, 3).unwrap();
+        for text in ["one", "four", "five5"] {
+            fs::write(&log, text).unwrap();
+            bound(&log, 3).unwrap();
+        }
+        assert_eq!(fs::read(&log).unwrap(), b"");
+        assert_eq!(fs::read(dir.path().join("l.1")).unwrap(), b"five5");
+        assert_eq!(place_token(dir.path()), place_token(dir.path()));
+    }
+
+    fn place_token(dir: &Path) -> String {
+        let place = Place {
+            dir: dir.to_owned(),
+        };
+        place.token().unwrap().expose().to_owned()
+    }
 }

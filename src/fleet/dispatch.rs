@@ -153,6 +153,7 @@ pub fn prepare(
     }
     let kept_back = maker.kept_back(hosts);
     let differs = match spread {
+        _ if maker.overrides_an_agent(hosts) => Some("`agent`"),
         Spread::Once => maker.differs(hosts),
         Spread::Each => None,
     };
@@ -259,15 +260,9 @@ impl Maker {
                 timeout_ms: None,
                 grace_ms: None,
             },
-            AgentPreset::Openclaw => JobKind::OpenclawRun {
-                args: Vec::new(),
-                message: Some(message),
-                openclaw_dir: cwd,
-                env,
-                timeout_ms: None,
-                grace_ms: None,
-            },
-            AgentPreset::Custom(_) => self.custom((task, job), host, index, cwd, env)?,
+            AgentPreset::Openclaw | AgentPreset::Custom(_) => {
+                self.custom((task, job), host, index, cwd, env)?
+            }
         })
     }
 
@@ -354,6 +349,21 @@ impl Maker {
                 .map(|name| format!("`env` {name} of the fleet file")),
         );
         flags
+    }
+
+    /// Tells whether PicoClaw was asked for where a host has another agent: to a push worker a task is
+    /// one for the agent of its host.
+    fn overrides_an_agent(&self, hosts: &[Arc<Host>]) -> bool {
+        let Work::Tasks {
+            agent: Some(AgentPreset::Picoclaw),
+            ..
+        } = &self.work
+        else {
+            return false;
+        };
+        let has_another =
+            |host: &Arc<Host>| !matches!(payload::preset(host), Ok(AgentPreset::Picoclaw));
+        hosts.iter().any(has_another)
     }
 
     /// Returns in what the hosts differ, if the commands of one task do.
@@ -470,7 +480,7 @@ impl Maker {
     }
 }
 
-/// Returns the command of an agent, with what all its commands have in common.
+/// Returns the command that starts an agent as `made` says, in the conversation named `session`.
 pub(super) fn agent_command(made: AgentCommand, preset: &AgentPreset, session: &str) -> Command {
     let program = match made.program {
         Program::Home(path) => Word::InHome(path),

@@ -52,11 +52,11 @@ pub enum Error {
 /// Opens what there is.
 async fn keepers() -> Result<Vec<Keeper>, Error> {
     let mut keepers = vec![Keeper::Own(runs::open_queue()?)];
-    if let Some(client) = controller::find().await {
-        keepers.push(Keeper::Running(client));
+    if let Some(found) = follow::find().await {
+        keepers.push(Keeper::Running(found.client));
         return Ok(keepers);
     }
-    let database = controller::database()?;
+    let database = controller::Place::of_this_machine()?.database();
     if database.exists() {
         let queue = Queue::open(Options::new(database)).map_err(Error::Stopped)?;
         keepers.push(Keeper::Stopped(queue));

@@ -31,3 +31,4 @@ pub mod status;
 pub mod supervise;
 pub mod target;
 pub mod teardown;
+pub mod work;

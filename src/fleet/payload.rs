@@ -12,26 +12,27 @@ use crate::fleet::agent::{self, AgentPreset, Order, Passing, Session};
 use crate::fleet::dispatch::agent_command;
 use crate::fleet::file::Host;
 use crate::fleet::remote::{self, Command, Input, Value, Word};
+use crate::protocol::JobId;
 use crate::protocol::api::JobKind;
-use crate::protocol::{JobId, Payload};
+use crate::support::secret::Secret;
 
 /// A payload that no command can be made of. Trying again does not help.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is none that this program knows.
-    #[error("the payload is not understood")]
-    Unknown(#[from] serde_json::Error),
     /// A field holds what it must not.
     #[error("the payload's {0}")]
     Field(&'static str),
     /// No push worker runs this kind.
-    #[error("a job of kind {0} runs only where a skyclaw daemon does")]
+    #[error("{0} does not run over SSH")]
     Kind(&'static str),
+    /// The agent of the host is no command.
+    #[error("the host's agent is no command")]
+    Preset(#[from] agent::template::Error),
     /// The agent cannot be given the task.
-    #[error("the task")]
+    #[error("the agent cannot be given the task")]
     Agent(#[from] agent::Error),
     /// The command cannot be sent.
-    #[error(transparent)]
+    #[error("the command cannot be sent")]
     Command(#[from] remote::Error),
 }
 
@@ -40,9 +41,8 @@ pub enum Error {
 ///
 /// # Errors
 /// When the payload cannot be run over SSH.
-pub fn command(payload: &Payload, job: JobId, host: &Host) -> Result<Command, Error> {
-    let kind: JobKind = serde_json::from_str(payload.as_str())?;
-    let (mut command, cwd, env) = match kind {
+pub fn command(kind: &JobKind, job: JobId, host: &Host) -> Result<Command, Error> {
+    let (mut command, cwd, env) = match kind.clone() {
         JobKind::Shell {
             command,
             args,
@@ -69,29 +69,6 @@ pub fn command(payload: &Payload, job: JobId, host: &Host) -> Result<Command, Er
             };
             (made, cwd, env)
         }
-        JobKind::OpenclawRun {
-            args,
-            message,
-            openclaw_dir,
-            env,
-            ..
-        } => {
-            let order = order(
-                message.as_deref().unwrap_or_default(),
-                Passing::Preferred,
-                host,
-            );
-            let mut made = AgentPreset::Openclaw.command_line(&order)?;
-            if !args.is_empty() {
-                made.args = args.into_iter().map(Into::into).collect();
-                made.stdin = message.map(String::into_bytes);
-            } else if message.is_none() {
-                made.args.truncate(2);
-                made.stdin = None;
-            }
-            let made = agent_command(made, &AgentPreset::Openclaw, "");
-            (made, openclaw_dir, env)
-        }
         JobKind::PicoclawTask {
             message,
             session,
@@ -104,12 +81,20 @@ pub fn command(payload: &Payload, job: JobId, host: &Host) -> Result<Command, Er
                 true => Passing::Stdin,
                 false => Passing::Preferred,
             };
-            let preset = AgentPreset::Picoclaw;
-            let made = preset.command_line(&order(&message, passing, host))?;
-            let session = session.unwrap_or_else(|| job.to_string());
+            // A task is for the agent that runs tasks there.
+            let preset = preset(host)?;
+            let id = job.to_string();
+            let made = preset.command_line(&Order {
+                job: &id,
+                ..order(&message, passing, host)
+            })?;
+            // A fresh conversation, or the jobs of a host would remember one another.
+            let session = session.unwrap_or(id);
             (agent_command(made, &preset, &session), cwd, env)
         }
-        JobKind::AutomatonRun { .. } => return Err(Error::Kind(kind.word())),
+        JobKind::OpenclawRun { .. } | JobKind::AutomatonRun { .. } => {
+            return Err(Error::Kind(kind.word()));
+        }
     };
     command.directory = cwd.or_else(|| host.workdir.clone());
     if command.directory.as_deref() == Some("~") {
@@ -118,9 +103,24 @@ pub fn command(payload: &Payload, job: JobId, host: &Host) -> Result<Command, Er
     let own = host.env.iter().filter(|(name, _)| !env.contains_key(*name));
     let open = |(name, value): (&String, &String)| (name.clone(), Value::Open(value.clone()));
     command.env.extend(own.map(open));
-    command.env.extend(env.iter().map(open));
+    // Whoever submitted them knows what they are; we do not.
+    let given = env
+        .iter()
+        .map(|(name, value)| (name.clone(), Value::Hidden(Secret::new(value.clone()))));
+    command.env.extend(given);
     command.check()?;
     Ok(command)
+}
+
+/// Returns the agent that runs tasks on `host`.
+///
+/// # Errors
+/// When what the fleet file says is no command.
+pub fn preset(host: &Host) -> Result<AgentPreset, agent::template::Error> {
+    match host.agent.as_deref() {
+        None => Ok(AgentPreset::Picoclaw),
+        Some(text) => AgentPreset::read(text),
+    }
 }
 
 /// Returns the payload of a command; its words in base64 if they are not all text.

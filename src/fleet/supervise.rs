@@ -93,6 +93,8 @@ pub struct Finished {
     pub not_started: Option<NotStarted>,
     /// Set if the connection died first.
     pub lost: Option<Error>,
+    /// Whether anything was sent. Not, and it has not run for certain.
+    pub sent: bool,
     /// Whether something still held its pipes when it was gone.
     pub pipe_held: bool,
     /// Live output that was not shown because its reader was too slow, in bytes.
@@ -133,10 +135,10 @@ pub async fn run(
     }
     let Exec { events, stdin } = match connection.exec(&line).await {
         Ok(exec) => exec,
-        Err(error) => return Finished::lost(error),
+        Err(error) => return Finished::lost(error, false),
     };
     if let Err(error) = stdin.write(head.into()).await {
-        return Finished::lost(error);
+        return Finished::lost(error, true);
     }
     let now = Instant::now();
     let by_timeout = limits.timeout.map(|limit| now + limit);
@@ -454,15 +456,17 @@ impl Finished {
             ended: None,
             not_started: None,
             lost: None,
+            sent: true,
             pipe_held: false,
             unseen: 0,
             took: Duration::ZERO,
         }
     }
 
-    fn lost(error: Error) -> Self {
+    fn lost(error: Error, sent: bool) -> Self {
         Self {
             lost: Some(error),
+            sent,
             ..Self::new()
         }
     }

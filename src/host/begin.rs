@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::core::{Core, Session};
+use super::core::Core;
 use super::notice::Notice;
 use super::runner::orders::Orders;
 use super::runner::{Place, Task};
-use super::table::{Held, key};
+use crate::client::holder::{Held, Session, key};
 use crate::protocol::api::{LeaseName, LeasedJob, Release};
 use crate::protocol::{JobId, LeaseToken};
 use crate::support::clock::Timestamp;
@@ -90,8 +90,10 @@ fn run(
     lease: LeaseName,
     job: LeasedJob,
 ) {
-    let log = (session.logs && lease.lease_token != LeaseToken::NONE)
-        .then(|| core.logs.open(lease, &orders));
+    let log = (session.logs && lease.lease_token != LeaseToken::NONE).then(|| {
+        let orders = Arc::clone(&orders);
+        core.logs.open(lease, Box::new(move || orders.wake()))
+    });
     let kinds = Arc::clone(&core.kinds);
     let wall = Arc::clone(&core.wall);
     let prepare = move || -> Result<Task, _> {

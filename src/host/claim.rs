@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::backoff::{Backoff, jittered};
 use super::begin::start;
-use super::core::{Core, Session};
+use super::core::Core;
 use crate::client::Error;
+use crate::client::holder::Session;
+use crate::support::backoff::{Backoff, jittered};
 
 /// How long a claim waits for work.
 const WAIT: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ pub(super) async fn keep(core: &Arc<Core>) {
             Ok(Turn::Again) => backoff.reset(),
             Ok(Turn::Nothing) if core.settings.once => {
                 // What runs may leave more to do, such as a retry.
-                if core.table.len() == 0 {
+                if core.table.is_empty() {
                     return;
                 }
                 core.freed.notified().await;
@@ -89,7 +90,7 @@ async fn turn(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
         return one(core, session).await;
     }
     let max = u16::try_from(free).unwrap_or(u16::MAX);
-    let wait = (!core.settings.once).then(|| patience(session));
+    let wait = (!core.settings.once).then(|| session.patience());
     let sent = (core.steady.now(), Instant::now());
     let reply = tokio::select! {
         reply = core.client.claim(&session.host, max, wait) => reply?,
@@ -108,11 +109,6 @@ async fn turn(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
         return Ok(Turn::Nothing);
     }
     Ok(Turn::Again)
-}
-
-/// A lease counts from when the claim was sent, so a claim may not wait for most of one.
-fn patience(session: &Session) -> Duration {
-    session.lease_for.map_or(WAIT, |lease| WAIT.min(lease / 2))
 }
 
 /// As hosts of the original ask.
@@ -152,7 +148,7 @@ async fn closed(
 ) -> Turn {
     loop {
         let listen = async {
-            if session.wait && core.table.len() > 0 {
+            if session.wait && !core.table.is_empty() {
                 let _ = listen(core, session).await;
             }
             core.freed.notified().await;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::core::Core;
-use super::runner::orders::Stop;
+use crate::client::holder::{Held, Stop};
 use crate::protocol::{AttemptNo, HostId, JobId};
 use crate::support::clock::Timestamp;
 
@@ -225,7 +225,7 @@ fn act(core: &Core, ask: &Ask) -> bool {
     false
 }
 
-fn local(held: super::table::Held) -> LocalJob {
+fn local(held: Held<super::runner::orders::Orders>) -> LocalJob {
     LocalJob {
         job_id: held.lease.job_id,
         attempt: held.lease.attempt,

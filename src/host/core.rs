@@ -2,39 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::kinds::Kinds;
-use super::logs::Logs;
 use super::notice::{Hook, Notice};
-use super::outbox::Report;
+use super::results;
+use super::runner::orders::Orders;
 use super::runner::{Ran, Runner};
-use super::settings::Settings;
+use super::settings::{OnLeaseLost, Settings};
 use super::state::StateDir;
-use super::table::{Key, Table};
 use super::watch::Watch;
+use crate::client::holder::{Holder, Key, Logs, Report, Session, Table, key};
 use crate::client::{self, Client};
 use crate::protocol::api::{Code, LeaseName};
 use crate::protocol::{HostId, JobId, Reason};
 use crate::support::chain::chain;
 use crate::support::clock::Clock;
-
-/// What the coordinator and this host have agreed on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Session {
-    /// The id the coordinator knows this host by.
-    pub host: HostId,
-    /// How long leases last without renewal, if it says.
-    pub lease_for: Option<Duration>,
-    /// It lets a claim wait for work, and takes `max`.
-    pub wait: bool,
-    /// It takes several results at once, and leases with tokens.
-    pub batch: bool,
-    /// It takes what jobs print while they run.
-    pub logs: bool,
-}
 
 /// Why no work is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,7 +50,7 @@ pub(super) struct Core {
     pub steady: Arc<dyn Clock>,
     /// The time of day.
     pub wall: Arc<dyn Clock>,
-    pub table: Table,
+    pub table: Table<Orders>,
     pub runner: Runner,
     pub watch: Arc<Watch>,
     pub kinds: Arc<Kinds>,
@@ -107,7 +91,7 @@ pub(super) struct Parts {
 impl Core {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
-            table: Table::new(parts.settings.on_lease_lost),
+            table: Table::new(parts.settings.on_lease_lost == OnLeaseLost::Kill),
             logs: Logs::new(parts.settings.max_parallel),
             settings: parts.settings,
             client: parts.client,
@@ -193,21 +177,58 @@ impl Core {
         if ran.lost {
             tracing::info!(job = %lease.job_id, attempt = %lease.attempt, "ended because its lease was lost");
         }
-        let report = Report::new(lease, ran, self);
+        let report = results::report(lease, ran, self);
         if let Some(report) = self.logs.finish(lease, report) {
             self.report(report);
         }
         self.freed.notify_one();
     }
 
-    pub(super) fn report(&self, report: Report) {
-        // The receiver lives as long as the daemon.
-        let _ = self.reports.send(report);
-    }
-
     /// Notes that a lease is over, one way or the other.
     pub(super) fn over(&self, key: Key) {
         self.table.remove(key);
         self.freed.notify_one();
+    }
+}
+
+impl Holder for Core {
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    async fn session(&self) -> Session {
+        Self::session(self).await
+    }
+
+    fn works(&self) {
+        Self::works(self);
+    }
+
+    fn failed(&self, error: &client::Error) {
+        Self::failed(self, error);
+    }
+
+    fn report(&self, report: Report) {
+        // The receiver lives as long as the daemon.
+        let _ = self.reports.send(report);
+    }
+
+    fn over(&self, report: &Report, kept: bool) {
+        let (job, attempt) = key(&report.lease);
+        Self::over(self, (job, attempt));
+        results::forget(self, &report.lease);
+        self.tell(if kept {
+            Notice::Completed {
+                job,
+                attempt,
+                ok: report.success,
+            }
+        } else {
+            Notice::LeaseLost { job, attempt }
+        });
     }
 }

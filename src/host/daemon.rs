@@ -11,15 +11,13 @@ use super::core::{Core, Parts};
 use super::error::{Error, system};
 use super::kinds::Kinds;
 use super::notice::{Hook, Notice};
-use super::outbox::{self, Report};
-use super::runner::orders::Stop;
 use super::runner::{self, Runner};
 use super::settings::Settings;
 use super::state::StateDir;
-use super::table::Held;
 use super::watch::{self, Watch};
-use super::{capabilities, claim, control, facts, heartbeat, logs, register, spare};
+use super::{capabilities, claim, control, facts, heartbeat, register, results, spare};
 use crate::client::Client;
+use crate::client::holder::{self, Held, Holder, Report, Stop};
 use crate::support::clock::{Clock, SteadyClock, SystemClock};
 use crate::support::privacy;
 use crate::support::shutdown::{Shutdown, Urgency};
@@ -53,8 +51,8 @@ pub async fn run(
     let side_by_side = async {
         tokio::join!(
             heartbeat::keep(&core),
-            outbox::keep(&core, inbox),
-            logs::keep(&core),
+            holder::hand_in(&*core, inbox),
+            holder::send_logs(&*core),
             control::keep(&core, control),
             conditions(&core),
             watch_watcher(&core),
@@ -160,7 +158,7 @@ fn warn(settings: &Settings, kinds: &Kinds, hook: &Hook) {
 
 /// Offers results that a former life could not hand in.
 fn offer_kept(core: &Core) {
-    for report in outbox::kept(&core.state.results(), core.wall.now()) {
+    for report in results::kept(&core.state.results(), core.wall.now()) {
         core.table.insert(Held {
             lease: report.lease,
             kind: String::new(),
@@ -261,7 +259,7 @@ async fn stop(core: &Core, shutdown: &mut Shutdown) {
     } else {
         LAST_RESULTS
     };
-    let _ = timeout(patience, until(core, |core| core.table.len() == 0)).await;
+    let _ = timeout(patience, until(core, |core| core.table.is_empty())).await;
 }
 
 /// Waits until `holds`; looks whenever something ended.

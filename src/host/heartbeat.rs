@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::core::{Core, Session};
+use super::core::Core;
 use super::facts;
+use crate::client::holder::Session;
 use crate::protocol::api::Heartbeat;
 
 /// How often facts about the machine go along.
@@ -47,8 +48,7 @@ pub(super) async fn keep(core: &Core) {
 
 /// More often than the owner wants where leases are so short that they need it.
 fn interval(core: &Core, session: &Session) -> Duration {
-    let needed = session.lease_for.map(|lease| lease / 4);
-    needed.map_or(core.settings.heartbeat, |needed| {
+    session.renewal().map_or(core.settings.heartbeat, |needed| {
         core.settings.heartbeat.min(needed)
     })
 }
@@ -67,11 +67,7 @@ async fn beat(core: &Core, session: &Session, with_facts: bool) -> Option<i64> {
             .then(|| facts::gather(&core.state.scratch(), core.profile.borrow().clone())),
         now: Some(sent_wall),
     };
-    // An answer that comes after the lease is over helps nobody; the next one might.
-    let patience = session
-        .lease_for
-        .map_or(Duration::from_secs(15), |lease| lease / 3)
-        .clamp(Duration::from_millis(500), Duration::from_secs(15));
+    let patience = session.heartbeat_patience();
     let sending = core.client.heartbeat(&session.host, &request);
     match tokio::time::timeout(patience, sending).await {
         Ok(Ok(reply)) => {

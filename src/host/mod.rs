@@ -4,7 +4,6 @@
 
 pub mod accept;
 pub mod allow;
-mod backoff;
 mod begin;
 mod capabilities;
 mod claim;
@@ -16,16 +15,14 @@ mod error;
 mod facts;
 mod heartbeat;
 mod kinds;
-mod logs;
 pub mod notice;
 mod openclaw;
-mod outbox;
 mod register;
+mod results;
 mod runner;
 pub mod settings;
 pub mod spare;
 mod state;
-mod table;
 pub mod watch;
 
 pub use daemon::run;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::backoff::Backoff;
-use super::core::{Core, Session};
+use super::core::Core;
 use super::error::Error;
 use super::facts;
 use super::notice::Notice;
-use crate::protocol::api::{Code, Register, Registered};
+use crate::client::holder::Session;
+use crate::protocol::api::{Code, Register};
+use crate::support::backoff::Backoff;
 
 /// How long to wait at most before the next try. A daemon does not give up: machines come and go.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -38,7 +39,7 @@ async fn register(core: &Core) -> Result<Session, Error> {
                     host: reply.host.id.clone(),
                     name: reply.host.name.clone(),
                 });
-                return Ok(session(reply));
+                return Ok(reply.into());
             }
             Err(source) if source.code() == Some(Code::HostIdInUse) => {
                 let id = core.id.clone();
@@ -66,16 +67,5 @@ fn request(core: &Core) -> Register {
             core.profile.borrow().clone(),
         )),
         now: Some(core.wall.now()),
-    }
-}
-
-fn session(reply: Registered) -> Session {
-    let has = |word: &str| reply.features.iter().any(|feature| feature == word);
-    Session {
-        wait: has("wait"),
-        batch: has("batch"),
-        logs: has("logs"),
-        lease_for: reply.lease_ms.map(Duration::from_millis),
-        host: reply.host.id,
     }
 }

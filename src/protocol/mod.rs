@@ -1,6 +1,7 @@
 //! Records and ids that cross a process border. Only data and its text form: no files, no network, no clock.
 
 pub mod api;
+pub mod ends;
 pub mod group;
 pub mod ids;
 pub mod job;
@@ -8,6 +9,7 @@ pub mod output;
 pub mod payload;
 pub mod requirement;
 
+pub use ends::Ends;
 pub use group::{GroupCounts, GroupRecord};
 pub use ids::{AttemptNo, GroupId, HostId, JobId, LeaseToken};
 pub use job::{AttemptEnd, AttemptRecord, CancelRecord, JobRecord, JobResult, JobStatus, Reason};

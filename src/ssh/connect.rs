@@ -11,7 +11,7 @@ use russh::client::{Config, DisconnectReason, Handle, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Channel, ChannelId, ChannelStream, Preferred, cipher, compression};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::ssh::auth;
@@ -39,7 +39,7 @@ const STALE: Duration = Duration::from_secs(10);
 /// A server that leaves this many questions for a sign of life unanswered is dead by the next one.
 const KEEPALIVE_MISSES: usize = 3;
 /// Channels open at once on one connection, under the `MaxSessions 10` of a stock sshd.
-const MOST_CHANNELS: usize = 8;
+pub const MOST_CHANNELS: usize = 8;
 /// One more for short questions: whether a task has left something behind is asked while tasks hold
 /// all the others.
 const SPARE_CHANNELS: usize = 1;
@@ -59,7 +59,9 @@ impl Dialed {
         let mut limited = self.limited;
         let fate = Arc::new(Fate::default());
         let path = Arc::new(Path::new(self.round_trip));
+        let (alive, life) = watch::channel(());
         let guard = Guard {
+            _alive: alive,
             host: target.host.clone(),
             port: target.port,
             pinned: target.pinned.clone(),
@@ -78,6 +80,7 @@ impl Dialed {
             spare: Semaphore::new(SPARE_CHANNELS),
             fate,
             path,
+            life,
             _through: self.through,
         })
     }
@@ -230,6 +233,8 @@ struct Guard {
     keepalive: Duration,
     fate: Arc<Fate>,
     path: Arc<Path>,
+    /// Dropped with the connection's task, so that whoever waits for its end is told.
+    _alive: watch::Sender<()>,
 }
 
 impl Handler for Guard {
@@ -346,6 +351,7 @@ pub struct Connection {
     spare: Semaphore,
     fate: Arc<Fate>,
     pub(super) path: Arc<Path>,
+    life: watch::Receiver<()>,
     /// The jump host's connection that this one goes through: it must not close before.
     _through: Option<Arc<Connection>>,
 }
@@ -362,6 +368,13 @@ impl Connection {
     /// Tells whether the connection is gone.
     pub fn is_closed(&self) -> bool {
         self.handle.is_closed()
+    }
+
+    /// Waits until the connection is gone. Returns why.
+    pub async fn closed(&self) -> Error {
+        // Nothing is ever sent: only the end of the sender can be seen.
+        let _ = self.life.clone().changed().await;
+        self.lost()
     }
 
     /// Says goodbye. The server ends everything that still runs on this connection.

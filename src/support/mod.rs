@@ -1,5 +1,6 @@
 //! What every room may use and what itself uses no room: time, ids, paths, secrets, signals, logs.
 
+pub mod backoff;
 pub mod chain;
 pub mod clock;
 pub mod ids;

@@ -1,6 +1,6 @@
 //! The stop signal. The first one asks to stop, the second one to leave at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// How urgently the user wants the program to stop.
@@ -59,16 +59,33 @@ impl Shutdown {
     /// # Errors
     /// When the system refuses a signal handler.
     pub fn listen() -> std::io::Result<Self> {
+        Self::listen_to(Some(signal(SignalKind::hangup())?))
+    }
+
+    /// Starts to listen for SIGINT and SIGTERM, for services to which SIGHUP means something else.
+    ///
+    /// # Errors
+    /// When the system refuses a signal handler.
+    pub fn listen_without_hangup() -> std::io::Result<Self> {
+        Self::listen_to(None)
+    }
+
+    fn listen_to(mut hangup: Option<Signal>) -> std::io::Result<Self> {
         let (trigger, shutdown) = manual();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
             loop {
+                let hung_up = async {
+                    match &mut hangup {
+                        Some(hangup) => hangup.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 let cause = tokio::select! {
                     _ = interrupt.recv() => Cause::Interrupt,
                     _ = terminate.recv() => Cause::Terminate,
-                    _ = hangup.recv() => Cause::Terminate,
+                    _ = hung_up => Cause::Terminate,
                 };
                 trigger.ask(cause);
             }

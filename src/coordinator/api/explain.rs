@@ -77,6 +77,11 @@ fn verdict(job: &JobRecord, host: &HostRecord, avoided: Option<&AttemptRecord>) 
 }
 
 fn why_not(wanted: &Requirement, host: &HostRecord) -> Option<String> {
+    let unknown = host.capabilities.is_empty();
+    if let (true, Some(blocked)) = (unknown, &host.blocked) {
+        // Nobody knows yet what it can do.
+        return Some(format!("it takes no work: {blocked}"));
+    }
     let missing: Vec<&str> = wanted
         .required_capabilities
         .iter()
@@ -143,6 +148,16 @@ fn waiting(paused: bool, now: Timestamp, job: &JobRecord, hosts: &[HostVerdict])
     }
     if paused {
         return "the queue is paused".to_owned();
+    }
+    if let Some(pin) = job.requirement.pin() {
+        let mut known = hosts
+            .iter()
+            .filter(|host| host.name == pin || host.host_id.as_str() == pin);
+        match known.next() {
+            None => return format!("there is no host {pin}"),
+            Some(host) if !host.can_run => return format!("{pin}: {}", host.why),
+            Some(_) => {}
+        }
     }
     if hosts.is_empty() {
         return "there is no host".to_owned();

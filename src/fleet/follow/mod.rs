@@ -6,6 +6,7 @@
 
 mod attend;
 mod feed;
+mod find;
 mod names;
 mod submit;
 mod tape;
@@ -33,6 +34,7 @@ use crate::protocol::{GroupId, JobId, JobRecord, Payload};
 use crate::support::clock::{Clock, SystemClock};
 use crate::support::shutdown::{Shutdown, Urgency};
 
+pub use find::{Found, find};
 pub use submit::{Handover, submit};
 pub use travel::{Reason, travels};
 

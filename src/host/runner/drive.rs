@@ -10,13 +10,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::child::{self, Child};
-use super::chunks::Chunks;
-use super::ends::Ends;
-use super::log::JobLog;
-use super::orders::{Orders, Stop};
+use super::orders::Orders;
 use super::phase::{Phase, Why};
 use super::{Ran, Task, report};
+use crate::client::holder::{Chunks, JobLog, Stop};
 use crate::host::watch::Watch;
+use crate::protocol::Ends;
 use crate::protocol::api::Stream;
 use crate::support::clock::Clock;
 

@@ -5,10 +5,7 @@
 
 pub(in crate::host) mod birth;
 mod child;
-mod chunks;
 mod drive;
-mod ends;
-pub(in crate::host) mod log;
 pub(in crate::host) mod orders;
 mod phase;
 pub(in crate::host) mod report;
@@ -25,9 +22,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use self::log::JobLog;
 use self::orders::Orders;
 use super::watch::Watch;
+use crate::client::holder::JobLog;
 use crate::protocol::{AttemptNo, JobId, JobResult, Reason};
 use crate::support::clock::{Clock, Timestamp};
 

@@ -3,24 +3,9 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use crate::client::holder::{Stop, Stoppable};
 use crate::support::clock::Timestamp;
-
-/// Why a job is to end. A later one counts more.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::host) enum Stop {
-    /// A person took it back, perhaps with a reason and a time for it to tidy up.
-    Cancel(Option<String>, Option<Duration>),
-    /// The host's owner ended it here.
-    Owner,
-    /// The daemon is stopping.
-    Drain,
-    /// The daemon is stopping and has no more time.
-    Now,
-    /// The lease ran out or is another's: it ends at once, and its result counts for nothing.
-    Lost,
-}
 
 /// The orders for one attempt.
 #[derive(Debug)]
@@ -45,22 +30,6 @@ impl Orders {
         }
     }
 
-    /// Asks for the end.
-    pub(in crate::host) fn stop(&self, why: Stop) {
-        let mut state = self.state();
-        if state.stop.as_ref().is_none_or(|known| *known < why) {
-            state.stop = Some(why);
-            drop(state);
-            self.wake();
-        }
-    }
-
-    /// Moves the time from which the lease may not be trusted any more.
-    pub(in crate::host) fn prolong(&self, until: Option<Timestamp>) {
-        // Whoever runs the job looks often enough to see it.
-        self.state().until = until;
-    }
-
     /// Returns what is wanted now.
     pub(super) fn look(&self, now: Timestamp) -> Option<Stop> {
         let state = self.state();
@@ -83,5 +52,21 @@ impl Orders {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stoppable for Orders {
+    fn stop(&self, why: Stop) {
+        let mut state = self.state();
+        if state.stop.as_ref().is_none_or(|known| *known < why) {
+            state.stop = Some(why);
+            drop(state);
+            self.wake();
+        }
+    }
+
+    fn prolong(&self, until: Option<Timestamp>) {
+        // Whoever runs the job looks often enough to see it.
+        self.state().until = until;
     }
 }

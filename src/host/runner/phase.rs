@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::orders::Stop;
+use crate::client::holder::Stop;
 
 /// What made a job end, if it did not end by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::Ran;
-use super::orders::Stop;
 use super::phase::Why;
+use crate::client::holder::Stop;
 use crate::protocol::{JobResult, Output, Reason};
 use crate::support::clock::Timestamp;
 

@@ -3,8 +3,8 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-use super::orders::Stop;
 use super::*;
+use crate::client::holder::{Stop, Stoppable};
 use crate::support::clock::{ManualClock, SteadyClock};
 
 struct Bench {

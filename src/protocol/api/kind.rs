@@ -137,6 +137,16 @@ impl JobKind {
         }
     }
 
+    /// Returns what is between TERM and KILL, in milliseconds, if the payload says so.
+    pub const fn grace_ms(&self) -> Option<u64> {
+        match self {
+            Self::Shell { grace_ms, .. }
+            | Self::OpenclawRun { grace_ms, .. }
+            | Self::PicoclawTask { grace_ms, .. } => *grace_ms,
+            Self::AutomatonRun { .. } => None,
+        }
+    }
+
     /// Returns how long it may run, in milliseconds, if the payload says so.
     pub const fn timeout_ms(&self) -> Option<u64> {
         match self {

@@ -13,7 +13,7 @@ const PATIENT_UNTIL: u64 = 16 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The slot's end of a log: makes pieces of what is printed.
-pub(super) struct Chunks<'l> {
+pub struct Chunks<'l> {
     log: Option<&'l JobLog>,
     pending: [Pending; 2],
     /// A piece was sent: the rest must follow. A job that is over before has its output in its result.
@@ -31,7 +31,8 @@ struct Pending {
 }
 
 impl<'l> Chunks<'l> {
-    pub(super) fn new(log: Option<&'l JobLog>) -> Self {
+    /// Returns one for this log, or one that does nothing.
+    pub fn new(log: Option<&'l JobLog>) -> Self {
         let pending = |stream| Pending {
             stream,
             offset: 0,
@@ -49,7 +50,7 @@ impl<'l> Chunks<'l> {
     }
 
     /// Takes what was printed.
-    pub(super) fn push(&mut self, stream: Stream, mut bytes: &[u8], now: Instant) {
+    pub fn push(&mut self, stream: Stream, mut bytes: &[u8], now: Instant) {
         let Some(log) = self.log else { return };
         self.total += bytes.len() as u64;
         let [first, second] = &mut self.pending;
@@ -71,7 +72,7 @@ impl<'l> Chunks<'l> {
     }
 
     /// Sends what has waited long enough. Returns when the next is due.
-    pub(super) fn flush_old(&mut self, now: Instant) -> Option<Instant> {
+    pub fn flush_old(&mut self, now: Instant) -> Option<Instant> {
         let log = self.log?;
         let mut next: Option<Instant> = None;
         for pending in &mut self.pending {
@@ -89,7 +90,7 @@ impl<'l> Chunks<'l> {
     }
 
     /// Tells whether reading should wait for the log, and at most until when.
-    pub(super) fn hold_until(&mut self, now: Instant) -> Option<Instant> {
+    pub fn hold_until(&mut self, now: Instant) -> Option<Instant> {
         let full = self.log.is_some_and(JobLog::is_full);
         if !full {
             self.crowded_since = None;
@@ -102,7 +103,7 @@ impl<'l> Chunks<'l> {
     }
 
     /// Sends the rest, unless the job was so short that its result says it all.
-    pub(super) fn finish(mut self) {
+    pub fn finish(mut self) {
         if let (Some(log), true) = (self.log, self.begun) {
             for pending in &mut self.pending {
                 if !pending.bytes.is_empty() {
@@ -129,23 +130,19 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
-    use super::super::orders::Orders;
     use super::*;
     use crate::protocol::api::LeaseName;
     use crate::protocol::{AttemptNo, JobId, LeaseToken};
 
     fn log(cap: usize) -> JobLog {
-        let (wake, _) = UnixStream::pair().unwrap();
         let lease = LeaseName {
             job_id: JobId::fresh(),
             attempt: AttemptNo::new(1),
             lease_token: LeaseToken::fresh(),
         };
-        let orders = Arc::new(Orders::new(None, Arc::new(wake)));
-        JobLog::new(lease, cap, Arc::default(), orders)
+        JobLog::new(lease, cap, Arc::default(), Box::new(|| {}))
     }
 
     #[test]

@@ -7,12 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Notify;
 
-use super::backoff::Backoff;
-use super::core::{Core, Session};
-use super::outbox::Report;
-use super::runner::log::{JobLog, Piece};
-use super::runner::orders::Orders;
+use super::log::{JobLog, Piece, Wake};
+use super::{Holder, Report, Session};
 use crate::protocol::api::{AppendLogs, LeaseName, LogChunk, LogState, LogWord};
+use crate::support::backoff::Backoff;
 
 /// How much goes into one request, in bytes before encoding.
 const BATCH: usize = 1024 * 1024;
@@ -26,7 +24,7 @@ const EACH: (usize, usize) = (256 * 1024, 2 * 1024 * 1024);
 const TRIES: u32 = 3;
 
 /// The logs of this host's jobs.
-pub(super) struct Logs {
+pub struct Logs {
     open: Mutex<Vec<Entry>>,
     ready: Arc<Notify>,
     cap: usize,
@@ -39,7 +37,8 @@ struct Entry {
 }
 
 impl Logs {
-    pub(super) fn new(slots: u16) -> Self {
+    /// Returns those of a host that runs so many jobs at once.
+    pub fn new(slots: u16) -> Self {
         let share = TOGETHER / usize::from(slots.max(1));
         Self {
             open: Mutex::default(),
@@ -48,9 +47,9 @@ impl Logs {
         }
     }
 
-    /// Opens the log of a job that begins.
-    pub(super) fn open(&self, lease: LeaseName, orders: &Arc<Orders>) -> Arc<JobLog> {
-        let log = JobLog::new(lease, self.cap, Arc::clone(&self.ready), Arc::clone(orders));
+    /// Opens the log of a job that begins. `room` is called when there is room again after it was full.
+    pub fn open(&self, lease: LeaseName, room: Wake) -> Arc<JobLog> {
+        let log = JobLog::new(lease, self.cap, Arc::clone(&self.ready), room);
         let log = Arc::new(log);
         self.entries().push(Entry {
             log: Arc::clone(&log),
@@ -60,7 +59,7 @@ impl Logs {
     }
 
     /// Ends the log of a job. Keeps the report until the log is sent, or gives it back if nothing waits.
-    pub(super) fn finish(&self, lease: LeaseName, report: Report) -> Option<Report> {
+    pub fn finish(&self, lease: LeaseName, report: Report) -> Option<Report> {
         let mut open = self.entries();
         let Some(at) = open.iter().position(|entry| entry.log.lease == lease) else {
             return Some(report);
@@ -74,6 +73,14 @@ impl Logs {
         }
         self.ready.notify_one();
         None
+    }
+
+    /// Drops the log of a job that was not run after all.
+    pub fn discard(&self, lease: LeaseName) {
+        let mut open = self.entries();
+        if let Some(at) = open.iter().position(|entry| entry.log.lease == lease) {
+            open.swap_remove(at).log.close();
+        }
     }
 
     fn take(&self) -> Vec<(Arc<JobLog>, Vec<Piece>)> {
@@ -118,23 +125,23 @@ impl Logs {
     }
 }
 
-/// Sends logs as long as the daemon runs.
-pub(super) async fn keep(core: &Core) {
+/// Sends logs for ever.
+pub async fn send_logs<H: Holder>(holder: &H) {
     loop {
-        let taken = core.logs.take();
+        let taken = holder.logs().take();
         if taken.is_empty() {
-            for report in core.logs.over() {
-                core.report(report);
+            for report in holder.logs().over() {
+                holder.report(report);
             }
-            core.logs.ready.notified().await;
+            holder.logs().ready.notified().await;
             continue;
         }
-        send(core, &taken).await;
+        send(holder, &taken).await;
         for (log, _) in &taken {
             log.delivered();
         }
-        for report in core.logs.over() {
-            core.report(report);
+        for report in holder.logs().over() {
+            holder.report(report);
         }
     }
 }
@@ -152,7 +159,7 @@ fn refused<'t>(
     })
 }
 
-async fn send(core: &Core, taken: &[(Arc<JobLog>, Vec<Piece>)]) {
+async fn send<H: Holder>(holder: &H, taken: &[(Arc<JobLog>, Vec<Piece>)]) {
     let chunks = taken.iter().flat_map(|(log, pieces)| {
         pieces.iter().map(|piece| LogChunk {
             lease: log.lease,
@@ -167,10 +174,10 @@ async fn send(core: &Core, taken: &[(Arc<JobLog>, Vec<Piece>)]) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut refusals = 0;
     while refusals < TRIES {
-        let Session { host, .. } = core.session().await;
-        match core.client.append_logs(&host, &request).await {
+        let Session { host, .. } = holder.session().await;
+        match holder.client().append_logs(&host, &request).await {
             Ok(reply) => {
-                core.works();
+                holder.works();
                 for (log, _) in refused(taken, &reply.results) {
                     log.close();
                 }
@@ -179,7 +186,7 @@ async fn send(core: &Core, taken: &[(Arc<JobLog>, Vec<Piece>)]) {
             Err(error) => {
                 // Somebody who answers and says no will do so again.
                 refusals += u32::from(error.status().is_some_and(|status| status != 503));
-                core.failed(&error);
+                holder.failed(&error);
             }
         }
         backoff.wait().await;
@@ -196,8 +203,6 @@ mod tests {
     #[test]
     fn a_lost_attempt_does_not_close_the_log_of_the_next() {
         let job = JobId::fresh();
-        let (wake, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-        let orders = Arc::new(Orders::new(None, Arc::new(wake)));
         let logs = Logs::new(2);
         let open = |attempt| {
             let lease = LeaseName {
@@ -205,7 +210,7 @@ mod tests {
                 attempt: AttemptNo::new(attempt),
                 lease_token: LeaseToken::NONE,
             };
-            logs.open(lease, &orders)
+            logs.open(lease, Box::new(|| {}))
         };
         let piece = |offset| Piece {
             stream: Stream::Stdout,

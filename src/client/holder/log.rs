@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::orders::Orders;
 use crate::protocol::api::{LeaseName, Stream};
 
 /// The largest piece.
@@ -12,14 +11,20 @@ pub(super) const PIECE: usize = 64 * 1024;
 
 /// A piece on its way. Bytes that were dropped show as a gap between offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::host) struct Piece {
+pub struct Piece {
+    /// Of which stream.
     pub stream: Stream,
+    /// How many bytes came before.
     pub offset: u64,
+    /// The bytes.
     pub bytes: Vec<u8>,
 }
 
+/// Wakes whoever reads what a job prints. Called from any thread; must not block.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
 /// The queue between a job's slot and whoever sends its log.
-pub(in crate::host) struct JobLog {
+pub struct JobLog {
     /// Whose log it is.
     pub lease: LeaseName,
     /// Most bytes that wait.
@@ -27,7 +32,8 @@ pub(in crate::host) struct JobLog {
     queue: Mutex<Queue>,
     /// Told when there is something to send.
     ready: Arc<tokio::sync::Notify>,
-    orders: Arc<Orders>,
+    /// Told when there is room again.
+    room: Wake,
 }
 
 #[derive(Default)]
@@ -48,22 +54,18 @@ struct Queue {
 
 impl JobLog {
     /// Returns an empty log that keeps at most `cap` bytes.
-    pub(in crate::host) fn new(
-        lease: LeaseName,
-        cap: usize,
-        ready: Arc<tokio::sync::Notify>,
-        orders: Arc<Orders>,
-    ) -> Self {
+    pub fn new(lease: LeaseName, cap: usize, ready: Arc<tokio::sync::Notify>, room: Wake) -> Self {
         Self {
             lease,
             cap,
             queue: Mutex::default(),
             ready,
-            orders,
+            room,
         }
     }
 
-    pub(super) fn push(&self, piece: Piece) {
+    /// Takes a piece; what is too much is dropped from the middle.
+    pub fn push(&self, piece: Piece) {
         let mut queue = self.queue();
         if queue.closed {
             return;
@@ -85,7 +87,7 @@ impl JobLog {
     }
 
     /// Tells whether the next piece would cost an older one.
-    pub(super) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         let mut queue = self.queue();
         let full = !queue.closed && queue.tail_bytes + PIECE > self.cap / 2;
         queue.crowded = full;
@@ -93,7 +95,7 @@ impl JobLog {
     }
 
     /// Takes pieces of at most `most` bytes together, but one at least if there is any.
-    pub(in crate::host) fn take(&self, most: usize) -> Vec<Piece> {
+    pub fn take(&self, most: usize) -> Vec<Piece> {
         let mut queue = self.queue();
         let mut taken = Vec::new();
         let mut bytes = 0;
@@ -105,29 +107,29 @@ impl JobLog {
         let room = !taken.is_empty() && std::mem::take(&mut queue.crowded);
         drop(queue);
         if room {
-            self.orders.wake();
+            (self.room)();
         }
         taken
     }
 
     /// Notes that what was taken is delivered.
-    pub(in crate::host) fn delivered(&self) {
+    pub fn delivered(&self) {
         self.queue().under_way = false;
     }
 
     /// Tells whether nothing waits and nothing is under way.
-    pub(in crate::host) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         let queue = self.queue();
         queue.head.is_empty() && queue.tail.is_empty() && !queue.under_way
     }
 
     /// Drops what waits and all that comes.
-    pub(in crate::host) fn close(&self) {
+    pub fn close(&self) {
         *self.queue() = Queue {
             closed: true,
             ..Queue::default()
         };
-        self.orders.wake();
+        (self.room)();
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::protocol::output::{self, Output};
+use super::output::{self, Output};
 
 /// A character that the cut would go through needs this much more, and a limit too small for the mark
 /// is all head.
@@ -10,7 +10,7 @@ const SLACK: usize = 8 + output::MARK.len();
 
 /// Keeps the head and the tail of what is printed.
 #[derive(Debug)]
-pub(super) struct Ends {
+pub struct Ends {
     limit: usize,
     head: Vec<u8>,
     tail: VecDeque<u8>,
@@ -19,7 +19,7 @@ pub(super) struct Ends {
 
 impl Ends {
     /// Returns one that keeps `limit` bytes.
-    pub(super) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self {
             limit,
             head: Vec::new(),
@@ -29,7 +29,7 @@ impl Ends {
     }
 
     /// Takes the next piece.
-    pub(super) fn push(&mut self, piece: &[u8]) {
+    pub fn push(&mut self, piece: &[u8]) {
         self.total += piece.len() as u64;
         // Where not even the mark fits, the head is all that is kept.
         let front = (self.limit / 2).max(self.limit.min(output::MARK.len()));
@@ -46,7 +46,7 @@ impl Ends {
     }
 
     /// Returns what is kept.
-    pub(super) fn finish(self) -> Output {
+    pub fn finish(self) -> Output {
         let mut bytes = self.head;
         bytes.extend(self.tail);
         let truncated = self.total > self.limit as u64;

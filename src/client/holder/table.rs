@@ -4,90 +4,119 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::runner::orders::{Orders, Stop};
-use super::settings::OnLeaseLost;
 use crate::protocol::api::{LeaseName, LeaseState, LeaseWord};
 use crate::protocol::{AttemptNo, JobId};
 use crate::support::clock::Timestamp;
 
+/// Why a job is to end. A later one counts more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// A person took it back, perhaps with a reason and a time for it to tidy up.
+    Cancel(Option<String>, Option<Duration>),
+    /// The host's owner ended it here.
+    Owner,
+    /// Whoever runs it is stopping.
+    Drain,
+    /// Whoever runs it is stopping and has no more time.
+    Now,
+    /// The lease ran out or is another's: it ends at once, and its result counts for nothing.
+    Lost,
+}
+
+/// How a running job is reached.
+pub trait Stoppable {
+    /// Asks for the end.
+    fn stop(&self, why: Stop);
+    /// Moves the time by the steady clock from which the lease may not be trusted any more.
+    fn prolong(&self, until: Option<Timestamp>);
+}
+
 /// Which attempt of which job.
-pub(super) type Key = (JobId, AttemptNo);
+pub type Key = (JobId, AttemptNo);
 
 /// One lease.
-#[derive(Debug, Clone)]
-pub(super) struct Held {
+#[derive(Debug)]
+pub struct Held<O> {
+    /// Which attempt, and its proof.
     pub lease: LeaseName,
+    /// The word for its kind.
     pub kind: String,
+    /// Who asked for it.
     pub submitted_by: Option<String>,
     /// By the clock on the wall.
     pub since: Timestamp,
     /// How to reach the process, while it runs.
-    pub orders: Option<Arc<Orders>>,
+    pub orders: Option<Arc<O>>,
 }
 
 /// All of them.
 #[derive(Debug)]
-pub(super) struct Table {
-    held: Mutex<BTreeMap<Key, Held>>,
-    on_lost: OnLeaseLost,
+pub struct Table<O> {
+    held: Mutex<BTreeMap<Key, Held<O>>>,
+    kill_on_lost: bool,
 }
 
-impl Table {
-    pub(super) fn new(on_lost: OnLeaseLost) -> Self {
+impl<O: Stoppable> Table<O> {
+    /// Returns an empty one. Jobs whose lease is lost are ended, or else run on.
+    pub fn new(kill_on_lost: bool) -> Self {
         Self {
             held: Mutex::default(),
-            on_lost,
+            kill_on_lost,
         }
     }
 
     /// Returns until when a lease may be trusted that lasts `lease_for` from when the request for it was
     /// sent: given up before the coordinator does. Nothing if it does not say, or the owner does not mind.
-    pub(super) fn until(&self, sent_at: Timestamp, lease_ms: u64) -> Option<Timestamp> {
-        match self.on_lost {
-            OnLeaseLost::Kill if lease_ms > 0 => {
-                Some(sent_at.plus(Duration::from_millis(lease_ms - lease_ms / 10)))
-            }
-            OnLeaseLost::Kill | OnLeaseLost::Finish => None,
-        }
+    pub fn until(&self, sent_at: Timestamp, lease_ms: u64) -> Option<Timestamp> {
+        (self.kill_on_lost && lease_ms > 0)
+            .then(|| sent_at.plus(Duration::from_millis(lease_ms - lease_ms / 10)))
     }
 
-    pub(super) fn insert(&self, held: Held) {
+    /// Takes in a lease.
+    pub fn insert(&self, held: Held<O>) {
         self.held().insert(key(&held.lease), held);
     }
 
     /// Notes that the process is over and the result is on its way.
-    pub(super) fn ended(&self, key: Key) {
+    pub fn ended(&self, key: Key) {
         if let Some(held) = self.held().get_mut(&key) {
             held.orders = None;
         }
     }
 
-    pub(super) fn remove(&self, key: Key) {
+    /// Forgets a lease that is over.
+    pub fn remove(&self, key: Key) {
         self.held().remove(&key);
     }
 
     /// Returns what to name in heartbeats.
-    pub(super) fn leases(&self) -> Vec<LeaseName> {
+    pub fn leases(&self) -> Vec<LeaseName> {
         self.held().values().map(|held| held.lease).collect()
     }
 
-    pub(super) fn all(&self) -> Vec<Held> {
+    /// Returns all of them.
+    pub fn all(&self) -> Vec<Held<O>> {
         self.held().values().cloned().collect()
     }
 
     /// Returns how many leases are held, also those whose results are on their way.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.held().len()
     }
 
+    /// Tells whether no lease is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Returns how many processes run.
-    pub(super) fn running(&self) -> usize {
+    pub fn running(&self) -> usize {
         let held = self.held();
         held.values().filter(|held| held.orders.is_some()).count()
     }
 
     /// Asks every running job to end.
-    pub(super) fn stop_all(&self, why: &Stop) {
+    pub fn stop_all(&self, why: &Stop) {
         for held in self.held().values() {
             if let Some(orders) = &held.orders {
                 orders.stop(why.clone());
@@ -96,7 +125,7 @@ impl Table {
     }
 
     /// Asks the attempts of one job to end. Returns whether any runs.
-    pub(super) fn stop(&self, job: JobId, why: &Stop) -> bool {
+    pub fn stop(&self, job: JobId, why: &Stop) -> bool {
         let held = self.held();
         let running = held
             .values()
@@ -109,7 +138,7 @@ impl Table {
     }
 
     /// Takes over what the coordinator says of leases that were named in a request sent at `sent_at`.
-    pub(super) fn told(&self, states: &[LeaseState], sent_at: Timestamp) {
+    pub fn told(&self, states: &[LeaseState], sent_at: Timestamp) {
         let held = self.held();
         for state in states {
             let Some(orders) = held
@@ -126,18 +155,30 @@ impl Table {
                     let grace = state.grace_ms.map(Duration::from_millis);
                     orders.stop(Stop::Cancel(state.reason.clone(), grace));
                 }
-                LeaseWord::Lost if self.on_lost == OnLeaseLost::Kill => orders.stop(Stop::Lost),
+                LeaseWord::Lost if self.kill_on_lost => orders.stop(Stop::Lost),
                 LeaseWord::Lost => {}
             }
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<Key, Held>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<Key, Held<O>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Returns which attempt a lease is for.
-pub(super) const fn key(lease: &LeaseName) -> Key {
+pub const fn key(lease: &LeaseName) -> Key {
     (lease.job_id, lease.attempt)
+}
+
+impl<O> Clone for Held<O> {
+    fn clone(&self) -> Self {
+        Self {
+            lease: self.lease,
+            kind: self.kind.clone(),
+            submitted_by: self.submitted_by.clone(),
+            since: self.since,
+            orders: self.orders.clone(),
+        }
+    }
 }

@@ -1,68 +1,36 @@
 //! Hands in results, several at once, until the coordinator has them or says that they are not ours.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::backoff::Backoff;
-use super::core::{Core, Session};
-use super::notice::Notice;
-use super::runner::Ran;
-use super::settings::OnLeaseLost;
-use super::table::key;
+use super::{Holder, Session};
 use crate::client::Error;
 use crate::protocol::api::{Code, Complete, CompleteMany, CompleteOne, LeaseName, Outcome};
 use crate::protocol::{JobResult, LeaseToken, Reason};
-use crate::support::clock::Timestamp;
-use crate::support::paths;
+use crate::support::backoff::Backoff;
 
 /// How many results go into one request,
 const MOST: usize = 256;
 /// and how many bytes of output.
 const BATCH: usize = 2 * 1024 * 1024;
-/// How long a result is kept for a coordinator that is away.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What came of an attempt, on its way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
+pub struct Report {
+    /// Which attempt.
     pub lease: LeaseName,
-    success: bool,
-    reason: Option<Reason>,
-    result: JobResult,
-    #[serde(skip)]
-    file: Option<PathBuf>,
+    /// Good or bad.
+    pub success: bool,
+    /// Why it failed.
+    pub reason: Option<Reason>,
+    /// What came of it.
+    pub result: JobResult,
 }
 
 impl Report {
-    /// Makes the report; if the owner wants results to outlast a lost coordinator it is written down.
-    pub(super) fn new(lease: LeaseName, ran: Ran, core: &Core) -> Self {
-        let mut report = Self {
-            lease,
-            success: ran.success,
-            reason: ran.reason,
-            result: ran.result,
-            file: None,
-        };
-        if core.settings.on_lease_lost == OnLeaseLost::Finish {
-            let name = format!("{}-{}", lease.job_id, lease.attempt);
-            let file = core.state.results().join(name);
-            let written = serde_json::to_vec(&report)
-                .map_err(std::io::Error::from)
-                .map(|text| paths::write_private(&file, &text));
-            match written {
-                Ok(Ok(())) => report.file = Some(file),
-                Ok(Err(error)) => tracing::warn!(%error, "cannot keep a result"),
-                Err(error) => tracing::warn!(%error, "cannot keep a result"),
-            }
-        }
-        report
-    }
-
     fn size(&self) -> usize {
         self.result.stdout.bytes.len() + self.result.stderr.bytes.len()
     }
@@ -95,27 +63,8 @@ impl Report {
     }
 }
 
-/// Returns the results that a former life could not hand in, and drops those that are too old.
-pub(super) fn kept(dir: &Path, now: Timestamp) -> Vec<Report> {
-    let mut kept = Vec::new();
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let report = fs::read(&path)
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Report>(&text).ok());
-        match report.filter(|report| now.since(report.result.finished_at) < KEPT_FOR) {
-            Some(report) => kept.push(Report {
-                file: Some(path),
-                ..report
-            }),
-            None => drop(fs::remove_file(&path)),
-        }
-    }
-    kept
-}
-
-/// Hands in results as long as the daemon runs.
-pub(super) async fn keep(core: &Core, mut reports: UnboundedReceiver<Report>) {
+/// Hands in what comes through `reports` until nobody can send any more and all is handed in.
+pub async fn hand_in<H: Holder>(holder: &H, mut reports: UnboundedReceiver<Report>) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut batch: Vec<Report> = Vec::new();
     loop {
@@ -133,16 +82,16 @@ pub(super) async fn keep(core: &Core, mut reports: UnboundedReceiver<Report>) {
             size += report.size();
             batch.push(report);
         }
-        let session = core.session().await;
+        let session = holder.session().await;
         let handed = if session.batch {
-            together(core, &session, &mut batch).await
+            together(holder, &session, &mut batch).await
         } else {
-            one_by_one(core, &session, &mut batch).await
+            one_by_one(holder, &session, &mut batch).await
         };
         match handed {
             Ok(()) => backoff.reset(),
             Err(error) => {
-                core.failed(&error);
+                holder.failed(&error);
                 backoff.wait().await;
             }
         }
@@ -150,36 +99,45 @@ pub(super) async fn keep(core: &Core, mut reports: UnboundedReceiver<Report>) {
 }
 
 /// Hands in the whole batch. What is left in it is to be tried again.
-async fn together(core: &Core, session: &Session, batch: &mut Vec<Report>) -> Result<(), Error> {
+async fn together<H: Holder>(
+    holder: &H,
+    session: &Session,
+    batch: &mut Vec<Report>,
+) -> Result<(), Error> {
     let request = CompleteMany {
         completions: batch.iter().map(Report::one).collect(),
     };
-    match core.client.complete(&session.host, &request).await {
+    match holder.client().complete(&session.host, &request).await {
         Ok(reply) => {
-            core.works();
+            holder.works();
             // What has no answer was not delivered.
             let answered = reply.results.len().min(batch.len());
             for (report, result) in batch.drain(..answered).zip(reply.results) {
-                over(core, &report, result.outcome != Outcome::LeaseLost);
+                holder.over(&report, result.outcome != Outcome::LeaseLost);
             }
             if answered == 0 {
                 // Nor will it be in this way.
-                return one_by_one(core, session, batch).await;
+                return one_by_one(holder, session, batch).await;
             }
             Ok(())
         }
         // One of them is at fault: alone each is judged by itself.
         Err(error) if is_final(&error) && error.code() != Some(Code::UnknownHost) => {
-            one_by_one(core, session, batch).await
+            one_by_one(holder, session, batch).await
         }
         Err(error) => Err(error),
     }
 }
 
-async fn one_by_one(core: &Core, session: &Session, batch: &mut Vec<Report>) -> Result<(), Error> {
+async fn one_by_one<H: Holder>(
+    holder: &H,
+    session: &Session,
+    batch: &mut Vec<Report>,
+) -> Result<(), Error> {
     while let Some(report) = batch.first() {
         let job = report.lease.job_id;
-        let done = core.client.complete_one(job, &report.alone(session)).await;
+        let alone = report.alone(session);
+        let done = holder.client().complete_one(job, &alone).await;
         let kept = match done {
             // An answer in another form is still an answer.
             Ok(_) | Err(Error::Answer { .. }) => true,
@@ -190,8 +148,8 @@ async fn one_by_one(core: &Core, session: &Session, batch: &mut Vec<Report>) -> 
             }
             Err(error) => return Err(error),
         };
-        core.works();
-        over(core, &batch.remove(0), kept);
+        holder.works();
+        holder.over(&batch.remove(0), kept);
     }
     Ok(())
 }
@@ -203,21 +161,4 @@ fn is_final(error: &Error) -> bool {
         || error.status().is_some_and(|status| (400..500).contains(&status))
             // A token may be put right and a busy coordinator may calm down.
             && !matches!(error.status(), Some(401 | 403 | 408 | 429))
-}
-
-fn over(core: &Core, report: &Report, kept: bool) {
-    let (job, attempt) = key(&report.lease);
-    core.over((job, attempt));
-    if let Some(file) = &report.file {
-        let _ = fs::remove_file(file);
-    }
-    core.tell(if kept {
-        Notice::Completed {
-            job,
-            attempt,
-            ok: report.success,
-        }
-    } else {
-        Notice::LeaseLost { job, attempt }
-    });
 }

@@ -1,0 +1,364 @@
+//! The controller itself: its coordinator, its workers, what it shows, and how it ends.
+
+use std::io::IsTerminal;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Args;
+use super::lines::Lines;
+use super::screen::Screen;
+use crate::cli::args::load_fleet;
+use crate::cli::connect::{CONNECT_TIMEOUT, ConnectArgs, selected};
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::given::Given;
+use crate::cli::output::Output;
+use crate::client::{self, Client, DEFAULT_URL, parse_url};
+use crate::coordinator::{self, Deps, Tokens};
+use crate::fleet::controller::{self, Lock, Place, Running, Taken};
+use crate::fleet::file::Host;
+use crate::fleet::seat::ControllerId;
+use crate::fleet::work::{Crew, Happened, Means};
+use crate::protocol::api::Instance;
+use crate::queue::{self, Queue};
+use crate::support::ids;
+use crate::support::secret::Secret;
+use crate::support::shutdown::{self, Cause, Shutdown, Trigger};
+
+/// How long running jobs may go on when nobody says.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long open requests may take at the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// Connections beside those to the hosts there are: for hosts that come to the fleet file later.
+const SPARE: usize = 256;
+/// The port of a coordinator.
+const PORT: u16 = 8787;
+/// A detached controller's log is cut when it is longer, and looked at this often.
+const LOG: u64 = 4 << 20;
+const LOOK_AT_LOG: Duration = Duration::from_secs(30);
+
+/// Runs the verb in this process.
+///
+/// # Errors
+/// When the controller cannot be started, or another one runs.
+pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    if args.detached {
+        // Away from the terminal whose end would end us. Fails only for who leads a group already.
+        let _ = rustix::process::setsid();
+    }
+    // Before anything is open, so that a signal never finds it without an owner.
+    let on_terminal = !args.detached && std::io::stdin().is_terminal();
+    let shutdown = if on_terminal {
+        Shutdown::listen()
+    } else {
+        Shutdown::listen_without_hangup()
+    };
+    let shutdown = shutdown.context("listen for signals")?;
+    output.leave_on(&shutdown);
+    let hosts = hosts(args, output)?;
+    let place = Place::of_this_machine()?;
+    let mut lock = match place.take()? {
+        Taken::Ours(lock) => lock,
+        Taken::Theirs(other) => return Err(runs_already(other).into()),
+    };
+    lock.say(&Running {
+        pid: pid(),
+        url: None,
+        fleet: None,
+        hosts: None,
+    })?;
+    let controller = ControllerId::of_this_machine()?;
+    let token = token(&place)?;
+    let coordinator = Coordinator::start(args, &place, &token, output).await?;
+    let (tell, told) = mpsc::unbounded_channel();
+    let means = Means {
+        client: coordinator.client(&token)?,
+        links: links(&args.connect, hosts.len()),
+        instance: Instance {
+            state_id: controller.to_string(),
+            process_id: ids::random_hex::<8>(),
+        },
+        drain: Given::of(&args.drain_ms).map_or(DRAIN, |millis| Duration::from_millis(*millis)),
+        tell: Box::new(move |happened| {
+            // Nobody listens any more only at the very end.
+            let _ = tell.send(happened);
+        }),
+    };
+    let mut crew = Crew::new(means, controller);
+    crew.work_for(&hosts);
+    lock.say(&running(args, &coordinator, &hosts)?)?;
+    output.line(&format!(
+        "[skyclaw] controller {} serves {} for {} hosts",
+        pid(),
+        coordinator.url,
+        hosts.len()
+    ));
+    output.event(
+        "up",
+        &serde_json::json!({ "pid": pid(), "url": coordinator.url, "hosts": hosts.len() }),
+    )?;
+    let mut view = View {
+        lines: Lines::new(output, args.detached),
+        screen: Screen::start(output),
+        told,
+    };
+    let hangup = if on_terminal {
+        None
+    } else {
+        Some(signal(SignalKind::hangup()).context("listen for SIGHUP")?)
+    };
+    let log = args.detached.then(|| place.log());
+    watch(
+        args,
+        &coordinator,
+        (&mut crew, &mut lock),
+        &mut view,
+        (hangup, log),
+        &shutdown,
+        output,
+    )
+    .await?;
+    let stopping = crew.stop(shutdown.clone());
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            () = &mut stopping => break,
+            happened = view.told.recv() => view.happened(happened)?,
+        }
+    }
+    view.screen.finish();
+    while let Ok(happened) = view.told.try_recv() {
+        view.happened(Some(happened))?;
+    }
+    coordinator.stop().await;
+    view.lines.finish()?;
+    output.line("[skyclaw] controller ended");
+    drop(lock);
+    Ok(Exit::Success)
+}
+
+/// What is shown, and what it is made of.
+struct View<'o> {
+    lines: Lines<'o>,
+    screen: Screen<'o>,
+    told: mpsc::UnboundedReceiver<Happened>,
+}
+
+impl View<'_> {
+    fn happened(&mut self, happened: Option<Happened>) -> anyhow::Result<()> {
+        let Some(happened) = happened else {
+            return Ok(());
+        };
+        self.screen.happened(&happened);
+        self.lines.happened(&happened)
+    }
+}
+
+/// Shows what happens and reads the fleet file again when asked, until it is time to stop.
+async fn watch(
+    args: &Args,
+    coordinator: &Coordinator,
+    (crew, lock): (&mut Crew, &mut Lock),
+    view: &mut View<'_>,
+    (mut hangup, log): (Option<Signal>, Option<PathBuf>),
+    shutdown: &Shutdown,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let mut stop = shutdown.clone();
+    let mut log_timer = tokio::time::interval(LOOK_AT_LOG);
+    loop {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.reached(shutdown::Urgency::Stop) => return Ok(()),
+            _ = hung_up => {
+                if let Some(hosts) = read_again(args, crew, output)
+                    && let Err(error) = lock.say(&running(args, coordinator, &hosts)?)
+                {
+                    tracing::warn!(%error, "cannot say which hosts there are");
+                }
+            }
+            _ = log_timer.tick(), if log.is_some() => {
+                if let Some(log) = &log
+                    && let Err(error) = controller::bound(log, LOG)
+                {
+                    tracing::warn!(%error, "cannot cut the log");
+                }
+            }
+            () = view.screen.due() => {
+                let counts = coordinator.queue.counts().await.ok();
+                view.screen.draw(&crew.views(), counts);
+            }
+            happened = view.told.recv() => view.happened(happened)?,
+        }
+    }
+}
+
+/// Takes over what the fleet file says now. What is wrong with it changes nothing.
+fn read_again(args: &Args, crew: &mut Crew, output: &Output) -> Option<Vec<Arc<Host>>> {
+    match hosts(args, output) {
+        Ok(hosts) => {
+            let (came, went) = crew.work_for(&hosts);
+            output.line(&format!(
+                "[skyclaw] fleet file read again: {} hosts, {came} new or changed, {went} gone or changed",
+                hosts.len()
+            ));
+            Some(hosts)
+        }
+        Err(error) => {
+            output.note(&format!("the fleet file is not used: {error:#}"));
+            None
+        }
+    }
+}
+
+/// What others may know of us.
+fn running(args: &Args, coordinator: &Coordinator, hosts: &[Arc<Host>]) -> anyhow::Result<Running> {
+    let fleet = args.fleet.path()?;
+    Ok(Running {
+        pid: pid(),
+        url: Some(coordinator.url.clone()),
+        fleet: Some(fleet.canonicalize().unwrap_or(fleet)),
+        hosts: Some(hosts.iter().map(|host| host.name.to_string()).collect()),
+    })
+}
+
+fn hosts(args: &Args, output: &Output) -> anyhow::Result<Vec<Arc<Host>>> {
+    let fleet = load_fleet(&args.fleet, output)?;
+    selected(&fleet, &args.select.selection()?, output)
+}
+
+/// Every host keeps its connection, so the usual fan-out says nothing here.
+fn links(connect: &ConnectArgs, hosts: usize) -> crate::fleet::link::Links {
+    let connect = ConnectArgs {
+        fanout: u32::try_from(hosts + SPARE).unwrap_or(u32::MAX),
+        ..connect.clone()
+    };
+    connect.links(CONNECT_TIMEOUT)
+}
+
+/// Returns the token that the port asks for: the one that was given, or our own.
+fn token(place: &Place) -> anyhow::Result<Secret> {
+    let given = client::Settings::read(client::Given::default(), |name| {
+        name.starts_with("SKYCLAW_TOKEN")
+            .then(|| std::env::var(name).ok())
+            .flatten()
+    })
+    .map_err(|error| Failure::usage("the controller's token").because(error))?;
+    match given.token {
+        Some(token) => Ok(token),
+        None => Ok(place.token()?),
+    }
+}
+
+/// Says that there is one already.
+pub fn runs_already(other: Option<Running>) -> Failure {
+    let who = match other {
+        Some(other) => format!("a controller runs already: process {}", other.pid),
+        None => "a controller is just starting".to_owned(),
+    };
+    Failure::new(Exit::Failed, who).hint("`skyclaw fleet down` ends it")
+}
+
+fn pid() -> i32 {
+    std::process::id().cast_signed()
+}
+
+/// The coordinator of this process.
+struct Coordinator {
+    url: String,
+    queue: Queue,
+    trigger: Trigger,
+    serving: JoinHandle<()>,
+}
+
+impl Coordinator {
+    async fn start(
+        args: &Args,
+        place: &Place,
+        token: &Secret,
+        output: &Output,
+    ) -> anyhow::Result<Self> {
+        let options = queue::Options {
+            check_always: true,
+            ..queue::Options::new(place.database())
+        };
+        // The look over the file after an unclean end may take a while.
+        let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await??;
+        let listener = listen(args.port, output).await?;
+        let port = listener.local_addr().context("look at the port")?.port();
+        let defaults = coordinator::Settings::new(format!("controller-{}", pid()));
+        let lease_for = Given::of(&args.lease_ms)
+            .map_or(defaults.lease_for, |millis| Duration::from_millis(*millis));
+        let settings = coordinator::Settings {
+            tokens: Tokens::parse(token.expose()),
+            lease_for,
+            ..defaults
+        };
+        let room = coordinator::load(Deps {
+            queue: queue.clone(),
+            settings,
+            on_event: None,
+        })
+        .await?;
+        // Hosts that ask must still be answered while they finish, so it stops after them, and not by a signal.
+        let (trigger, shutdown) = shutdown::manual();
+        Ok(Self {
+            url: format!("http://127.0.0.1:{port}"),
+            queue,
+            trigger,
+            serving: tokio::spawn(coordinator::serve(room, listener, shutdown)),
+        })
+    }
+
+    fn client(&self, token: &Secret) -> anyhow::Result<Client> {
+        let url = parse_url(&self.url).map_err(|why| Failure::new(Exit::Failed, why))?;
+        Ok(Client::new(client::Settings {
+            token: Some(token.clone()),
+            ..client::Settings::new(vec![url])
+        })?)
+    }
+
+    async fn stop(mut self) {
+        self.trigger.ask(Cause::Terminate);
+        let ended = tokio::time::timeout(LAST_REQUESTS, &mut self.serving).await;
+        if ended.is_err() {
+            self.trigger.ask(Cause::Terminate);
+            let _ = self.serving.await;
+        }
+    }
+}
+
+/// Listens on the port asked for, on the usual one, or on any.
+async fn listen(asked: Option<u16>, output: &Output) -> Result<TcpListener, Failure> {
+    let wanted = asked.unwrap_or(PORT);
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).await;
+    match bound {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && asked.is_none() => {
+            output.note(&format!(
+                "{DEFAULT_URL} is taken by another program, so another port is used"
+            ));
+            let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+            any.map_err(|error| Failure::new(Exit::Failed, "listen on 127.0.0.1").because(error))
+        }
+        Err(error) => Err(
+            Failure::new(Exit::Failed, format!("listen on 127.0.0.1 port {wanted}"))
+                .because(error)
+                .hint("--port chooses another port; without it a free one is found"),
+        ),
+    }
+}

@@ -1,0 +1,260 @@
+//! What the tasks of one worker share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::{Notify, watch};
+
+use super::look::Seen;
+use super::orders::Orders;
+use super::view::{Happened, State, View};
+use super::{Means, claim};
+use crate::client::holder::{Holder, Key, Logs, Report, Session, Table, key};
+use crate::client::{self, Client};
+use crate::fleet::file::Host;
+use crate::fleet::report::Status;
+use crate::fleet::seat::ControllerId;
+use crate::protocol::HostId;
+use crate::protocol::api::Code;
+use crate::support::chain::chain;
+use crate::support::clock::{Clock, SteadyClock, SystemClock};
+
+/// One worker.
+pub(super) struct Core {
+    pub means: Arc<Means>,
+    pub controller: ControllerId,
+    pub host: Arc<Host>,
+    pub id: HostId,
+    pub slots: u16,
+    /// Counts on while the machine sleeps; not the time of day.
+    pub steady: SteadyClock,
+    pub table: Table<Orders>,
+    logs: Logs,
+    session: watch::Sender<Option<Session>>,
+    /// What is known of the host, and that it should be registered; nothing if it should not.
+    pub known: watch::Sender<Option<Seen>>,
+    /// Why it takes no work.
+    pub blocked: Mutex<Option<String>>,
+    /// A heartbeat is wanted now.
+    pub beat: Notify,
+    /// There may be something to renew.
+    pub held: Notify,
+    /// A slot became free, or a lease is over.
+    pub freed: Notify,
+    reports: UnboundedSender<Report>,
+    pub view: watch::Sender<View>,
+    /// What was last said to be wrong with the coordinator.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Core {
+    /// Returns a worker's shared part, and what it hands in.
+    pub(super) fn new(
+        means: Arc<Means>,
+        controller: ControllerId,
+        host: Arc<Host>,
+        id: HostId,
+    ) -> (Self, UnboundedReceiver<Report>) {
+        let slots = claim::slots(&host);
+        let (reports, inbox) = mpsc::unbounded_channel();
+        let view = View {
+            name: host.name.clone(),
+            state: State::Connecting,
+            running: 0,
+            slots,
+            ok: 0,
+            failed: 0,
+        };
+        let core = Self {
+            means,
+            controller,
+            id,
+            slots,
+            steady: SteadyClock::start(),
+            table: Table::new(true),
+            logs: Logs::new(slots),
+            session: watch::Sender::new(None),
+            known: watch::Sender::new(Some(Seen::default())),
+            blocked: Mutex::new(Some("not connected yet".to_owned())),
+            beat: Notify::new(),
+            held: Notify::new(),
+            freed: Notify::new(),
+            reports,
+            view: watch::Sender::new(view),
+            trouble: Mutex::default(),
+            host,
+        };
+        (core, inbox)
+    }
+
+    /// Takes note of how the host stands, and says so if that is new.
+    pub(super) fn stands(&self, state: State) {
+        let changed = self.view.send_if_modified(|view| {
+            let changed = view.state != state;
+            view.state = state.clone();
+            changed
+        });
+        if changed {
+            let host = self.host.name.clone();
+            (self.means.tell)(Happened::Host { host, state });
+        }
+    }
+
+    /// Takes work from now on, or says why not.
+    pub(super) fn block(&self, why: Option<String>) {
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        if *blocked != why {
+            *blocked = why;
+            drop(blocked);
+            self.beat.notify_one();
+            self.held.notify_one();
+        }
+    }
+
+    /// Returns why it takes no work.
+    pub(super) fn why_blocked(&self) -> Option<String> {
+        self.blocked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Registers with what was seen, unless the coordinator knows it already.
+    pub(super) fn introduce(&self, seen: Option<Seen>) {
+        let changed = self.known.send_if_modified(|known| {
+            let changed = known.as_ref().map(|known| &known.capabilities)
+                != seen.as_ref().map(|seen| &seen.capabilities);
+            *known = seen;
+            changed
+        });
+        if changed {
+            self.session.send_replace(None);
+        }
+    }
+
+    /// Takes over what was agreed.
+    pub(super) fn agreed(&self, session: Option<Session>) {
+        self.session.send_replace(session);
+    }
+
+    /// Returns what was agreed as it changes.
+    pub(super) fn sessions(&self) -> watch::Receiver<Option<Session>> {
+        self.session.subscribe()
+    }
+
+    /// Notes that a job begins.
+    pub(super) fn started(&self, happened: Happened) {
+        self.view.send_modify(|view| view.running += 1);
+        (self.means.tell)(happened);
+    }
+
+    /// Notes that a job is over.
+    pub(super) fn ended(&self, happened: Happened) {
+        self.view.send_modify(|view| {
+            view.running = view.running.saturating_sub(1);
+            match &happened {
+                Happened::Ended {
+                    status: Status::Ok, ..
+                } => view.ok += 1,
+                _ => view.failed += 1,
+            }
+        });
+        (self.means.tell)(happened);
+    }
+
+    /// Takes what came of an attempt: after its log, if there is one, it goes to the coordinator.
+    pub(super) fn done(&self, report: Report) {
+        self.table.ended(key(&report.lease));
+        if let Some(report) = self.logs.finish(report.lease, report) {
+            self.report(report);
+        }
+        self.freed.notify_one();
+    }
+
+    /// Notes that a lease is over, one way or the other.
+    pub(super) fn forget(&self, key: Key) {
+        self.table.remove(key);
+        self.freed.notify_one();
+    }
+
+    /// Waits until `holds`; looks whenever something ended.
+    pub(super) async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        loop {
+            let freed = self.freed.notified();
+            if holds(self) {
+                return;
+            }
+            // The claim loop listens too, and may take the notice.
+            tokio::select! {
+                () = freed => {}
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+        }
+    }
+
+    /// Returns the time of day.
+    pub(super) fn now(&self) -> crate::support::clock::Timestamp {
+        SystemClock.now()
+    }
+}
+
+impl Holder for Core {
+    fn client(&self) -> &Client {
+        &self.means.client
+    }
+
+    fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    async fn session(&self) -> Session {
+        let mut sessions = self.session.subscribe();
+        loop {
+            if let Some(session) = sessions.borrow_and_update().clone() {
+                return session;
+            }
+            if sessions.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn works(&self) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.take().is_some() {
+            let host = self.host.name.clone();
+            (self.means.tell)(Happened::Coordinator { host, error: None });
+        }
+    }
+
+    fn failed(&self, error: &client::Error) {
+        if matches!(error.code(), Some(Code::UnknownHost)) {
+            tracing::info!(host = %self.host.name, %error, "registering again");
+            self.session.send_replace(None);
+            return;
+        }
+        let text = chain(error);
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.as_ref() != Some(&text) {
+            let host = self.host.name.clone();
+            (self.means.tell)(Happened::Coordinator {
+                host,
+                error: Some(text.clone()),
+            });
+            *trouble = Some(text);
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // The receiver lives as long as the worker.
+        let _ = self.reports.send(report);
+    }
+
+    fn over(&self, report: &Report, kept: bool) {
+        if !kept {
+            tracing::info!(host = %self.host.name, job = %report.lease.job_id, "the lease was lost; its result is put aside");
+        }
+        self.forget(key(&report.lease));
+    }
+}

@@ -1,0 +1,154 @@
+//! The workers of all hosts: started, replaced when the fleet file changes, stopped together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use super::core::Core;
+use super::view::View;
+use super::{Means, worker};
+use crate::fleet::file::{Host, HostName};
+use crate::fleet::run::host_id;
+use crate::fleet::seat::ControllerId;
+use crate::support::shutdown::{self, Cause, Shutdown, Trigger, Urgency};
+
+/// How long the last of a stopped crew are waited for beyond the time jobs get.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The workers.
+pub struct Crew {
+    means: Arc<Means>,
+    controller: ControllerId,
+    members: BTreeMap<HostName, Member>,
+    /// Workers of hosts that are no more, or are different now.
+    leaving: Vec<JoinHandle<()>>,
+}
+
+struct Member {
+    host: Arc<Host>,
+    view: watch::Receiver<View>,
+    trigger: Trigger,
+    again: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Crew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crew")
+            .field("members", &self.members.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Crew {
+    /// Returns a crew without workers.
+    pub fn new(means: Means, controller: ControllerId) -> Self {
+        Self {
+            means: Arc::new(means),
+            controller,
+            members: BTreeMap::new(),
+            leaving: Vec::new(),
+        }
+    }
+
+    /// Works for exactly these hosts from now on. Workers of others finish what they have; of those that
+    /// stay as they are, who waits to connect again does so at once. Returns how many came and went.
+    pub fn work_for(&mut self, hosts: &[Arc<Host>]) -> (usize, usize) {
+        let (mut came, mut went) = (0, 0);
+        self.leaving.retain(|task| !task.is_finished());
+        let gone: Vec<HostName> = self
+            .members
+            .keys()
+            .filter(|name| !hosts.iter().any(|host| host.name == **name))
+            .cloned()
+            .collect();
+        for name in gone {
+            if let Some(member) = self.members.remove(&name) {
+                member.trigger.ask(Cause::Terminate);
+                self.leaving.push(member.task);
+                went += 1;
+            }
+        }
+        for host in hosts {
+            let before = match self.members.remove(&host.name) {
+                Some(member) if member.host == *host => {
+                    member.again.notify_one();
+                    self.members.insert(host.name.clone(), member);
+                    continue;
+                }
+                before => before,
+            };
+            let before = before.map(|member| {
+                member.trigger.ask(Cause::Terminate);
+                went += 1;
+                member.task
+            });
+            came += 1;
+            self.members
+                .insert(host.name.clone(), self.member(host, before));
+        }
+        (came, went)
+    }
+
+    fn member(&self, host: &Arc<Host>, before: Option<JoinHandle<()>>) -> Member {
+        let id = host_id(host);
+        let (core, inbox) = Core::new(
+            Arc::clone(&self.means),
+            self.controller.clone(),
+            Arc::clone(host),
+            id,
+        );
+        let (trigger, shutdown) = shutdown::manual();
+        let again = Arc::new(Notify::new());
+        let view = core.view.subscribe();
+        let working = worker::run(Arc::new(core), inbox, Arc::clone(&again), shutdown);
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                // Two workers would speak for one host.
+                let _ = before.await;
+            }
+            working.await;
+        });
+        Member {
+            host: Arc::clone(host),
+            view,
+            trigger,
+            again,
+            task,
+        }
+    }
+
+    /// Returns how every host stands, by name.
+    pub fn views(&self) -> Vec<View> {
+        let members = self.members.values();
+        members.map(|member| member.view.borrow().clone()).collect()
+    }
+
+    /// Ends all workers: what runs may end, for as long as jobs are given; less if `shutdown` is urgent.
+    pub async fn stop(mut self, mut shutdown: Shutdown) {
+        let mut tasks = std::mem::take(&mut self.leaving);
+        let mut triggers = Vec::new();
+        for (_, member) in std::mem::take(&mut self.members) {
+            member.trigger.ask(Cause::Terminate);
+            triggers.push(member.trigger);
+            tasks.push(member.task);
+        }
+        let all = async {
+            for task in &mut tasks {
+                let _ = task.await;
+            }
+        };
+        tokio::pin!(all);
+        tokio::select! {
+            _ = tokio::time::timeout(self.means.drain + PATIENCE, &mut all) => return,
+            () = shutdown.reached(Urgency::Now) => {}
+        }
+        for trigger in &triggers {
+            trigger.ask(Cause::Terminate);
+        }
+        let _ = tokio::time::timeout(PATIENCE, all).await;
+    }
+}

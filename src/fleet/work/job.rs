@@ -1,0 +1,216 @@
+//! One attempt of a job on its host.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::claim;
+use super::core::Core;
+use super::orders::Orders;
+use super::task::{self, Task};
+use super::view::{Happened, millis};
+use crate::client::holder::{Chunks, Holder, JobLog, Report, Stop, key};
+use crate::fleet::capture::Capture;
+use crate::fleet::link::Link;
+use crate::fleet::report::{Status, Verdict, signal_number};
+use crate::fleet::run::RunEvent;
+use crate::fleet::supervise::{self, Finished, Limits, Sink, Stream};
+use crate::protocol::api::{self, LeaseName, LeasedJob};
+use crate::protocol::{JobResult, OUTPUT_LIMIT, Reason};
+
+/// How many pieces of output may be on their way to the log.
+const PIECES: usize = 16;
+/// The exit code of a job that cannot run here, as shells have it.
+const NOT_ALLOWED: i32 = 126;
+
+/// What an attempt needs.
+pub(super) struct Attempt {
+    pub core: Arc<Core>,
+    pub link: Arc<Link>,
+    pub orders: Arc<Orders>,
+    pub lease: LeaseName,
+    /// The coordinator takes what the job prints while it runs.
+    pub logged: bool,
+}
+
+impl Attempt {
+    /// Runs the job to its end and reports it.
+    pub(super) async fn run(self, job: LeasedJob) {
+        let core = &self.core;
+        let host = core.host.name.clone();
+        core.started(Happened::Started {
+            host: host.clone(),
+            job: job.id,
+            kind: kind_of(&job),
+        });
+        let report = match task::of(&job, &core.host) {
+            Ok(task) => self.attempt(task).await,
+            Err(why) => Some(self.refused(why)),
+        };
+        let (status, result) = match &report {
+            Some((status, report)) => (*status, report.result.clone()),
+            None => (Status::Skipped, JobResult::default()),
+        };
+        core.ended(Happened::Ended {
+            host,
+            job: job.id,
+            status,
+            duration_ms: result.duration_ms,
+            error: result.error,
+        });
+        match report {
+            Some((_, report)) => core.done(report),
+            None => {
+                core.forget(key(&self.lease));
+                let session = core.session().await;
+                claim::release(core, &session, vec![self.lease], Duration::ZERO).await;
+            }
+        }
+    }
+
+    /// Returns what came of it, or nothing if nothing of it has reached the host.
+    async fn attempt(&self, task: Task) -> Option<(Status, Report)> {
+        let room = Arc::new(Notify::new());
+        let log = self.logged.then(|| {
+            let room = Arc::clone(&room);
+            let wake = Box::new(move || room.notify_one());
+            self.core.logs().open(self.lease, wake)
+        });
+        let (live, pieces) = mpsc::channel(PIECES);
+        let mut sink = Sink {
+            stdout: Capture::of_ends(OUTPUT_LIMIT),
+            stderr: Capture::of_ends(OUTPUT_LIMIT),
+            live: log.is_some().then_some((0, live)),
+        };
+        let limits = Limits {
+            timeout: task.timeout,
+            deadline: None,
+            grace: task.grace,
+        };
+        let mut hears = self.orders.hears();
+        let running = async {
+            let connection = &self.link.connection;
+            let finished =
+                supervise::run(connection, &task.command, limits, &mut sink, &mut hears).await;
+            // The end of the pieces.
+            sink.live = None;
+            finished
+        };
+        let both = async { tokio::join!(running, pump(log.as_deref(), pieces, &room)) };
+        let finished = tokio::select! {
+            (finished, ()) = both => finished,
+            () = self.orders.hurry() => return None,
+        };
+        let untouched = finished.lost.is_some() && !finished.sent && self.orders.why().is_none();
+        if untouched {
+            self.core.logs().discard(self.lease);
+            return None;
+        }
+        Some(self.judged(&task, finished, sink))
+    }
+
+    fn judged(&self, task: &Task, finished: Finished, sink: Sink) -> (Status, Report) {
+        let verdict = Verdict::of_finished(&finished);
+        let (status, reason, error) = match (verdict.status, self.orders.why()) {
+            (Status::Cancelled, Some(stop)) => stopped(&stop),
+            (Status::Timeout, _) => {
+                let limit = task.timeout.map_or(0, millis);
+                let text = format!("timed out after {limit}ms");
+                (Status::Timeout, Some(Reason::Timeout), Some(text))
+            }
+            (status, _) => (status, status.reason(), verdict.error),
+        };
+        let result = JobResult {
+            finished_at: self.core.now(),
+            duration_ms: millis(finished.took),
+            exit_code: verdict.exit,
+            signal: verdict.signal.as_deref().and_then(signal_number),
+            stdout: sink.stdout.into_ends(),
+            stderr: sink.stderr.into_ends(),
+            detail: Some(status.as_str().to_owned()),
+            error,
+        };
+        let report = Report {
+            lease: self.lease,
+            success: reason.is_none(),
+            reason,
+            result,
+        };
+        (status, report)
+    }
+
+    fn refused(&self, why: String) -> (Status, Report) {
+        let result = JobResult {
+            finished_at: self.core.now(),
+            exit_code: Some(NOT_ALLOWED),
+            error: Some(why),
+            ..JobResult::default()
+        };
+        let report = Report {
+            lease: self.lease,
+            success: false,
+            reason: Some(Reason::NotAllowed),
+            result,
+        };
+        (Status::Failed, report)
+    }
+}
+
+/// What to say of a job that was asked to end.
+fn stopped(why: &Stop) -> (Status, Option<Reason>, Option<String>) {
+    let (status, reason, text) = match why {
+        Stop::Cancel(Some(why), _) => {
+            let text = format!("cancelled: {why}");
+            return (Status::Cancelled, Some(Reason::Cancelled), Some(text));
+        }
+        Stop::Cancel(None, _) | Stop::Owner => (Status::Cancelled, Reason::Cancelled, "cancelled"),
+        Stop::Drain | Stop::Now => (Status::Lost, Reason::Lost, "the controller was stopped"),
+        Stop::Lost => (Status::Lost, Reason::Lost, "the lease was lost"),
+    };
+    (status, Some(reason), Some(text.to_owned()))
+}
+
+/// Makes pieces of a log of what a job prints, until it is over.
+async fn pump(log: Option<&JobLog>, mut pieces: mpsc::Receiver<RunEvent>, room: &Notify) {
+    let mut chunks = Chunks::new(log);
+    loop {
+        let now = Instant::now();
+        let due = chunks.flush_old(now);
+        let held = chunks.hold_until(now);
+        tokio::select! {
+            piece = pieces.recv(), if held.is_none() => match piece {
+                None => break,
+                Some(RunEvent::Output { stream, bytes, .. }) => {
+                    let stream = match stream {
+                        Stream::Stdout => api::Stream::Stdout,
+                        Stream::Stderr => api::Stream::Stderr,
+                    };
+                    chunks.push(stream, &bytes, Instant::now());
+                }
+                Some(_) => {}
+            },
+            () = at(due) => {}
+            () = at(held) => {}
+            () = room.notified(), if held.is_some() => {}
+        }
+    }
+    chunks.finish();
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the word for the kind of a job, known or not.
+fn kind_of(job: &LeasedJob) -> String {
+    #[derive(serde::Deserialize)]
+    struct Tag {
+        kind: String,
+    }
+    serde_json::from_str::<Tag>(job.payload.as_str())
+        .map_or_else(|_| "unknown".to_owned(), |tag| tag.kind)
+}

@@ -1,0 +1,180 @@
+//! The controller as a process: one per user, in the background, over a restart and a changed fleet.
+
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
+use skyclaw::protocol::JobStatus;
+
+use crate::common::{FleetHost, eventually};
+use crate::place::{Place, SOON, out};
+
+#[test]
+fn there_is_one_at_a_time() {
+    let Some(mut place) = Place::ready(&["web1"], 1) else {
+        return;
+    };
+    let pid = place.controller.as_ref().unwrap().pid();
+    for args in [&["fleet", "up"][..], &["fleet", "up", "--detach"]] {
+        let second = place.bed.run(args);
+        assert_eq!(second.code, 1, "{second}");
+        assert!(
+            second
+                .err()
+                .contains(&format!("a controller runs already: process {pid}")),
+            "{second}"
+        );
+    }
+    let down = place.bed.run(&["fleet", "down"]);
+    assert_eq!(down.code, 0, "{down}");
+    assert_eq!(place.controller.take().unwrap().wait(SOON).code, 0);
+    let none = place.bed.run(&["fleet", "down", "--json"]);
+    assert_eq!(
+        (none.code, none.json()["stopped"].is_null()),
+        (0, true),
+        "{none}"
+    );
+}
+
+#[test]
+fn in_the_background_it_serves_before_it_says_so() {
+    let Some(mut place) = Place::with(&["web1"], 1) else {
+        return;
+    };
+    let up = place.bed.run(&["fleet", "up", "--port", "0", "--detach"]);
+    assert_eq!(up.code, 0, "{up}");
+    let text = up.out();
+    let url = text
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"));
+    place.url = url.unwrap().trim_end_matches(';').to_owned();
+    assert!(text.contains("controller.log"), "{text}");
+    place.wait_for_hosts(1);
+    assert_eq!(out(&place.wait(place.sh(None, "echo there"))), "there\n");
+    let log = place.state("controller.log");
+    assert_eq!(log.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let down = place.bed.run(&["fleet", "down"]);
+    assert_eq!(down.code, 0, "{down}");
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(
+        said.contains("web1: ready") && said.contains("controller ended"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_start_that_fails_shows_why() {
+    let Some(place) = Place::with(&["web1"], 1) else {
+        return;
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for args in [
+        &["fleet", "up", "--port", &port][..],
+        &["fleet", "up", "--detach", "--port", &port],
+    ] {
+        let up = place.bed.run(args);
+        assert_eq!(up.code, 1, "{up}");
+        let why = format!("listen on 127.0.0.1 port {port}");
+        assert!(up.err().contains(&why), "{up}");
+    }
+}
+
+#[test]
+fn killed_and_started_again_it_goes_on() {
+    let Some(mut place) = Place::ready(&["web1"], 2) else {
+        return;
+    };
+    let (begun, go) = (place.file("begun"), place.file("go"));
+    let script = format!("echo x >> {begun}; while [ ! -e {go} ]; do sleep 0.05; done; echo done");
+    let running = place.sh(Some("web1"), &script);
+    place.made("begun");
+    let waiting: Vec<_> = (0..5)
+        .map(|n| place.sh(Some("web1"), &format!("echo {n}")))
+        .collect();
+    let killed = place.controller.take().unwrap();
+    killed.kill9();
+    killed.wait(SOON);
+    // What ran goes with it, so that it never runs twice at once.
+    place.bed.assert_no_task_within(SOON);
+    std::fs::write(&go, "").unwrap();
+    place.up(&[]);
+    for (n, job) in waiting.iter().enumerate() {
+        assert_eq!(out(&place.wait(*job)), format!("{n}\n"));
+    }
+    let again = place.wait(running);
+    assert_eq!(
+        (again.status, again.attempts.get()),
+        (JobStatus::Completed, 2)
+    );
+    assert_eq!(out(&again), "done\n");
+}
+
+#[test]
+fn a_changed_fleet_file_is_read_again() {
+    let Some(place) = Place::ready(&["web1", "web2"], 1) else {
+        return;
+    };
+    place.fleet(&["web2", "web3"], |host: FleetHost| host.with("slots", 3));
+    let controller = place.controller.as_ref().unwrap();
+    controller.signal(Signal::HUP);
+    controller.wait_for_line("fleet file read again: 2 hosts", SOON);
+    eventually(SOON, || {
+        let hosts = place.hosts();
+        let names: Vec<_> = hosts
+            .iter()
+            .filter(|host| host.blocked.is_none() && host.max_parallel == 3)
+            .map(|host| host.name.as_str())
+            .collect();
+        hosts.len() == 2 && names == ["web2", "web3"]
+    });
+    assert_eq!(
+        place.wait(place.sh(Some("web3"), "true")).status,
+        JobStatus::Completed
+    );
+    // A broken one changes nothing.
+    std::fs::write(place.bed.world.fleet_path(), "{").unwrap();
+    controller.signal(Signal::HUP);
+    controller.wait_for_error_line("the fleet file is not used", SOON);
+    assert_eq!(
+        place.wait(place.sh(Some("web3"), "true")).status,
+        JobStatus::Completed
+    );
+}
+
+#[test]
+fn events_as_json_and_the_unit() {
+    let Some(mut place) = Place::with(&["web1"], 1) else {
+        return;
+    };
+    let unit = place.bed.run(&["fleet", "up", "--print-unit"]);
+    assert!(
+        unit.out()
+            .contains("ExecStart=%h/.local/bin/skyclaw fleet up\n"),
+        "{unit}"
+    );
+    let running = place
+        .bed
+        .world
+        .spawn(&["fleet", "up", "--port", "0", "--ndjson"]);
+    let line = running.wait_for_line("\"event\":\"up\"", SOON);
+    let up: serde_json::Value = serde_json::from_str(&line).unwrap();
+    place.url = up["url"].as_str().unwrap().to_owned();
+    running.wait_for_line("\"state\":\"push\"", SOON);
+    let job = place.sh(None, "exit 3");
+    place.wait(job);
+    let line = running.wait_for_line("\"event\":\"ended\"", SOON);
+    let ended: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(ended["job"], job.to_string());
+    assert_eq!(
+        (&ended["host"], &ended["status"]),
+        (&"web1".into(), &"failed".into())
+    );
+    running.terminate();
+    let ended = running.wait(SOON);
+    assert_eq!(ended.code, 0, "{ended}");
+    let last = ended.out().lines().last().unwrap().to_owned();
+    assert!(
+        last.contains("\"event\":\"down\"") && last.contains("\"failed\":1"),
+        "{last}"
+    );
+}

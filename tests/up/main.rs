@@ -1,0 +1,15 @@
+//! `skyclaw fleet up`: real processes, real SSH servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod controller;
+mod place;
+mod push;
+mod stopping;
