@@ -21,7 +21,7 @@ use super::task_args::RunArgs;
 use crate::fleet::asked::{self, Asked};
 use crate::fleet::dispatch::{Prepared, prepare};
 use crate::fleet::file::{Host, HostName};
-use crate::fleet::follow::{self, Course, Place};
+use crate::fleet::follow::{self, Course, Place, Reach};
 use crate::fleet::ledger::{self, Keeper, Run};
 use crate::fleet::recall;
 use crate::fleet::report::{Kept, Status, TaskReport, Verdict};
@@ -208,6 +208,11 @@ impl Resumed<'_> {
             names: names.context("the hosts of the run")?,
             deadline: self.deadline(),
             grace: self.grace(),
+            // Those that are not in the fleet file any more cannot be tried.
+            reach: (self.hosts.len() == self.asked.hosts.len()).then(|| Reach {
+                links: connect.links(CONNECT_TIMEOUT),
+                hosts: self.hosts.clone(),
+            }),
             connect: connect
                 .connect_timeout
                 .map_or(Some(CONNECT_TIMEOUT), |limit| limit.0),

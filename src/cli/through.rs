@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::connect::{CONNECT_TIMEOUT, ConnectArgs};
 use crate::client::Client;
-use crate::fleet::follow::{self, Course, Place, Reason};
+use crate::fleet::follow::{self, Course, Place, Reach, Reason};
 use crate::fleet::run::Plan;
 use crate::protocol::GroupId;
 
@@ -48,6 +48,10 @@ pub fn course(plan: &Plan, group: GroupId, places: Vec<Place>, connect: &Connect
         names: plan.hosts.iter().map(|host| host.name.clone()).collect(),
         deadline: plan.deadline,
         grace: plan.grace,
+        reach: Some(Reach {
+            links: connect.links(CONNECT_TIMEOUT),
+            hosts: plan.hosts.clone(),
+        }),
         connect: connect
             .connect_timeout
             .map_or(Some(CONNECT_TIMEOUT), |limit| limit.0),

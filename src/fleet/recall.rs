@@ -139,13 +139,14 @@ fn is_agent(job: &JobRecord) -> bool {
     }
 }
 
+/// What to do where PicoClaw is not installed.
+pub const INSTALL: &str = "run `skyclaw fleet deploy`, or dispatch with --deploy-missing";
+
 /// Returns what to do about an agent that is not installed.
 fn hint(job: &JobRecord) -> Option<String> {
     let kind = serde_json::from_str(job.payload.as_str()).ok()?;
     Some(match kind {
-        JobKind::PicoclawTask { .. } => {
-            "run `skyclaw fleet deploy`, or dispatch with --deploy-missing".to_owned()
-        }
+        JobKind::PicoclawTask { .. } => INSTALL.to_owned(),
         JobKind::Shell { .. } | JobKind::OpenclawRun { .. } | JobKind::AutomatonRun { .. } => {
             "install it on the host, or choose another --agent".to_owned()
         }

@@ -304,7 +304,7 @@ impl Verdict {
             (Some(Ended::Stopped), _, _) => Self::plain(Status::Cancelled),
             (None, Some(NotStarted::Missing(program)), _) => Self {
                 hint: Some(match program.ends_with("/.local/bin/picoclaw") {
-                    true => "run `skyclaw fleet deploy`, or dispatch with --deploy-missing".into(),
+                    true => crate::fleet::recall::INSTALL.into(),
                     false => "install it on the host, or choose another --agent".into(),
                 }),
                 ..Self::because(Status::Missing, format!("{program} is not installed"))

@@ -14,3 +14,4 @@ mod bed;
 mod resume;
 mod same;
 mod stop;
+mod up;

@@ -6,7 +6,7 @@ use crate::bed::{Bed, SOON};
 use crate::common::eventually;
 
 #[test]
-fn a_host_that_is_not_connected_is_unreachable_after_the_connect_timeout() {
+fn a_host_that_is_not_there_is_unreachable_and_the_others_do_their_part() {
     let bed = Bed::new(&["web1", "web2"]);
     let _host = bed.host("web1", &[]);
     let args = [
@@ -20,7 +20,9 @@ fn a_host_that_is_not_connected_is_unreachable_after_the_connect_timeout() {
     ];
     let done = bed.run(&args).expect_code(4);
     assert_eq!(done.out(), "[web1] hi\n");
+    // In the words of a connection of our own.
     assert!(done.err().contains("web2: unreachable"), "{done}");
+    assert!(done.err().contains("refused"), "{done}");
     assert!(done.took < Duration::from_secs(20), "{done}");
     let alone = bed.run(&[
         "fleet",
@@ -77,25 +79,30 @@ fn at_the_deadline_what_runs_times_out_and_what_waits_is_skipped() {
 
 #[test]
 fn the_first_signal_ends_the_tasks_and_shows_what_there_is() {
-    let bed = Bed::new(&["web1", "web2"]);
-    let _host = bed.host("web1", &[]);
+    let bed = Bed::new(&["web1"]);
+    let _host = bed.host("web1", &[("SKYCLAW_MAX_PARALLEL", "1")]);
     let ended = bed.file("ended");
     let line = format!(
         "trap 'echo bye; touch {ended}; exit 0' TERM; echo begun; while :; do sleep 0.1; done"
     );
-    let args = ["fleet", "exec", "--connect-timeout", "0", "--shell", &line];
-    let running = bed.world.spawn(&args);
-    running.wait_for_line("[web1] begun", SOON);
+    let list = bed.file("tasks");
+    std::fs::write(&list, format!("{line}\necho never\n")).unwrap();
+    let running = bed.world.spawn(&["fleet", "exec", "--tasks", &list]);
+    running.wait_for_line("[web1#1] begun", SOON);
     running.interrupt();
     let done = running.wait(SOON).expect_code(130);
-    assert!(done.out().contains("[web1] bye"), "{done}");
-    assert!(done.err().contains("2 cancelled"), "{done}");
     assert!(
-        done.err()
-            .contains("web2: cancelled: stopped before it started"),
+        done.out().contains("[web1#1] bye") && !done.out().contains("never"),
         "{done}"
     );
+    assert!(done.err().contains("2 cancelled"), "{done}");
+    assert!(done.err().contains("stopped before it started"), "{done}");
     bed.wait_for_file("ended");
+    // The same again from the record, with the same code.
+    let told = bed
+        .run(&["fleet", "exec", "--resume", "last"])
+        .expect_code(130);
+    assert!(told.out().contains("[web1#1] bye"), "{told}");
 }
 
 #[test]

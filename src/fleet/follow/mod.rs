@@ -23,9 +23,10 @@ use tokio::time::{Instant, sleep_until};
 
 use self::attend::{Attendant, Seen, Shared};
 use self::feed::News;
-use self::names::{Names, Roll};
+use self::names::{Names, Roll, Step};
 use crate::client::{self, Client, JobQuery};
-use crate::fleet::file::HostName;
+use crate::fleet::file::{Host, HostName};
+use crate::fleet::link::Links;
 use crate::fleet::recall;
 use crate::fleet::report::{Status, TaskReport, Verdict};
 use crate::fleet::run::RunEvent;
@@ -66,8 +67,15 @@ pub struct Place {
     pub payload: Payload,
 }
 
+/// Our own way to the hosts, to find out why one is not there.
+pub struct Reach {
+    /// How they are connected to.
+    pub links: Links,
+    /// The hosts, in the order of the run.
+    pub hosts: Vec<Arc<Host>>,
+}
+
 /// What is followed, and how.
-#[derive(Debug)]
 pub struct Course {
     /// The run.
     pub group: GroupId,
@@ -79,6 +87,8 @@ pub struct Course {
     pub deadline: Option<Duration>,
     /// Between TERM and KILL.
     pub grace: Duration,
+    /// Our own way to the hosts, if we have one.
+    pub reach: Option<Reach>,
     /// How long a host may be away before its tasks are `unreachable`; none = for ever.
     pub connect: Option<Duration>,
     /// The most output kept of a stream, in bytes.
@@ -155,6 +165,8 @@ pub async fn carry_out(
         units,
         states,
         attendants: JoinSet::new(),
+        tries: JoinSet::new(),
+        hints: HashMap::new(),
         open: 0,
         roll,
         deadline,
@@ -185,6 +197,10 @@ struct Follower {
     units: HashMap<JobId, usize>,
     states: Vec<State>,
     attendants: JoinSet<(usize, Result<TaskReport, client::Error>)>,
+    /// Hosts that we try to reach, and why we cannot.
+    tries: JoinSet<(usize, Option<Verdict>)>,
+    /// What to do about hosts that were given up.
+    hints: HashMap<usize, (Status, String)>,
     /// How many have no report yet.
     open: usize,
     roll: Roll,
@@ -227,6 +243,11 @@ impl Follower {
                     let report = done.map_err(|source| self.away(source))?;
                     self.tell(unit, report).await;
                 }
+                Some(tried) = self.tries.join_next() => match tried {
+                    Ok((at, Some(verdict))) => self.give_up(at, verdict).await,
+                    Ok((at, None)) => self.roll.reached(at),
+                    Err(_) => {}
+                },
                 heard = news.recv() => self.hear(heard).await?,
                 () = sleep_until(look_at) => {
                     looks += 1;
@@ -368,24 +389,50 @@ impl Follower {
             Ok(hosts) => hosts,
             Err(error) => return tracing::debug!(%error, "the hosts cannot be listed"),
         };
-        for (at, verdict) in self.roll.call(course, &waiting, &hosts) {
-            let pinned = course.places.iter().filter(|place| place.host == Some(at));
-            let pinned: Vec<JobId> = pinned.map(|place| place.job).collect();
-            if pinned.is_empty() {
-                let verdict = Box::new(verdict);
-                let _ = shared
-                    .events
-                    .send(RunEvent::HostDown { host: at, verdict })
-                    .await;
-                continue;
+        for step in self.roll.call(course, &waiting, &hosts) {
+            match (step, &course.reach) {
+                (Step::GiveUp(at, verdict), _) => self.give_up(at, verdict).await,
+                (Step::Try(at), Some(reach)) => {
+                    let (links, host) = (reach.links.clone(), reach.hosts.get(at).cloned());
+                    self.tries.spawn(async move {
+                        let Some(host) = host else { return (at, None) };
+                        let failed = links.open(&host).await.err();
+                        (at, failed.as_ref().map(Verdict::of_error))
+                    });
+                }
+                (Step::Try(_), None) => {}
             }
+        }
+    }
+
+    /// Ends what only this host could have run, or says that it is out.
+    async fn give_up(&mut self, at: usize, verdict: Verdict) {
+        let shared = Arc::clone(&self.shared);
+        let course = &shared.course;
+        self.roll.give_up(at);
+        let pinned = course.places.iter().filter(|place| place.host == Some(at));
+        let pinned: Vec<JobId> = pinned.map(|place| place.job).collect();
+        if !pinned.is_empty() {
             let why = verdict.error.unwrap_or_default();
             tokio::spawn(self.cancel(verdict.status, &why, pinned));
+            // The record has no place for it.
+            if let Some(hint) = verdict.hint {
+                self.hints.insert(at, (verdict.status, hint));
+            }
+            return;
         }
-        let anywhere = waiting.iter().any(|place| place.host.is_none());
-        if anywhere && (0..course.names.len()).all(|at| self.roll.is_out(at)) {
-            let left: Vec<JobId> = waiting.iter().map(|place| place.job).collect();
-            tokio::spawn(self.cancel(Status::Skipped, NO_HOST, left));
+        let verdict = Box::new(verdict);
+        let event = RunEvent::HostDown { host: at, verdict };
+        let _ = shared.events.send(event).await;
+        if (0..course.names.len()).all(|at| self.roll.is_out(at)) {
+            let waiting = self.states.iter().zip(&course.places);
+            let left: Vec<JobId> = waiting
+                .filter(|(state, _)| !state.told && state.seen.is_none())
+                .map(|(_, place)| place.job)
+                .collect();
+            if !left.is_empty() {
+                tokio::spawn(self.cancel(Status::Skipped, NO_HOST, left));
+            }
         }
     }
 
@@ -415,11 +462,22 @@ impl Follower {
         }
     }
 
-    async fn tell(&mut self, unit: usize, report: TaskReport) {
+    async fn tell(&mut self, unit: usize, mut report: TaskReport) {
         let Some(state) = self.states.get_mut(unit).filter(|state| !state.told) else {
             return;
         };
         state.told = true;
+        let host = self
+            .shared
+            .course
+            .places
+            .get(unit)
+            .and_then(|place| place.host);
+        if let Some((status, hint)) = host.and_then(|at| self.hints.get(&at))
+            && *status == report.status
+        {
+            report.hint = Some(hint.clone());
+        }
         self.open = self.open.saturating_sub(1);
         let report = Box::new(report);
         let _ = self

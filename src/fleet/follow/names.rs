@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::attend::Shared;
 use super::{Course, Place};
+use crate::fleet::recall;
 use crate::fleet::report::{Status, Verdict};
 use crate::protocol::HostId;
 use crate::protocol::api::{HostRecord, HostState, JobKind};
@@ -51,6 +52,18 @@ impl Names {
     }
 }
 
+/// What to do about a host that tasks wait for.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Look whether we reach it ourselves: that tells more than its absence.
+    Try(usize),
+    /// Nobody waits for it any longer.
+    GiveUp(usize, Verdict),
+}
+
+/// How long `fleet up` may take to see that a host is back that we reach.
+const NOTICE: Duration = Duration::from_secs(30);
+
 /// Knows since when hosts are away.
 #[derive(Debug)]
 pub(super) struct Roll {
@@ -60,6 +73,8 @@ pub(super) struct Roll {
     away: HashMap<usize, Instant>,
     /// Were there at some time.
     met: HashSet<usize>,
+    /// Were tried since they went away.
+    tried: HashSet<usize>,
     /// Given up.
     out: HashSet<usize>,
 }
@@ -72,6 +87,7 @@ impl Roll {
             began: Instant::now(),
             away: HashMap::new(),
             met: HashSet::new(),
+            tried: HashSet::new(),
             out: HashSet::new(),
         }
     }
@@ -81,15 +97,25 @@ impl Roll {
         self.out.contains(&at)
     }
 
-    /// Compares with the coordinator's hosts and returns those that nobody waits for any longer, with
-    /// the reason; each once.
+    /// Takes note that nobody waits for this host any longer.
+    pub(super) fn give_up(&mut self, at: usize) {
+        self.out.insert(at);
+    }
+
+    /// Takes note that we reach it: `fleet up` will soon.
+    pub(super) fn reached(&mut self, at: usize) {
+        let later = NOTICE.saturating_sub(self.patience.unwrap_or_default());
+        self.away.insert(at, Instant::now() + later);
+    }
+
+    /// Compares with the coordinator's hosts and returns what to do about those that are not there.
     pub(super) fn call(
         &mut self,
         course: &Course,
         waiting: &[&Place],
         hosts: &[HostRecord],
-    ) -> Vec<(usize, Verdict)> {
-        let mut given_up = Vec::new();
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
         let needs = waiting.first().and_then(|place| place.capability());
         for (at, name) in course.names.iter().enumerate() {
             let concerned = waiting
@@ -100,52 +126,70 @@ impl Roll {
             }
             // Of several with one name the one that is there counts.
             let known = || hosts.iter().filter(|host| host.name == name.as_str());
-            let here = known().find(|host| host.state == HostState::Live);
-            let verdict = match here {
-                Some(here) => {
-                    self.away.remove(&at);
-                    self.met.insert(at);
-                    lacks(here, needs)
-                }
-                None => {
-                    // One that was never met is away since the run began.
-                    let since = match self.met.contains(&at) {
-                        true => Instant::now(),
-                        false => self.began,
-                    };
-                    let since = *self.away.entry(at).or_insert(since);
-                    self.patience
-                        .filter(|patience| since.elapsed() >= *patience)
-                        .map(|_| not_there(known().next()))
-                }
+            let is_here =
+                |host: &&HostRecord| host.state == HostState::Live && why_away(host).is_none();
+            if let Some(here) = known().find(is_here) {
+                self.away.remove(&at);
+                self.tried.remove(&at);
+                self.met.insert(at);
+                steps.extend(lacks(here, needs).map(|verdict| Step::GiveUp(at, verdict)));
+                continue;
+            }
+            // One that was never met is away since the run began.
+            let since = match self.met.contains(&at) {
+                true => Instant::now(),
+                false => self.began,
             };
-            if let Some(verdict) = verdict {
-                self.out.insert(at);
-                given_up.push((at, verdict));
+            let since = *self.away.entry(at).or_insert(since);
+            if course.reach.is_some() && self.tried.insert(at) {
+                steps.push(Step::Try(at));
+            } else if self
+                .patience
+                .is_some_and(|patience| since.elapsed() >= patience)
+            {
+                steps.push(Step::GiveUp(at, not_there(known().next())));
             }
         }
-        given_up
+        for step in &steps {
+            if let Step::GiveUp(at, _) = step {
+                self.out.insert(*at);
+            }
+        }
+        steps
     }
 }
 
 fn lacks(host: &HostRecord, needs: Option<&'static str>) -> Option<Verdict> {
     let needs = needs.filter(|needs| !host.capabilities.iter().any(|has| has == needs))?;
     Some(Verdict {
-        hint: Some(match needs {
-            "picoclaw" => {
-                "run `skyclaw fleet deploy`, or dispatch with --deploy-missing".to_owned()
-            }
-            _ => "install it on the host, or choose another --agent".to_owned(),
-        }),
+        hint: Some(recall::INSTALL.to_owned()),
         ..Verdict::because(Status::Missing, format!("{needs} is not installed"))
     })
 }
 
+/// A worker of `fleet up` says why it takes nothing: `unreachable: connection refused`.
+fn why_away(host: &HostRecord) -> Option<(Status, &str)> {
+    let (word, text) = host.blocked.as_deref()?.split_once(": ")?;
+    match Status::from_word(word)? {
+        status @ (Status::Unreachable | Status::Auth | Status::HostKey) => Some((status, text)),
+        Status::Ok
+        | Status::Failed
+        | Status::Timeout
+        | Status::Missing
+        | Status::Lost
+        | Status::Cancelled
+        | Status::Skipped => None,
+    }
+}
+
 fn not_there(known: Option<&HostRecord>) -> Verdict {
+    if let Some((status, why)) = known.and_then(why_away) {
+        return Verdict::because(status, why);
+    }
     let why = match known {
         None => "`fleet up` has no connection to it".to_owned(),
         Some(host) => format!(
-            "`fleet up` has had no connection to it since {}",
+            "`fleet up` has heard nothing of it since {}",
             host.last_seen_at
         ),
     };

@@ -13,6 +13,7 @@ use super::view::State;
 use super::{claim, heartbeat, register};
 use crate::client::holder::{self, Report, Stop};
 use crate::fleet::link::Link;
+use crate::fleet::report::Status;
 use crate::ssh::Error;
 use crate::support::backoff::Backoff;
 use crate::support::shutdown::{Shutdown, Urgency};
@@ -116,7 +117,12 @@ fn down(core: &Core, error: &Error, backoff: &mut Backoff, lasted: bool) -> Dura
     }
     let pause = backoff.after_failure();
     let text = error.chain();
-    core.block(Some(format!("unreachable: {text}")));
+    // Whoever waits for the host is told the same word as by a run of its own.
+    let word = match Status::from(error.kind()) {
+        Status::Lost => Status::Unreachable,
+        status => status,
+    };
+    core.block(Some(format!("{}: {text}", word.as_str())));
     core.stands(State::Down {
         error: text,
         retry_at: core.now().plus(pause),
