@@ -10,8 +10,8 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
 use super::perform::{self, Performance};
-use super::resume;
 use super::task_args::RunArgs;
+use super::{resume, retry};
 use crate::fleet::agent::{AgentPreset, Passing};
 use crate::fleet::asked::Asked;
 use crate::fleet::attend::Attendant;
@@ -41,7 +41,7 @@ With exactly one host and one task: the agent's own exit code, or 255 if SSH fai
 )]
 pub struct Args {
     /// The task; several are spread over the hosts
-    #[arg(value_name = "TASK", required_unless_present_any = ["tasks", "resume"])]
+    #[arg(value_name = "TASK", required_unless_present_any = ["tasks", "resume", "retry"])]
     pub texts: Vec<String>,
     /// Which agent: picoclaw, openclaw, or a command with {task} [default: the host's `agent`, else picoclaw]
     #[arg(long, value_name = "AGENT")]
@@ -67,6 +67,9 @@ pub struct Args {
     /// Go on with a run that was cut off, or tell again what came of it: its id, the beginning of it, or `last`
     #[arg(long, value_name = "RUN", conflicts_with_all = ["texts", "agent", "session", "task_stdin", "one", "deploy_missing", "ephemeral", "on", "hosts_from", "limit", "tasks", "each", "env", "env_from", "cwd", "sudo", "stdin", "timeout", "deadline", "dry_run"])]
     pub resume: Option<String>,
+    /// Do again what did not come out well in a run, as a new run: its id, the beginning of it, or `last`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "texts", "agent", "session", "task_stdin", "one", "deploy_missing", "ephemeral", "on", "hosts_from", "limit", "tasks", "each", "env", "env_from", "cwd", "sudo", "stdin"])]
+    pub retry: Option<String>,
     /// Which hosts.
     #[command(flatten)]
     pub on: OnArgs,
@@ -85,6 +88,9 @@ pub struct Args {
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if let Some(word) = &args.resume {
         return resume::run(word, "dispatch", &args.run, args.strip, output).await;
+    }
+    if let Some(word) = &args.retry {
+        return retry::run(word, "dispatch", &args.run, args.strip, output).await;
     }
     let fleet = load_fleet(&args.run.fleet, output)?;
     check_no_host_among(&args.texts, &fleet)?;

@@ -9,8 +9,8 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
 use super::perform::{self, Performance};
-use super::resume;
 use super::task_args::RunArgs;
+use super::{resume, retry};
 use crate::fleet::asked::Asked;
 use crate::fleet::dispatch::{Spread, Work, prepare};
 use crate::protocol::GroupId;
@@ -31,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     pub select: SelectArgs,
     /// The command and its arguments
-    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["shell", "tasks", "resume"])]
+    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["shell", "tasks", "resume", "retry"])]
     pub command: Vec<OsString>,
     /// A line for the host's sh, instead of a command
     #[arg(long, value_name = "LINE", conflicts_with_all = ["command", "tasks"])]
@@ -39,6 +39,9 @@ pub struct Args {
     /// Go on with a run that was cut off, or tell again what came of it: its id, the beginning of it, or `last`
     #[arg(long, value_name = "RUN", conflicts_with_all = ["command", "shell", "hosts", "on", "hosts_from", "limit", "tasks", "each", "env", "env_from", "cwd", "sudo", "stdin", "timeout", "deadline", "dry_run"])]
     pub resume: Option<String>,
+    /// Do again what did not come out well in a run, as a new run: its id, the beginning of it, or `last`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "command", "shell", "hosts", "on", "hosts_from", "limit", "tasks", "each", "env", "env_from", "cwd", "sudo", "stdin"])]
+    pub retry: Option<String>,
     /// Everything else.
     #[command(flatten)]
     pub run: RunArgs,
@@ -51,6 +54,9 @@ pub struct Args {
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if let Some(word) = &args.resume {
         return resume::run(word, "exec", &args.run, false, output).await;
+    }
+    if let Some(word) = &args.retry {
+        return retry::run(word, "exec", &args.run, false, output).await;
     }
     let fleet = load_fleet(&args.run.fleet, output)?;
     let hosts = selected(&fleet, &args.select.selection()?, output)?;

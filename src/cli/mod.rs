@@ -29,6 +29,7 @@ pub mod perform;
 pub mod progress;
 pub mod queue_verbs;
 pub mod resume;
+pub mod retry;
 pub mod runs;
 pub mod sandbox;
 pub mod sanitize;

@@ -58,14 +58,7 @@ pub async fn run(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let run = records::find(word).await?;
-    if run.record.kind != kind {
-        let made = &run.record.kind;
-        return Err(
-            Failure::usage(format!("run {} was made by `fleet {made}`", run.record.id))
-                .hint(format!("skyclaw fleet {made} --resume {}", run.record.id))
-                .into(),
-        );
-    }
+    check_kind(&run, kind, "--resume")?;
     args.show.prepare(output)?;
     let asked = Asked::read(&run.record.meta).map_err(|error| refused(&run, error))?;
     let fleet = load_fleet(&args.fleet, output);
@@ -117,7 +110,23 @@ pub async fn run(
     }
 }
 
-fn refused(run: &Run, error: asked::Error) -> anyhow::Error {
+/// Refuses a run that another verb made: its flags are others.
+///
+/// # Errors
+/// When it did.
+pub fn check_kind(run: &Run, kind: &str, flag: &str) -> Result<(), Failure> {
+    let (id, made) = (run.record.id, &run.record.kind);
+    if made == kind {
+        return Ok(());
+    }
+    Err(
+        Failure::usage(format!("run {id} was made by `fleet {made}`"))
+            .hint(format!("skyclaw fleet {made} {flag} {id}")),
+    )
+}
+
+/// Says why a run cannot be gone on with, or repeated.
+pub fn refused(run: &Run, error: asked::Error) -> anyhow::Error {
     let id = run.record.id;
     let kind = &run.record.kind;
     let hint = match &error {
@@ -287,6 +296,7 @@ impl Resumed<'_> {
             .collect();
         let Prepared { units, command, .. } = prepare(work, spread, common, &hosts)
             .map_err(|error| Failure::usage("the run").because(error))?;
+        let units = self.asked.pick(units);
         if units.len() != self.jobs.len() {
             return Err(refused(self.run, asked::Error::Unknown));
         }

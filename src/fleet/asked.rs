@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::agent::{AgentPreset, Passing};
 use crate::fleet::dispatch::{Common, Spread, Work};
 use crate::fleet::remote::Value;
+use crate::fleet::run::Unit;
 use crate::protocol::{GroupId, Payload};
 use crate::support::clock::Timestamp;
 use crate::support::mask::is_secret_name;
@@ -69,6 +70,9 @@ pub struct Asked {
     /// What was asked for and is not written down, as flags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept_back: Vec<String>,
+    /// The task of each job and its host, where not every task of the run is for every host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub places: Option<Vec<(usize, Option<usize>)>>,
     /// Whether all that it takes is here; runs of older versions say nothing.
     pub complete: bool,
 }
@@ -223,9 +227,23 @@ impl Asked {
 
     /// Returns which task the job at this position of the run does, and on which host it must.
     pub fn place(&self, at: usize) -> (usize, Option<usize>) {
+        if let Some(places) = &self.places {
+            return places.get(at).copied().unwrap_or_default();
+        }
         match (self.spread, self.hosts.len()) {
             (false, hosts @ 1..) => (at / hosts, Some(at % hosts)),
             (true, _) | (false, 0) => (at, None),
+        }
+    }
+
+    /// Picks from `units`, which are those of all its work, those that it has.
+    pub fn pick(&self, units: Vec<Unit>) -> Vec<Unit> {
+        match &self.places {
+            None => units,
+            Some(places) => units
+                .into_iter()
+                .filter(|unit| places.contains(&(unit.task, unit.host)))
+                .collect(),
         }
     }
 

@@ -30,11 +30,11 @@ pub fn verdict(job: &JobRecord) -> Option<Verdict> {
         Some(Status::Cancelled) => cancelled(job, result),
         Some(status) => Verdict {
             error: result.and_then(|result| result.error.clone()),
-            hint: (status == Status::Missing).then(|| hint(job)).flatten(),
             ..Verdict::plain(status)
         },
         None => by_reason(job, result),
     };
+    let base = with_hint(job, base);
     let signal = result.and_then(|result| result.signal);
     let exit = base
         .exit
@@ -81,11 +81,13 @@ fn by_reason(job: &JobRecord, result: Option<&JobResult>) -> Verdict {
         Some(Reason::Spawn) => {
             let error = said().unwrap_or_else(|| "it could not be started".to_owned());
             let is_missing = error.ends_with("ENOENT");
+            // In the words of a push worker.
+            let error = match error.strip_prefix("directory does not exist: ") {
+                Some(directory) => format!("{NO_DIRECTORY}{directory}"),
+                None => error,
+            };
             match is_missing && is_agent(job) {
-                true => Verdict {
-                    hint: hint(job),
-                    ..Verdict::because(Status::Missing, error)
-                },
+                true => Verdict::because(Status::Missing, error),
                 false => Verdict {
                     exit: is_missing.then_some(NOT_FOUND),
                     ..Verdict::because(Status::Failed, error)
@@ -93,6 +95,27 @@ fn by_reason(job: &JobRecord, result: Option<&JobResult>) -> Verdict {
             }
         }
     }
+}
+
+/// Adds what the user can do, which no record has a place for.
+fn with_hint(job: &JobRecord, verdict: Verdict) -> Verdict {
+    let no_directory = |error: &String| error.starts_with(NO_DIRECTORY);
+    let hint = match verdict.status {
+        Status::Missing => hint(job),
+        Status::Failed if verdict.error.as_ref().is_some_and(no_directory) => {
+            Some(DIRECTORY.to_owned())
+        }
+        Status::Ok
+        | Status::Failed
+        | Status::Timeout
+        | Status::Unreachable
+        | Status::Auth
+        | Status::HostKey
+        | Status::Lost
+        | Status::Cancelled
+        | Status::Skipped => None,
+    };
+    Verdict { hint, ..verdict }
 }
 
 /// A run says with a cancel what it means for a task that has not started: `unreachable: no such host`.
@@ -107,10 +130,7 @@ fn cancelled(job: &JobRecord, result: Option<&JobResult>) -> Verdict {
     let started = job.started_at.is_some();
     match (told, reason) {
         (Some((Status::Skipped, _)), _) if started => Verdict::plain(Status::Timeout),
-        (Some((status, text)), _) if !started => Verdict {
-            hint: (status == Status::Missing).then(|| hint(job)).flatten(),
-            ..Verdict::because(status, text)
-        },
+        (Some((status, text)), _) if !started => Verdict::because(status, text),
         (None, None) if !started => Verdict::because(Status::Cancelled, NOT_STARTED),
         (None, Some(reason)) => Verdict::because(Status::Cancelled, reason),
         (Some(_), _) | (None, None) => match result {
@@ -139,6 +159,10 @@ fn is_agent(job: &JobRecord) -> bool {
     }
 }
 
+/// How the error of a task begins whose directory is not there.
+pub const NO_DIRECTORY: &str = "cannot enter directory ";
+/// What to do about that.
+pub const DIRECTORY: &str = "check --cwd or `workdir` in the fleet file";
 /// What to do where PicoClaw is not installed.
 pub const INSTALL: &str = "run `skyclaw fleet deploy`, or dispatch with --deploy-missing";
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet::capture::Capture;
 use crate::fleet::file::HostName;
+use crate::fleet::recall;
 use crate::fleet::supervise::{Ended, Finished, NotStarted};
 use crate::protocol::{JobId, OUTPUT_LIMIT, Output, Reason};
 use crate::ssh::{Error, Exit, Kind};
@@ -304,16 +305,16 @@ impl Verdict {
             (Some(Ended::Stopped), _, _) => Self::plain(Status::Cancelled),
             (None, Some(NotStarted::Missing(program)), _) => Self {
                 hint: Some(match program.ends_with("/.local/bin/picoclaw") {
-                    true => crate::fleet::recall::INSTALL.into(),
+                    true => recall::INSTALL.into(),
                     false => "install it on the host, or choose another --agent".into(),
                 }),
                 ..Self::because(Status::Missing, format!("{program} is not installed"))
             },
             (None, Some(NotStarted::NoDirectory(directory)), _) => Self {
-                hint: Some("check --cwd or `workdir` in the fleet file".into()),
+                hint: Some(recall::DIRECTORY.into()),
                 ..Self::because(
                     Status::Failed,
-                    format!("cannot enter directory {directory}"),
+                    format!("{}{directory}", recall::NO_DIRECTORY),
                 )
             },
             (None, Some(NotStarted::Shell(said)), _) => Self {

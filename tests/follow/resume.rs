@@ -174,3 +174,56 @@ fn a_run_that_needs_what_nobody_wrote_down_is_refused_with_what_to_do() {
     bed.run(&["fleet", "exec", "--resume", "last", "--", "true"])
         .expect_code(2);
 }
+
+#[test]
+fn what_did_not_come_out_well_is_done_again_until_nothing_is_left() {
+    let Some(bed) = Over::named(&["web1", "web2"]) else {
+        return;
+    };
+    let file = |name: &str| bed.world.dir().join(name);
+    let (log, fixed) = (file("log"), file("fixed"));
+    let line = format!(
+        "echo {{name}}-{{index}} >> {}; case {{name}} in web2) [ -e {} ];; esac",
+        log.display(),
+        fixed.display()
+    );
+    std::fs::write(file("tasks"), format!("{line}\n")).unwrap();
+    let tasks = file("tasks").display().to_string();
+    let args = ["fleet", "exec", "--tasks", &tasks, "--each"];
+    let first = bed.run(&args).expect_code(1);
+    assert!(
+        first
+            .err()
+            .contains("retry: skyclaw fleet exec --retry last"),
+        "{first}"
+    );
+    let old = last(|args| bed.run(args));
+    let again = bed
+        .run(&["fleet", "exec", "--retry", "last"])
+        .expect_code(1);
+    assert!(again.err().contains("retrying 1 of 2"), "{again}");
+    std::fs::write(&fixed, "").unwrap();
+    bed.run(&["fleet", "exec", "--retry", "last"])
+        .expect_code(0);
+    // The hosts keep their numbers, and nothing that was well was done again.
+    let mut lines: Vec<String> = std::fs::read_to_string(&log)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    assert_eq!(lines, ["web1-0", "web2-1", "web2-1", "web2-1"]);
+    let done = bed
+        .run(&["fleet", "exec", "--retry", "last"])
+        .expect_code(0);
+    assert!(done.err().contains("nothing to retry"), "{done}");
+    // Linked to the one before, and told again as it was.
+    assert_ne!(last(|args| bed.run(args)), old);
+    let told = bed
+        .run(&["fleet", "exec", "--resume", "last", "--json"])
+        .expect_code(0)
+        .json();
+    assert_eq!(told["results"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["results"][0]["host"], "web2");
+    bed.run(&["fleet", "exec", "--resume", &old]).expect_code(1);
+}
