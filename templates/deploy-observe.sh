@@ -1,10 +1,10 @@
 # Tells what a deploy must know of a host, and writes nothing. Read by fleet/deploy/observe.rs.
 #
-# stdin: the marker, one line of code that makes the programs to look at the arguments, and w (1: the whole
-# look, else only our files). Answers the framed word `observed`, then one fact a line; a file of ours is a
-# line with its length, then the file itself.
+# stdin: the marker, one line of code that makes the programs to look at the arguments, w (1: the whole
+# look, else only our files) and s (1: also the files of the host daemon). Answers the framed word `observed`, then one
+# fact a line; a file of ours is a line with its length, then the file itself.
 IFS= read -r c || exit 1;
-w=;
+w=; s=;
 eval "$c";
 if command -v sha256sum >/dev/null; then h() { sha256sum; };
 elif command -v shasum >/dev/null; then h() { shasum -a 256; };
@@ -23,15 +23,20 @@ until [ -z "$d" ] || [ -d "$d" ]; do d=${d%/*}; done;
 echo "disk $(df -Pk "${d:-/}" 2>/dev/null | { read -r x; read -r x x x x y; echo "$x"; })";
 if [ -d "$HOME/.local/state/skyclaw/ephemeral" ]; then echo "ephemeral yes"; else echo "ephemeral no"; fi;
 fi;
-for f in .env config.json .security.yml; do
-p=$HOME/.picoclaw/$f;
+l=".picoclaw/.env .picoclaw/config.json .picoclaw/.security.yml";
+if [ "$s" = 1 ]; then
+echo "home $HOME";
+l="$l .config/skyclaw/host.env .config/systemd/user/skyclaw-host.service .local/state/skyclaw/service/keeper.sh";
+fi;
+for f in $l; do
+p=$HOME/$f;
 if [ -f "$p" ]; then
-s=$(wc -c <"$p") || s=-1;
-s=$((s));
+n=$(wc -c <"$p") || n=-1;
+n=$((n));
 set -- $(ls -ld "$p");
-if [ "$s" -lt 0 ]; then echo "file unreadable";
-elif [ "$s" -gt 262144 ]; then echo "file large";
-else echo "file $s $1"; cat "$p"; echo; fi;
+if [ "$n" -lt 0 ]; then echo "file unreadable";
+elif [ "$n" -gt 262144 ]; then echo "file large";
+else echo "file $n $1"; cat "$p"; echo; fi;
 elif [ -e "$p" ]; then echo "file other";
 else echo "file none"; fi;
 done;

@@ -45,7 +45,12 @@ wait $p;
 kill $q;
 };
 if [ -f "$HOME/.config/systemd/user/skyclaw-host.service" ]; then
+XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}; export XDG_RUNTIME_DIR;
 echo "unit=$(r systemctl --user is-active skyclaw-host.service | head -c 64)";
+elif [ -f "$HOME/.local/state/skyclaw/service/keeper.sh" ]; then
+a=inactive;
+read -r p <"$HOME/.local/state/skyclaw/service/daemon" && kill -0 "$p" && a=active;
+echo "unit=$a";
 fi;
 s() {
 if [ -f "$b/$1" ] && [ -x "$b/$1" ]; then echo "$1=there"; echo "$_m $1"; r "$b/$@" | head -c 4096; echo; echo "$_m";

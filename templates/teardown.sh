@@ -1,11 +1,11 @@
 # Removes what deploy put on a host, or only says what is there. Read by fleet/teardown.rs.
 #
 # stdin: the marker, then one line of code that sets d (1: remove nothing), a (1: the agent), y (1: its key
-# file too), s (1: the host daemon), k (1: keep the agent's program), z (1: purge).
+# file too), s (1: the host daemon), e (1: its settings too), k (1: keep the agent's program), z (1: purge).
 # Answers the marker, lines of `WORD PATH`, and the marker with `end`. Words: gone (removed, or with d=1
 # there), cut (our lines taken out), link (a symlink that is not followed), fail, tasks (a number).
 IFS= read -r c || exit 1;
-d=; a=; y=; s=; k=; z=;
+d=; a=; y=; s=; e=; k=; z=;
 eval "$c";
 echo "$_m teardown";
 h=$HOME;
@@ -21,10 +21,10 @@ if [ -L "$h/$1" ]; then g "$1"; elif [ -d "$h/$1" ]; then echo "fail ~/$1"; else
 };
 # Our lines of an rc file. A block without its end is left alone: it could go on to the end of the file.
 b() {
-e=$(sed -n "/^# >>> skyclaw >>>$/,/^# <<< skyclaw <<<$/p" "$h/$1" 2>/dev/null | tail -n 1);
-[ -n "$e" ] || return 0;
+q=$(sed -n "/^# >>> skyclaw >>>$/,/^# <<< skyclaw <<<$/p" "$h/$1" 2>/dev/null | tail -n 1);
+[ -n "$q" ] || return 0;
 if [ -L "$h/$1" ]; then echo "link ~/$1"; return 0; fi;
-if [ "$e" = "# <<< skyclaw <<<" ]; then :; else echo "fail ~/$1"; return 0; fi;
+if [ "$q" = "# <<< skyclaw <<<" ]; then :; else echo "fail ~/$1"; return 0; fi;
 if [ "$d" = 1 ]; then echo "cut ~/$1"; return 0; fi;
 t=$h/.skyclaw-upload.$$;
 if cp -p "$h/$1" "$t" && sed "/^# >>> skyclaw >>>$/,/^# <<< skyclaw <<<$/d" "$h/$1" >"$t" && mv -f "$t" "$h/$1";
@@ -52,11 +52,11 @@ fi;
 fi;
 if [ "$s" = 1 ]; then
 v=.config/systemd/user;
-if [ "$d" = 1 ]; then :; elif [ -e "$h/$v/skyclaw-host.service" ]; then
-systemctl --user disable --now skyclaw-host.service </dev/null >/dev/null 2>&1;
-fi;
 f $v/skyclaw-host.service;
 f $v/default.target.wants/skyclaw-host.service;
+g .local/state/skyclaw/service;
+f .local/state/skyclaw/service.said;
+if [ "$e" = 1 ]; then f .config/skyclaw/host.env; fi;
 f .local/bin/skyclaw;
 f .local/bin/skyclaw.prev;
 fi;
@@ -75,6 +75,7 @@ if [ -e "$h/.local/state/skyclaw/linger" ]; then [ "$d" = 1 ] || loginctl disabl
 f .local/state/skyclaw/linger;
 f .local/state/skyclaw/last-task;
 g .local/state/skyclaw/host;
+g .local/state/skyclaw/tunnel;
 f .config/skyclaw/host.env;
 fi;
 echo "$_m end"

@@ -357,6 +357,7 @@ fn help_has_an_example_and_the_exit_codes() {
         ("help_fleet_validate", &["fleet", "validate"]),
         ("help_fleet_hosts", &["fleet", "hosts"]),
         ("help_fleet_deploy", &["fleet", "deploy"]),
+        ("help_fleet_rollback", &["fleet", "rollback"]),
         ("help_fleet_sandbox", &["fleet", "sandbox"]),
         ("help_demo", &["demo"]),
     ] {

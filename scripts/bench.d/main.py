@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+import drains
 import loads
 import peers
 import report
@@ -28,6 +29,7 @@ TITLES = {
     "f": "The queue",
     "g": "The coordinator",
     "h": "The host daemon",
+    "i": "One queue, pushed and pulled",
 }
 INTRO = """# Benchmarks
 
@@ -336,6 +338,13 @@ class Bench:
 
     def part_h(self):
         return self.loads("daemon")
+
+    def part_i(self):
+        try:
+            return drains.run(self)
+        except (RuntimeError, subprocess.SubprocessError) as why:
+            self.failures += 1
+            return [f"failed: {why}"], {"failed": str(why)}
 
     def loads(self, part):
         try:

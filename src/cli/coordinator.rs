@@ -2,7 +2,8 @@
 
 mod secrets;
 mod serving;
-mod settings;
+pub(super) mod settings;
+mod socket;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::given::Given;
 use super::output::{Format, Output};
-use crate::coordinator::{self, Deps};
+use crate::coordinator::{self, Deps, Doors};
 use crate::queue::{self, Queue};
 use crate::support::shutdown::Shutdown;
 use crate::support::telemetry::Form;
@@ -48,6 +49,14 @@ pub struct Args {
     /// Port to listen on; 0 picks one [default: 8787]
     #[arg(long, env = "SKYCLAW_COORDINATOR_PORT", hide_env_values = true)]
     port: Option<Given<u16>>,
+    /// Also serve this Unix socket, for you and root of this machine only, without a token
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SKYCLAW_COORDINATOR_SOCKET",
+        hide_env_values = true
+    )]
+    socket: Option<Given<PathBuf>>,
     /// Database file [default: .skyclaw/coordinator.db]
     #[arg(
         long,
@@ -196,6 +205,8 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     limits::raise_open_files(OPEN_FILES);
     let listener = listen(&host, port).await?;
     let port = listener.local_addr().context("look at the port")?.port();
+    let socket = Given::of(&args.socket).map(|path| socket::open(path));
+    let socket = socket.transpose()?;
     let node = settings.node_id.clone();
     let deps = Deps {
         queue,
@@ -211,7 +222,17 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     output.line(&format!(
         "[skyclaw] coordinator {node} listening on http://{shown}:{port}"
     ));
-    coordinator::serve(serving, listener, shutdown).await;
+    if let Some(socket) = &socket {
+        output.line(&format!(
+            "[skyclaw] coordinator {node} listening on {}",
+            socket::shown(socket.path())
+        ));
+    }
+    let doors = Doors {
+        unix: socket,
+        ..Doors::from(listener)
+    };
+    coordinator::serve(serving, doors, shutdown).await;
     Ok(Exit::Success)
 }
 

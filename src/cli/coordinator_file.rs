@@ -1,18 +1,18 @@
 //! `skyclaw coordinator backup|restore|gc`: the file of a coordinator, whether one serves it or not.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::args::JsonArgs;
+use super::coordinator::settings::Kept;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Format, Output};
+use crate::protocol::Invalid;
 use crate::queue::{self, Queue, sweeper};
 use crate::support::clock::{Clock, SystemClock};
-use crate::support::span;
 
 /// Where a coordinator keeps its queue unless it is told otherwise.
 const DEFAULT_FILE: &str = ".skyclaw/coordinator.db";
@@ -203,19 +203,8 @@ fn retention(text: Option<&str>) -> Result<sweeper::Retention, Failure> {
     let Some(text) = text else {
         return Ok(default);
     };
-    let wrong = || Failure::usage(format!("retention: `{text}` is not like 7d or 12h,5000"));
-    let (span, most) = match text.split_once(',') {
-        Some((span, most)) => (span, Some(most.trim().parse().map_err(|_| wrong())?)),
-        None => (text, None),
-    };
-    let ended_for = span::parse(span.trim()).map_err(|_| wrong())?;
-    Ok(sweeper::Retention {
-        ended_for: if ended_for.is_zero() {
-            Duration::MAX
-        } else {
-            ended_for
-        },
-        keep_ended: most.unwrap_or(default.keep_ended),
-        ..default
-    })
+    let kept: Kept = text
+        .parse()
+        .map_err(|error: Invalid| Failure::usage(error.to_string()))?;
+    Ok(kept.applied_to(default))
 }

@@ -1,7 +1,7 @@
-//! `skyclaw fleet deploy`: puts PicoClaw and its settings on hosts.
+//! `skyclaw fleet deploy`: puts PicoClaw and its settings, or skyclaw and its daemon, on hosts.
 
 mod args;
-mod report;
+pub(super) mod report;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
 use super::progress::{Line, Progress as Bars};
-use crate::fleet::deploy::{DeployError, Deployer, PrepareError, Progress};
+use crate::fleet::deploy::{DeployError, Deployed, Deployer, PrepareError, Progress};
 use crate::fleet::file::Host;
 use crate::fleet::link::Links;
 use crate::fleet::release;
 use crate::support::shutdown::{Cause, Shutdown, Urgency};
-pub use args::{Args, SourceArgs};
+pub use args::{Args, Components, SourceArgs};
 use report::{Outcome, Report};
 
 /// Runs the verb.
@@ -65,7 +65,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     Ok(was_stopped.unwrap_or(exit))
 }
 
-fn stopped(shutdown: &Shutdown) -> Exit {
+pub(super) fn stopped(shutdown: &Shutdown) -> Exit {
     match shutdown.cause() {
         Some(Cause::Terminate) => Exit::Terminated,
         Some(Cause::Interrupt) | None => Exit::Interrupted,
@@ -88,22 +88,41 @@ async fn deploy(
         tracing::info!(host = %name, step = ?progress, "deploying");
         line.step(&step_text(progress));
     };
-    let outcome = if dry_run {
+    outcome(if dry_run {
         let planned = deployer.plan_on(&link.connection, host, &watch).await;
         planned.map(|planned| Outcome::Planned(Box::new(planned)))
     } else {
         let deployed = deployer
             .run_and_report(&link.connection, host, &watch)
             .await;
-        deployed.map(|deployed| Outcome::Deployed(Box::new(deployed)))
-    };
-    match outcome {
+        // A daemon that ends with the connection that started it would be no daemon.
+        drop(link);
+        outlives(deployed, host, links).await
+    })
+}
+
+/// Tells a host whose step failed from one that was lost.
+pub(super) fn outcome(done: Result<Outcome, DeployError>) -> Outcome {
+    match done {
         Ok(outcome) => outcome,
         Err(DeployError::Ssh(error)) if !matches!(error, crate::ssh::Error::Upload { .. }) => {
             Outcome::Lost(error)
         }
         Err(error) => Outcome::Failed(error),
     }
+}
+
+/// Looks whether a daemon that was started has outlived the connection.
+pub(super) async fn outlives(
+    deployed: Result<Deployed, DeployError>,
+    host: &Host,
+    links: &Links,
+) -> Result<Outcome, DeployError> {
+    let deployed = deployed?;
+    if let Some(service) = &deployed.service {
+        service.outlives(links, host).await?;
+    }
+    Ok(Outcome::Deployed(Box::new(deployed)))
 }
 
 fn step_text(progress: Progress) -> String {
@@ -115,6 +134,7 @@ fn step_text(progress: Progress) -> String {
         Progress::Testing => "testing".to_owned(),
         Progress::Onboarding => "onboarding".to_owned(),
         Progress::Settings => "merging settings".to_owned(),
+        Progress::Starting => "starting the daemon".to_owned(),
     }
 }
 

@@ -92,6 +92,7 @@ fn client_class(error: &client::Error) -> (Exit, Vec<String>) {
         client::Error::Token | client::Error::Address { .. } => Exit::Usage,
         client::Error::Refused { .. }
         | client::Error::Answer { .. }
+        | client::Error::File { .. }
         | client::Error::Request(_)
         | client::Error::Build(_) => Exit::Failed,
     };

@@ -4,7 +4,9 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use super::{deploy, dispatch, exec, hosts, init, runs, sandbox, status, teardown, up, validate};
+use super::{
+    deploy, dispatch, exec, hosts, init, rollback, runs, sandbox, status, teardown, up, validate,
+};
 
 /// Work with the fleet of SSH hosts
 #[derive(Debug, Args)]
@@ -32,6 +34,7 @@ pub enum Verb {
     Hosts(hosts::Args),
     Status(status::Args),
     Deploy(Box<deploy::Args>),
+    Rollback(rollback::Args),
     Dispatch(Box<dispatch::Args>),
     Exec(Box<exec::Args>),
     Runs(runs::ListArgs),
@@ -51,6 +54,7 @@ impl Group {
             Verb::Hosts(args) => args.format.format(),
             Verb::Status(args) => args.format.format(),
             Verb::Deploy(args) => args.format.format(),
+            Verb::Rollback(args) => args.format.format(),
             Verb::Dispatch(args) => args.run.format.format(),
             Verb::Exec(args) => args.run.format.format(),
             Verb::Runs(args) => args.format.format(),
@@ -74,6 +78,7 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Hosts(args) => hosts::run(args, output),
         Verb::Status(args) => status::run(args, output).await,
         Verb::Deploy(args) => deploy::run(args, output).await,
+        Verb::Rollback(args) => rollback::run(args, output).await,
         Verb::Dispatch(args) => dispatch::run(args, output).await,
         Verb::Exec(args) => exec::run(args, output).await,
         Verb::Runs(args) => runs::list(args, output).await,

@@ -6,10 +6,12 @@ mod rule_args;
 mod settings;
 mod shed;
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
 pub use self::args::Args;
-use self::args::{Local, LogFormat};
+use self::args::{Local, LogFormat, WorkArgs};
 use self::lines::Lines;
 use super::error::Failure;
 use super::exit::Exit;
@@ -82,14 +84,7 @@ pub fn watch() -> anyhow::Result<Exit> {
 async fn serve(args: &Args) -> anyhow::Result<Exit> {
     let settings = settings::read(args)?;
     shed::secrets(args).context("start again without secrets in the environment")?;
-    let given = client::Given {
-        urls: &args.work.coordinator,
-        token_file: args.work.token_file.as_deref(),
-    };
-    let variable = |name: &str| std::env::var(name).ok();
-    let reached = client::Settings::read(given, variable)
-        .map_err(|error| Failure::usage("coordinator").because(error))?;
-    let client = Client::new(reached)?;
+    let client = connect(&args.work)?;
     let shutdown = Shutdown::listen().context("listen for signals")?;
     let lines = Lines::start(args.log_format, settings.name.clone()).context("start a thread")?;
     let running = host::run(settings, client, lines.hook(), shutdown);
@@ -108,26 +103,47 @@ async fn serve(args: &Args) -> anyhow::Result<Exit> {
     }
 }
 
+fn connect(work: &WorkArgs) -> anyhow::Result<Client> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let file = match &work.coordinator_file {
+        None if work.coordinator.is_empty() => variable("SKYCLAW_COORDINATOR_FILE")
+            .filter(|path| !path.trim().is_empty())
+            .map(PathBuf::from),
+        flag => flag.clone(),
+    };
+    if let Some(path) = file {
+        return Ok(Client::of_file(path)?);
+    }
+    let given = client::Given {
+        urls: &work.coordinator,
+        token_file: work.token_file.as_deref(),
+    };
+    let reached = client::Settings::read(given, variable)
+        .map_err(|error| Failure::usage("coordinator").because(error))?;
+    Ok(Client::new(reached)?)
+}
+
 fn explained(error: host::Error) -> Failure {
-    let (exit, hint) = match &error {
+    let (exit, hints) = match &error {
         host::Error::InUse { .. } => (
             Exit::Failed,
-            Some("give this one an id (SKYCLAW_HOST_ID) or a directory (--state-dir) of its own"),
+            vec![
+                "give this one an id (SKYCLAW_HOST_ID) or a directory (--state-dir) of its own"
+                    .to_owned(),
+            ],
         ),
         host::Error::IdInUse { .. } => (
             Exit::Failed,
-            Some("stop the other one, or give this one another id (SKYCLAW_HOST_ID)"),
+            vec!["stop the other one, or give this one another id (SKYCLAW_HOST_ID)".to_owned()],
         ),
-        host::Error::Once(client::Error::NoCoordinator { .. }) => (Exit::NoCoordinator, None),
+        host::Error::Once(client::Error::NoCoordinator { .. }) => (Exit::NoCoordinator, Vec::new()),
+        host::Error::Once(source @ client::Error::File { .. }) => (Exit::Failed, source.hints()),
         host::Error::Once(_) | host::Error::State(_) | host::Error::System { .. } => {
-            (Exit::Failed, None)
+            (Exit::Failed, Vec::new())
         }
     };
     let failure = Failure::new(exit, "host daemon").because(error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    hints.into_iter().fold(failure, Failure::hint)
 }
 
 fn ask(args: &Args, ask: &Ask, output: &Output) -> anyhow::Result<Exit> {

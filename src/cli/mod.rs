@@ -30,6 +30,7 @@ pub mod progress;
 pub mod queue_verbs;
 pub mod resume;
 pub mod retry;
+mod rollback;
 pub mod runs;
 pub mod sandbox;
 pub mod sanitize;

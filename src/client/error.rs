@@ -1,10 +1,12 @@
 //! What can go wrong between a client and its coordinators.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::file::Fault;
 use crate::protocol::api::Code;
 
 /// A request that brought no result.
@@ -38,6 +40,14 @@ pub enum Error {
         /// What is wrong with it.
         #[source]
         source: serde_json::Error,
+    },
+    /// The file that is to say where the coordinator is cannot be used. Trying again later helps.
+    #[error("the coordinator's file {} {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: Fault,
     },
     /// The request has no JSON form. Trying again does not help.
     #[error("the request cannot be written as JSON")]
@@ -86,6 +96,7 @@ impl Error {
             Self::Refused { code, .. } => Some(*code),
             Self::NoCoordinator { .. }
             | Self::Answer { .. }
+            | Self::File { .. }
             | Self::Request(_)
             | Self::Token
             | Self::Address { .. }
@@ -99,6 +110,7 @@ impl Error {
             Self::Refused { status, .. } => Some(*status),
             Self::NoCoordinator { .. }
             | Self::Answer { .. }
+            | Self::File { .. }
             | Self::Request(_)
             | Self::Token
             | Self::Address { .. }
@@ -109,7 +121,7 @@ impl Error {
     /// Tells whether the same request may bring something else later.
     pub const fn retry_helps(&self) -> bool {
         match self {
-            Self::NoCoordinator { .. } => true,
+            Self::NoCoordinator { .. } | Self::File { .. } => true,
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
             Self::Answer { .. }
             | Self::Request(_)
@@ -138,6 +150,15 @@ impl Error {
                 retry_after: Some(after),
                 ..
             } => vec![format!("try again in {}", crate::support::span::human(*after))],
+            Self::File { path, why } => match why {
+                Fault::Missing => vec![
+                    "the controller puts it there when `skyclaw fleet up` reaches this machine".to_owned(),
+                ],
+                Fault::Loose(_) => vec![format!("chmod 600 {}", path.display())],
+                Fault::Unreadable(_) | Fault::NoFile | Fault::Foreign(_) | Fault::Text(_) => {
+                    Vec::new()
+                }
+            },
             Self::Refused { .. }
             | Self::Answer { .. }
             | Self::Request(_)

@@ -10,12 +10,14 @@ mod ask;
 mod choice;
 mod error;
 mod events;
+mod file;
 pub mod holder;
 mod routes;
 mod send;
 mod settings;
 mod sse;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ pub use address::{parse_url, socket, unix_url};
 pub use choice::RETURN_AFTER;
 pub use error::{Error, Tried};
 pub use events::{EventStream, JobEvent, LogEvent, LogStream};
+pub use file::Fault;
 pub use routes::hosts::HostOrder;
 pub use routes::jobs::{JobQuery, LogQuery};
 pub use settings::{DEFAULT_URL, Given, Settings, SettingsError};
@@ -32,6 +35,7 @@ pub use sse::{Message, Parser};
 
 use address::Reach;
 use choice::Choice;
+use file::CoordinatorFile;
 use settings::{bearer, header};
 
 /// The address of a coordinator.
@@ -41,6 +45,8 @@ pub use reqwest::Url;
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,
+    /// Says where the coordinator is; `shared` knows of none then.
+    file: Option<Arc<CoordinatorFile>>,
 }
 
 #[derive(Debug)]
@@ -64,23 +70,33 @@ impl Client {
     /// # Errors
     /// When there is no address, a token cannot stand in a header, or the system gives no HTTP client.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        crate::support::tls::use_ring();
         if settings.urls.is_empty() {
             return Err(Error::NoCoordinator { tries: Vec::new() });
         }
         Ok(Self {
-            shared: Arc::new(Shared {
-                reaches: Reach::all(&settings.urls)?,
-                token: settings.token.as_ref().map(header).transpose()?,
-                api_key: settings.api_key.as_ref().map(bearer).transpose()?,
-                timeout: settings.timeout,
-                choice: Choice::new(settings.urls.len(), settings.return_after),
-                urls: settings.urls,
-            }),
+            shared: Arc::new(Shared::new(settings)?),
+            file: None,
         })
     }
 
-    /// Returns the coordinators, in the order given.
+    /// Makes a client of the coordinator that the file at `path` names, which is read again whenever that
+    /// one does not answer. There need not be a file yet.
+    ///
+    /// # Errors
+    /// [`Error::File`] when there is one that cannot be used.
+    pub fn of_file(path: PathBuf) -> Result<Self, Error> {
+        Ok(Self {
+            shared: Arc::new(Shared::new(Settings::new(Vec::new()))?),
+            file: Some(Arc::new(CoordinatorFile::open(path)?)),
+        })
+    }
+
+    /// Tells whether a file says where the coordinator is: then it costs next to nothing to look often.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Returns the coordinators, in the order given; none if a file names it.
     pub fn urls(&self) -> &[Url] {
         &self.shared.urls
     }
@@ -88,5 +104,19 @@ impl Client {
     /// Returns the coordinator that is asked first now.
     pub fn current(&self) -> Option<&Url> {
         self.shared.urls.get(self.shared.choice.current())
+    }
+}
+
+impl Shared {
+    fn new(settings: Settings) -> Result<Self, Error> {
+        crate::support::tls::use_ring();
+        Ok(Self {
+            reaches: Reach::all(&settings.urls)?,
+            token: settings.token.as_ref().map(header).transpose()?,
+            api_key: settings.api_key.as_ref().map(bearer).transpose()?,
+            timeout: settings.timeout,
+            choice: Choice::new(settings.urls.len(), settings.return_after),
+            urls: settings.urls,
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! One request: to the coordinators in turn until one answers, with the same key on every try.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Response;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::address::Reach;
 use super::ask::Ask;
 use super::error::{Error, Tried, refusal};
+use super::file::may_have_moved;
 use super::{Client, Shared};
 use crate::support::chain::chain;
 
@@ -25,21 +27,55 @@ enum NoAnswer {
 impl Client {
     /// Sends and reads the JSON answer.
     pub(super) async fn ask<T: DeserializeOwned>(&self, ask: Ask) -> Result<T, Error> {
-        let limit = self.shared.timeout + ask.wait;
-        let (index, body) = self.in_turn(&ask, limit, read_all).await?;
-        serde_json::from_slice(&body).map_err(|source| Error::Answer {
-            url: self.shared.shown(index),
-            source,
-        })
+        let ask = &ask;
+        let send = |shared: Arc<Shared>| async move {
+            let limit = shared.timeout + ask.wait;
+            let (index, body) = shared.in_turn(ask, limit, read_all).await?;
+            serde_json::from_slice(&body).map_err(|source| Error::Answer {
+                url: shared.shown(index),
+                source,
+            })
+        };
+        self.where_it_is(ask, send).await
     }
 
     /// Sends and hands over the answer as soon as its head is there; the body is read by the caller.
     pub(super) async fn open(&self, ask: Ask) -> Result<Response, Error> {
-        let limit = self.shared.timeout + ask.wait;
-        let head = |response: Response| async { Ok(response) };
-        Ok(self.in_turn(&ask, limit, head).await?.1)
+        let ask = &ask;
+        let send = |shared: Arc<Shared>| async move {
+            let limit = shared.timeout + ask.wait;
+            let head = |response: Response| async { Ok(response) };
+            Ok(shared.in_turn(ask, limit, head).await?.1)
+        };
+        self.where_it_is(ask, send).await
     }
 
+    /// Sends to the coordinators that are known. If a file names them and they do not answer, looks there
+    /// for others and sends once more.
+    async fn where_it_is<T, F>(
+        &self,
+        ask: &Ask,
+        send: impl Fn(Arc<Shared>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let Some(file) = &self.file else {
+            return send(Arc::clone(&self.shared)).await;
+        };
+        let known = file.coordinator()?;
+        let error = match send(Arc::clone(&known)).await {
+            Err(error) if may_have_moved(&error) => error,
+            done => return done,
+        };
+        match file.other_than(&known)? {
+            Some(other) if ask.may_be_repeated() => send(other).await,
+            Some(_) | None => Err(error),
+        }
+    }
+}
+
+impl Shared {
     /// Asks one coordinator after another until one gives an answer that is not a failure of its own.
     async fn in_turn<T, F>(
         &self,
@@ -50,20 +86,19 @@ impl Client {
     where
         F: Future<Output = Result<T, reqwest::Error>>,
     {
-        let shared = &self.shared;
         let mut tries = Vec::new();
         let mut last_refusal = None;
-        for index in shared.choice.order() {
-            let Some(reach) = shared.reaches.get(index) else {
+        for index in self.choice.order() {
+            let Some(reach) = self.reaches.get(index) else {
                 continue;
             };
-            match shared.patiently(ask, reach, limit, &read).await {
+            match self.patiently(ask, reach, limit, &read).await {
                 Ok(Ok(value)) => {
-                    shared.choice.worked(index);
+                    self.choice.worked(index);
                     return Ok((index, value));
                 }
                 Ok(Err(refused)) if refused.status().is_some_and(|status| status < 500) => {
-                    shared.choice.worked(index);
+                    self.choice.worked(index);
                     return Err(refused);
                 }
                 Ok(Err(refused)) => {
@@ -86,9 +121,7 @@ impl Client {
         // Who answered says more than who did not.
         Err(last_refusal.unwrap_or(Error::NoCoordinator { tries }))
     }
-}
 
-impl Shared {
     /// Asks one coordinator, once more on a fresh connection if the first one broke.
     async fn patiently<T, F>(
         &self,

@@ -96,6 +96,19 @@ impl Settings {
         given: Given<'_>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
+        Self::read_or(given, variable, || None)
+    }
+
+    /// Returns the settings as [`Settings::read`] does; where neither flags nor variables name a coordinator,
+    /// `usual` is asked for one before [`DEFAULT_URL`].
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub fn read_or(
+        given: Given<'_>,
+        variable: impl Fn(&str) -> Option<String>,
+        usual: impl FnOnce() -> Option<Url>,
+    ) -> Result<Self, SettingsError> {
         let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let (origin, texts) = if !given.urls.is_empty() {
             ("--coordinator", given.urls.to_vec())
@@ -104,7 +117,8 @@ impl Settings {
         } else if let Some(one) = set("SKYCLAW_COORDINATOR_URL") {
             ("SKYCLAW_COORDINATOR_URL", vec![one])
         } else {
-            ("default", vec![DEFAULT_URL.to_owned()])
+            let usual = usual().map(String::from);
+            ("default", vec![usual.unwrap_or_else(|| DEFAULT_URL.into())])
         };
         let mut urls: Vec<Url> = Vec::new();
         for text in texts.iter().flat_map(|list| list.split(',')) {

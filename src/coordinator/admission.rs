@@ -1,6 +1,6 @@
-//! What every request passes before its handler: encoding, token or key, CORS. One function.
+//! What every request passes before its handler: encoding, token or key, CORS. One function. What a
+//! host may do over its tunnel is decided behind it, where the route is known, in `api/scope`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,10 @@ use hyper_util::service::TowerToHyperService;
 use super::Room;
 use super::api::error::Refused;
 use super::api::key::decode;
+use super::auth::Tokens;
+use super::caller::Caller;
 use crate::protocol::api::Code;
+use crate::support::secret::Secret;
 
 const PUBLIC: &str = "/v1/public/jobs";
 const CORS: [(HeaderName, HeaderValue); 2] = [
@@ -34,9 +37,15 @@ const CORS: [(HeaderName, HeaderValue); 2] = [
 pub async fn answer(
     room: Arc<Room>,
     router: Router,
-    peer: IpAddr,
+    caller: Arc<Caller>,
     mut request: Request<Incoming>,
 ) -> Response {
+    if let Caller::Host { token, .. } = &*caller
+        && !shows(token.as_ref(), &request)
+    {
+        return Refused::new(Code::Unauthorized, "unauthorized").into_response();
+    }
+    request.extensions_mut().insert(Arc::clone(&caller));
     let path = request.uri().path();
     if path == "/health" {
         return route(router, request).await;
@@ -44,11 +53,12 @@ pub async fn answer(
     if decode(path).is_none() {
         return Refused::bad("the path is not percent-encoded UTF-8").into_response();
     }
-    if path == PUBLIC
+    let public = path == PUBLIC
         || path
             .strip_prefix(PUBLIC)
-            .is_some_and(|rest| rest.starts_with('/'))
-    {
+            .is_some_and(|rest| rest.starts_with('/'));
+    // To a host it is closed like all that is not its own, so that it cannot try keys either.
+    if public && !matches!(*caller, Caller::Host { .. }) {
         let mut response = match admit_key(&room, &mut request) {
             Admitted::Yes => match too_few(&room, &request) {
                 Some(refused) => refused.into_response(),
@@ -60,8 +70,10 @@ pub async fn answer(
         add_cors(&room, &mut response);
         return response;
     }
-    if !room.settings.tokens.accept(request.headers()) {
-        return if room.guesses.wrong(peer) {
+    if let Caller::Network(peer) = &*caller
+        && !room.settings.tokens.accept(request.headers())
+    {
+        return if room.guesses.wrong(*peer) {
             Refused::new(Code::TooMany, "too many wrong tokens")
                 .retry_after(Duration::from_secs(1))
                 .into_response()
@@ -73,6 +85,11 @@ pub async fn answer(
         return refused.into_response();
     }
     route(router, request).await
+}
+
+/// Tells whether a request over a tunnel shows what it must.
+fn shows(token: Option<&Secret>, request: &Request<Incoming>) -> bool {
+    token.is_none_or(|token| Tokens::one(token.clone()).accept(request.headers()))
 }
 
 /// Refuses writes where more coordinators are asked for than there are.

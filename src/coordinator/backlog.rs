@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Room;
 use super::api::error::Refused;
 use crate::protocol::api::Code;
+use crate::queue::Idempotency;
 
 /// How old a count may be that is used to refuse.
 const FRESH: Duration = Duration::from_secs(1);
@@ -34,11 +35,30 @@ impl Backlog {
 }
 
 impl Room {
-    /// Makes room for `jobs` more.
+    /// Makes room for `jobs` more. A request with a key that has been accepted before needs none: it gets
+    /// its answer again.
     ///
     /// # Errors
     /// When too many wait already.
-    pub(super) async fn admit(&self, jobs: u64) -> Result<(), Refused> {
+    pub(super) async fn admit(
+        &self,
+        jobs: u64,
+        key: impl FnOnce() -> Option<Idempotency>,
+    ) -> Result<(), Refused> {
+        let Err(refused) = self.make_room(jobs).await else {
+            return Ok(());
+        };
+        let Some(key) = key() else {
+            return Err(refused);
+        };
+        match self.queue.remembers(key).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(refused),
+            Err(error) => Err(self.refuse(error)),
+        }
+    }
+
+    async fn make_room(&self, jobs: u64) -> Result<(), Refused> {
         let backlog = &self.backlog;
         let before = backlog.estimate.fetch_add(jobs, Ordering::Relaxed);
         if before.saturating_add(jobs) <= backlog.max {

@@ -1,7 +1,6 @@
 //! Connections: accepting them, limits on what a client may send and how slowly, and ending them.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +11,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::doors::{Doors, Visitor};
 use super::patient::Patient;
 use super::{Room, admission};
 use crate::support::shutdown::{Shutdown, Urgency};
@@ -34,7 +33,7 @@ const BREATH: Duration = Duration::from_millis(50);
 /// request that they are in.
 pub async fn accept(
     room: &Arc<Room>,
-    listener: TcpListener,
+    mut doors: Doors,
     router: &Router,
     mut shutdown: Shutdown,
 ) -> JoinSet<()> {
@@ -43,9 +42,9 @@ pub async fn accept(
         tokio::select! {
             biased;
             () = shutdown.reached(Urgency::Stop) => return open,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let served = serve(Arc::clone(room), stream, peer, router.clone());
+            visitor = doors.next() => match visitor {
+                Ok(visitor) => {
+                    let served = serve(Arc::clone(room), visitor, router.clone());
                     open.spawn(served);
                 }
                 Err(error) => {
@@ -67,12 +66,17 @@ pub async fn finish(mut open: JoinSet<()>) {
     }
 }
 
-async fn serve(room: Arc<Room>, stream: TcpStream, peer: SocketAddr, router: Router) {
-    // Answers are written whole; waiting for more to send only delays them.
-    let _ = stream.set_nodelay(true);
+async fn serve(room: Arc<Room>, visitor: Visitor, router: Router) {
+    let Visitor { stream, caller } = visitor;
+    let caller = Arc::new(caller);
     let mut closing = room.closing.subscribe();
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = admission::answer(Arc::clone(&room), router.clone(), peer.ip(), request);
+        let answer = admission::answer(
+            Arc::clone(&room),
+            router.clone(),
+            Arc::clone(&caller),
+            request,
+        );
         async { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
@@ -90,7 +94,7 @@ async fn serve(room: Arc<Room>, stream: TcpStream, peer: SocketAddr, router: Rou
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%peer, %error, "a connection ended badly");
+        tracing::debug!(%caller, %error, "a connection ended badly");
     }
 }
 

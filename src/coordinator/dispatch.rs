@@ -35,9 +35,7 @@ async fn everybody(room: &Arc<Room>) {
     loop {
         let picked = room
             .waiting
-            .pick(None, &tried, (usize::MAX, AT_ONCE), |host| {
-                room.may_work(host)
-            });
+            .pick(None, &tried, AT_ONCE, |host| room.may_work(host));
         if picked.is_empty() {
             return;
         }
@@ -61,7 +59,7 @@ async fn ready(room: &Arc<Room>, mut jobs: Vec<Ready>) {
         let picked = room.waiting.pick(
             Some(&jobs),
             &tried,
-            (jobs.len(), AT_ONCE.min(jobs.len().max(most))),
+            AT_ONCE.min(jobs.len().max(most)),
             |host| room.may_work(host),
         );
         if picked.is_empty() {

@@ -1,14 +1,17 @@
 //! The HTTP API over the queue: old hosts and clients, our own, the public API.
 //!
 //! A service that is handed its queue, its listener and its stop signal; it prints nothing. What is
-//! answered 200 is on disk. Hosts are told apart by id only and trusted by the shared token.
+//! answered 200 is on disk. Hosts of the network are told apart by id only and trusted by the shared
+//! token; those that come through a tunnel are known by it and may act for themselves only.
 
 mod admission;
 pub mod api;
 mod auth;
 mod backlog;
+mod caller;
 mod connections;
 mod dispatch;
+mod doors;
 mod fails;
 mod feed;
 mod keys;
@@ -18,6 +21,7 @@ mod notify;
 mod patient;
 mod presence;
 mod settings;
+mod socket;
 mod storage;
 mod sweep;
 mod waiting;
@@ -26,14 +30,16 @@ mod watch;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub use self::auth::Tokens;
+pub use self::caller::Caller;
+pub use self::doors::{Doors, Stream, Visitor};
 pub use self::keys::Keys;
 pub use self::notify::{Hooks, Webhook};
 pub use self::settings::Settings;
+pub use self::socket::{OwnersSocket, SocketError};
 use crate::protocol::api::Event;
 use crate::protocol::{HostId, JobId};
 use crate::queue::{self, Claimed, Queue};
@@ -102,6 +108,17 @@ impl Room {
         !self.is_paused() && self.presence.is_active(host)
     }
 
+    /// Returns how busy a host is: its leases for each thousand that it could hold.
+    fn load(&self, host: &HostId) -> u32 {
+        let slots = self.presence.slots(host).max(1);
+        self.leases.count(host).saturating_mul(1000) / u32::from(slots)
+    }
+
+    /// Takes note that `host` holds fewer leases than before.
+    fn relieved(&self, host: &HostId) {
+        self.waiting.relieved(host, self.load(host));
+    }
+
     /// Refuses because the queue failed, and remembers if that is the storage's fault.
     fn refuse(&self, error: queue::Error) -> Refused {
         self.storage.failed(&error);
@@ -130,18 +147,21 @@ impl Room {
     }
 }
 
-/// Serves `listener` until `shutdown`, then lets open requests finish.
+/// Serves whoever comes through `doors`, such as one TCP listener, until `shutdown`, then lets open
+/// requests finish.
 ///
 /// # Errors
 /// When the state cannot be loaded. Nothing was served then.
-pub async fn run(deps: Deps, listener: TcpListener, shutdown: Shutdown) -> Result<(), Error> {
+pub async fn run(deps: Deps, doors: impl Into<Doors>, shutdown: Shutdown) -> Result<(), Error> {
     let room = load(deps).await?;
-    serve(room, listener, shutdown).await;
+    serve(room, doors, shutdown).await;
     Ok(())
 }
 
-/// Serves `listener` until `shutdown`, then lets open requests finish.
-pub async fn serve(room: Arc<Room>, listener: TcpListener, mut shutdown: Shutdown) {
+/// Serves whoever comes through `doors`, such as one TCP listener, until `shutdown`, then lets open
+/// requests finish.
+pub async fn serve(room: Arc<Room>, doors: impl Into<Doors>, mut shutdown: Shutdown) {
+    let doors = doors.into();
     let router = api::router(Arc::clone(&room));
     let mut tasks = JoinSet::new();
     tasks.spawn(news::run(Arc::clone(&room), room.queue.changes()));
@@ -158,7 +178,7 @@ pub async fn serve(room: Arc<Room>, listener: TcpListener, mut shutdown: Shutdow
         let hooks = room.settings.hooks.clone();
         tasks.spawn(notify::run(Arc::clone(&room), hooks, ended));
     }
-    let connections = connections::accept(&room, listener, &router, shutdown.clone()).await;
+    let connections = connections::accept(&room, doors, &router, shutdown.clone()).await;
     close(&room);
     tokio::select! {
         () = connections::finish(connections) => {}

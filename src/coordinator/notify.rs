@@ -23,7 +23,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// After the first try, each wait twice as long as the one before.
 const RETRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// How many are told at once.
+/// How many commands run at once, and how many webhooks are under way.
 const AT_ONCE: usize = 4;
 /// How many ended jobs wait to be told of; more are dropped, with a warning.
 pub const WAITING: usize = 10_000;
@@ -53,40 +53,65 @@ impl Hooks {
     }
 }
 
-/// Tells of jobs as they come, as long as the coordinator runs.
+/// Tells of jobs as they come, as long as the coordinator runs. The two ways have a line each: one that hangs
+/// does not hold up the other.
 pub async fn run(room: Arc<Room>, hooks: Hooks, mut ended: mpsc::Receiver<JobId>) {
-    let hooks = Arc::new(hooks);
-    let client = match client() {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::error!(%error, "nobody can be told of ended jobs");
-            return;
+    let mut lines = Vec::new();
+    if let Some(command) = hooks.command {
+        let command: Arc<str> = command.into();
+        lines.push(line("command", &room, move |job, body| {
+            let command = Arc::clone(&command);
+            async move { perform(job, &command, &body).await }
+        }));
+    }
+    if let Some(webhook) = hooks.webhook {
+        match client() {
+            Ok(client) => {
+                let webhook = Arc::new(webhook);
+                lines.push(line("webhook", &room, move |job, body| {
+                    let (client, webhook) = (client.clone(), Arc::clone(&webhook));
+                    async move { post(&client, job, &webhook, &body).await }
+                }));
+            }
+            Err(error) => tracing::error!(%error, "the webhook cannot be used"),
         }
-    };
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    }
     while let Some(job) = ended.recv().await {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let (room, hooks, client) = (Arc::clone(&room), Arc::clone(&hooks), client.clone());
-        tokio::spawn(async move {
-            let Some(body) = described_job(&room, job).await else {
+        for (way, line) in &lines {
+            if line.try_send(job).is_err() {
+                tracing::warn!(%job, way, "too many ended jobs wait to be told of; one is dropped");
+            }
+        }
+    }
+}
+
+/// Starts a line of ended jobs that are told of in one way. It ends when nobody can put jobs into it any more.
+fn line<F>(
+    way: &'static str,
+    room: &Arc<Room>,
+    tell: impl Fn(JobId, Vec<u8>) -> F + Send + 'static,
+) -> (&'static str, mpsc::Sender<JobId>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, mut ended) = mpsc::channel(WAITING);
+    let room = Arc::clone(room);
+    tokio::spawn(async move {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        while let Some(job) = ended.recv().await {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
-            let command = async {
-                if let Some(command) = &hooks.command {
-                    perform(job, command, &body).await;
-                }
-            };
-            let webhook = async {
-                if let Some(webhook) = &hooks.webhook {
-                    post(&client, job, webhook, &body).await;
-                }
-            };
-            tokio::join!(command, webhook);
-            drop(place);
-        });
-    }
+            if let Some(body) = described_job(&room, job).await {
+                let told = tell(job, body);
+                tokio::spawn(async move {
+                    told.await;
+                    drop(place);
+                });
+            }
+        }
+    });
+    (way, sender)
 }
 
 fn client() -> reqwest::Result<Client> {

@@ -157,9 +157,28 @@ impl Presence {
         }
     }
 
+    /// Returns what the host is called; nothing if it is not known.
+    pub fn name_of(&self, id: &HostId) -> Option<String> {
+        let hosts = self.hosts();
+        hosts.get(id).map(|host| host.entry.host.name.clone())
+    }
+
+    /// Tells whether a host is called so.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.hosts()
+            .values()
+            .any(|host| host.entry.host.name == name)
+    }
+
     /// Tells whether the host is known.
     pub fn contains(&self, id: &HostId) -> bool {
         self.hosts().contains_key(id)
+    }
+
+    /// Returns how many jobs the host runs at once; none if it is not known.
+    pub fn slots(&self, id: &HostId) -> u16 {
+        let hosts = self.hosts();
+        hosts.get(id).map_or(0, |host| host.entry.host.max_parallel)
     }
 
     /// Tells whether the host may be given work.

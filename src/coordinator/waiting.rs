@@ -1,11 +1,11 @@
-//! Hosts that wait in an open request for work, in the order in which they came.
+//! Hosts that wait in an open request for work: the least loaded first, and of equals who came first.
 //!
 //! A waiter that is picked stays in its place until it is known whether it got something, so its
 //! turn is not lost. Its request may end meanwhile; then what it got goes back to the queue.
 
 mod agenda;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,6 +32,8 @@ pub enum Wake {
 struct Waiter {
     claimant: Arc<Claimant>,
     wake: oneshot::Sender<Wake>,
+    /// How much of what its host can do at once it does already, in thousandths.
+    load: u32,
     busy: bool,
     /// Its time is over; it only waits for the outcome of a claim that is under way.
     expired: bool,
@@ -41,6 +43,8 @@ struct Waiter {
 struct Inner {
     next: u64,
     waiters: BTreeMap<u64, Waiter>,
+    /// The same in the order in which they are asked.
+    order: BTreeSet<(u32, u64)>,
     agenda: Agenda,
     announced: HashMap<JobId, Requirement>,
     closed: bool,
@@ -64,6 +68,14 @@ pub struct Picked {
     pub claimant: Arc<Claimant>,
 }
 
+impl Inner {
+    fn remove(&mut self, number: u64) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&number)?;
+        self.order.remove(&(waiter.load, number));
+        Some(waiter)
+    }
+}
+
 impl Waiting {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,9 +86,14 @@ impl Waiting {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Begins to wait. `since` is the generation from before the queue was asked in vain. A claimant
+    /// Begins to wait. `load` is how busy its host is, in thousandths; `since` is the generation from before the queue was asked in vain. A claimant
     /// with a `max` of zero waits for [`Wake::Heartbeat`] only. Nothing when the coordinator is closing.
-    pub fn enter(&self, claimant: Claimant, since: u64) -> Option<(u64, oneshot::Receiver<Wake>)> {
+    pub fn enter(
+        &self,
+        claimant: Claimant,
+        load: u32,
+        since: u64,
+    ) -> Option<(u64, oneshot::Receiver<Wake>)> {
         let (wake, woken) = oneshot::channel();
         let mut inner = self.inner();
         if inner.closed {
@@ -87,10 +104,12 @@ impl Waiting {
         let waiter = Waiter {
             claimant: Arc::new(claimant),
             wake,
+            load,
             busy: false,
             expired: false,
         };
         inner.waiters.insert(number, waiter);
+        inner.order.insert((load, number));
         if self.generation() != since {
             inner.agenda.missed.push(number);
             self.work.notify_one();
@@ -108,7 +127,7 @@ impl Waiting {
                 true
             }
             Some(_) => {
-                inner.waiters.remove(&number);
+                inner.remove(number);
                 false
             }
         }
@@ -122,7 +141,7 @@ impl Waiting {
             .get(&number)
             .is_some_and(|waiter| !waiter.busy)
         {
-            inner.waiters.remove(&number);
+            inner.remove(number);
         }
     }
 
@@ -177,7 +196,7 @@ impl Waiting {
             .collect();
         let mut told = false;
         for number in of_host {
-            if let Some(waiter) = inner.waiters.remove(&number) {
+            if let Some(waiter) = inner.remove(number) {
                 told |= waiter.wake.send(Wake::Heartbeat).is_ok();
             }
         }
@@ -197,22 +216,39 @@ impl Waiting {
         }
     }
 
-    /// Picks waiters for a claim, those who waited longest first: who may take one of `jobs` and was
-    /// not `tried`, until they take `enough` jobs together or are `most`. One per host.
+    /// Takes note that `host` is less busy now, also where it waits already.
+    pub fn relieved(&self, host: &HostId, load: u32) {
+        let mut inner = self.inner();
+        let Inner { waiters, order, .. } = &mut *inner;
+        for (number, waiter) in waiters {
+            if waiter.load != load && waiter.claimant.host == *host {
+                order.remove(&(waiter.load, *number));
+                waiter.load = load;
+                order.insert((load, *number));
+            }
+        }
+    }
+
+    /// Picks waiters for a claim, the least loaded first, then who waited longest: who may take one of
+    /// `jobs` and was not `tried`, at most `most`. One per host. Those that are picked for a list of jobs
+    /// share it, so that one does not get what others could begin at once.
     pub fn pick(
         &self,
         jobs: Option<&[Ready]>,
         tried: &HashSet<u64>,
-        (enough, most): (usize, usize),
+        most: usize,
         may: impl Fn(&HostId) -> bool,
     ) -> Vec<Picked> {
         let mut inner = self.inner();
+        let Inner { waiters, order, .. } = &mut *inner;
         let mut picked: Vec<Picked> = Vec::new();
-        let mut takes = 0;
-        for (number, waiter) in &mut inner.waiters {
-            if takes >= enough || picked.len() >= most {
+        for (_, number) in &*order {
+            if picked.len() >= most {
                 break;
             }
+            let Some(waiter) = waiters.get_mut(number) else {
+                continue;
+            };
             let claimant = &waiter.claimant;
             let wanted = claimant.max > 0
                 && !waiter.busy
@@ -223,11 +259,20 @@ impl Waiting {
                 && may(&claimant.host);
             if wanted {
                 waiter.busy = true;
-                takes += usize::from(claimant.max);
                 picked.push(Picked {
                     number: *number,
                     claimant: Arc::clone(claimant),
                 });
+            }
+        }
+        if let Some(jobs) = jobs {
+            let share = jobs.len().div_ceil(picked.len().max(1));
+            let share = u16::try_from(share).unwrap_or(u16::MAX);
+            for one in &mut picked {
+                if one.claimant.max > share {
+                    // Who gets its share comes back for more.
+                    Arc::make_mut(&mut one.claimant).max = share;
+                }
             }
         }
         picked
@@ -257,12 +302,12 @@ impl Waiting {
             if let Some(waiter) = inner.waiters.get_mut(&number) {
                 waiter.busy = false;
                 if waiter.expired || waiter.wake.is_closed() || ends {
-                    inner.waiters.remove(&number);
+                    inner.remove(number);
                 }
             }
             return Vec::new();
         }
-        let Some(waiter) = inner.waiters.remove(&number) else {
+        let Some(waiter) = inner.remove(number) else {
             return given;
         };
         drop(inner);
@@ -284,7 +329,7 @@ impl Waiting {
             .map(|(number, _)| *number)
             .collect();
         free.into_iter()
-            .filter_map(|number| inner.waiters.remove(&number))
+            .filter_map(|number| inner.remove(number))
             .map(|waiter| waiter.wake)
             .collect()
     }

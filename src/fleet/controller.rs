@@ -83,7 +83,7 @@ impl Place {
         self.dir.join("controller.db")
     }
 
-    /// Returns the socket at which it serves its user.
+    /// Returns the socket of its owner's commands.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("controller.sock")
     }

@@ -5,14 +5,16 @@
 
 pub mod apply;
 mod artifacts;
+pub mod daemon;
 pub mod error;
 mod fetch;
+pub mod lock;
 pub mod observe;
 mod outcome;
 pub mod plan;
 mod settings;
 mod supply;
-mod trial;
+pub(in crate::fleet) mod trial;
 mod write;
 
 use std::fmt;
@@ -23,10 +25,13 @@ use std::time::Duration;
 use crate::fleet::agent::picoclaw;
 use crate::fleet::ephemeral::{self, Undone, Whose};
 use crate::fleet::file::Host;
+use crate::fleet::service::settings::Asks;
 use crate::fleet::target::{Os, Target};
-use crate::ssh::Connection;
+use crate::ssh::{self, Connection};
 use apply::Work;
 use artifacts::Artifacts;
+use daemon::Daemon;
+use lock::Lock;
 use observe::observe;
 use plan::{Desired, plan};
 use settings::Providers;
@@ -53,7 +58,7 @@ impl Component {
     pub const fn path(self) -> &'static str {
         match self {
             Self::Picoclaw => picoclaw::PROGRAM,
-            Self::Host => ".local/bin/skyclaw",
+            Self::Host => crate::fleet::seat::PROGRAM,
         }
     }
 
@@ -97,6 +102,8 @@ pub struct Options {
     pub force: bool,
     /// Believe the fleet file about the architecture, not the host.
     pub force_arch: bool,
+    /// Which coordinator the host daemon asks for work; none puts its program there and starts nothing.
+    pub daemon: Option<Asks>,
     /// How long onboard may take.
     pub onboard_limit: Duration,
 }
@@ -109,6 +116,7 @@ impl Options {
             cache_dir,
             force: false,
             force_arch: false,
+            daemon: None,
             onboard_limit: ONBOARD_LIMIT,
         }
     }
@@ -134,6 +142,8 @@ pub enum Progress {
     Onboarding,
     /// Our settings are being merged.
     Settings,
+    /// The host daemon is being started; the jobs of one that runs may end first.
+    Starting,
 }
 
 /// Deploys to any number of hosts; what they share is fetched once.
@@ -142,22 +152,24 @@ pub struct Deployer {
     providers: Providers,
     force: bool,
     force_arch: bool,
+    daemon: Option<Asks>,
     onboard_limit: Duration,
 }
 
 impl Deployer {
     /// Returns a deployer. Nothing is read or asked before [`Deployer::prepare`] or the first host.
     pub fn new(options: &Options) -> Self {
-        let artifacts = |origin| Artifacts::new(origin, &options.cache_dir);
+        let artifacts = |component, origin| Artifacts::new(origin, component, &options.cache_dir);
         Self {
             programs: options
                 .programs
                 .iter()
-                .map(|(component, origin)| (*component, artifacts(origin)))
+                .map(|(component, origin)| (*component, artifacts(*component, origin)))
                 .collect(),
             providers: Providers::default(),
             force: options.force,
             force_arch: options.force_arch,
+            daemon: options.daemon.clone(),
             onboard_limit: options.onboard_limit,
         }
     }
@@ -201,17 +213,43 @@ impl Deployer {
         report: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Deployed, DeployError> {
         let mut planned = self.plan_on(connection, host, report).await?;
+        let mut earlier = None;
         if planned.observed.is_ephemeral {
             // Whoever undid that later would take away what is deployed now.
             let undone = ephemeral::undo(connection, Whose::Abandoned).await?;
             planned = self.plan_on(connection, host, report).await?;
             if let Undone::Run { mark, .. } = undone {
-                planned
-                    .warnings
-                    .push(format!("undid what was left there by {mark}"));
+                let notice = format!("undid what was left there by {mark}");
+                planned.warnings.push(notice.clone());
+                earlier = Some(notice);
             }
         }
-        self.execute(connection, planned, report).await
+        if !planned.changes() {
+            return self.execute(connection, planned, report).await;
+        }
+        let mut lock = Some(Lock::take(connection).await?);
+        // Somebody else may have been at work until now.
+        let mut planned = match self.plan_on(connection, host, report).await {
+            Err(DeployError::Ssh(ssh::Error::ChannelRefused { .. })) if lock.is_some() => {
+                // This server allows no command beside the one that holds the lock.
+                if let Some(lock) = lock.take() {
+                    lock.release().await;
+                }
+                self.plan_on(connection, host, report).await?
+            }
+            planned => planned?,
+        };
+        let owner = lock.as_ref().and_then(|lock| lock.taken_over.as_ref());
+        if let Some(owner) = owner {
+            let notice = format!("took over a lock that was left there by {owner}");
+            planned.warnings.push(notice);
+        }
+        planned.warnings.extend(earlier);
+        let deployed = self.execute(connection, planned, report).await;
+        if let Some(lock) = lock {
+            lock.release().await;
+        }
+        deployed
     }
 
     /// Does what was planned.
@@ -227,6 +265,7 @@ impl Deployer {
         let work = Work {
             connection,
             provider: planned.desired.provider.as_ref(),
+            daemon: planned.desired.daemon.as_ref(),
             files: &planned.observed.files,
             onboard_limit: self.onboard_limit,
             force: self.force,
@@ -248,7 +287,7 @@ impl Deployer {
     ) -> Result<Planned, DeployError> {
         report(Progress::Observing);
         let paths: Vec<&str> = self.programs.iter().map(|(c, _)| c.path()).collect();
-        let observed = observe(connection, &paths).await?;
+        let observed = observe(connection, &paths, self.daemon.is_some()).await?;
         let mut warnings = Vec::new();
         let target = self.target(host, observed.target.clone(), &mut warnings)?;
         report(Progress::Fetching);
@@ -257,6 +296,12 @@ impl Deployer {
             provider: match self.needs_provider() {
                 true => Some(self.providers.of(host).await?),
                 false => None,
+            },
+            daemon: match (&self.daemon, observed.daemon.clone()) {
+                (Some(asks), Some(found)) => {
+                    Some(Daemon::of(connection, host, asks, found, &mut warnings).await?)
+                }
+                (None, _) | (_, None) => None,
             },
             force: self.force,
         };

@@ -56,6 +56,13 @@ pub struct Link {
     _socket: Option<OwnedSemaphorePermit>,
 }
 
+impl Link {
+    /// Gives its place among those that work at the same time to another. The connection stays.
+    pub fn step_aside(&mut self) {
+        self._place = None;
+    }
+}
+
 impl Links {
     /// Returns links of which at most `fanout` are in use at once, or fewer if the system does not
     /// allow that many open files; see [`Links::fanout`].

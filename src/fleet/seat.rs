@@ -16,6 +16,14 @@ pub const PROGRAM: &str = ".local/bin/skyclaw";
 pub const SETTINGS: &str = ".config/skyclaw/host.env";
 /// The unit that runs it, where systemd does.
 pub const UNIT: &str = "skyclaw-host.service";
+/// Where that unit goes.
+pub const UNIT_FILE: &str = ".config/systemd/user/skyclaw-host.service";
+/// The directory of what keeps the daemon running where systemd does not.
+pub const SERVICE: &str = ".local/state/skyclaw/service";
+/// The script that does.
+pub const KEEPER: &str = ".local/state/skyclaw/service/keeper.sh";
+/// The daemon's own directory, unless its settings name another.
+pub const STATE: &str = ".local/state/skyclaw/host/fleet";
 /// The directory of tunnels, mode 0700.
 pub const TUNNELS: &str = ".local/state/skyclaw/tunnel";
 
@@ -34,7 +42,11 @@ impl ControllerId {
         Self::in_dir(&dir)
     }
 
-    fn in_dir(dir: &Path) -> Result<Self, paths::Error> {
+    /// Returns the id that is kept in this state directory; makes it the first time.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn in_dir(dir: &Path) -> Result<Self, paths::Error> {
         let path = dir.join("controller-id");
         let failed = |act, source| paths::Error::Io {
             act,

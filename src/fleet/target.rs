@@ -112,6 +112,17 @@ pub enum Error {
 }
 
 impl Target {
+    /// Returns what this program itself runs on, if there are builds for that.
+    pub fn of_this_machine() -> Option<Self> {
+        let os = match std::env::consts::OS {
+            "linux" => Os::Linux,
+            "macos" => Os::Darwin,
+            _ => return None,
+        };
+        let arch = Arch::from_machine(std::env::consts::ARCH)?;
+        Some(Self { os, arch })
+    }
+
     /// Reads what `uname -sm` printed.
     ///
     /// # Errors

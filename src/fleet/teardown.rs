@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::fleet::agent::security::{self, Unmerged, unmerge_security};
 use crate::fleet::ask::{Answer, ask};
+use crate::fleet::deploy::daemon::state_dir;
 use crate::fleet::ephemeral::{self, Undone, Whose};
+use crate::fleet::{seat, service};
 use crate::ssh::shell::Code;
 use crate::ssh::upload::{Upload, path_word};
 use crate::ssh::{Connection, Error as SshError};
@@ -60,6 +62,8 @@ pub struct Report {
     pub edited: Vec<String>,
     /// Tasks ended; in a dry run, those that run.
     pub tasks: u32,
+    /// The host daemon that was ended; in a dry run, that runs.
+    pub daemon: Option<u32>,
     /// Paths that were left alone or could not be removed, with the reason.
     pub problems: Vec<Problem>,
     /// What is still there afterwards; empty in a dry run.
@@ -91,12 +95,16 @@ pub async fn run_on(connection: &Connection, options: Options) -> Result<Report,
     if options.agent && !undo_ephemeral(connection, options, &mut report).await? {
         return Ok(report);
     }
+    let mut settings = KeyFile::Leave;
+    if options.host {
+        settings = end_daemon(connection, options, &mut report).await?;
+    }
     let mut key_file = KeyFile::Leave;
     // A purge takes the whole directory, keys and all.
     if options.agent && !options.purge {
         key_file = take_out_key(connection, options.dry_run, &mut report).await?;
     }
-    let done = sweep(connection, options, key_file).await?;
+    let done = sweep(connection, options, key_file, settings).await?;
     // In a dry run nothing is gone yet, and both looks see the same.
     add_new(&mut report.removed, done.removed);
     add_new(&mut report.edited, done.edited);
@@ -111,6 +119,48 @@ pub async fn run_on(connection: &Connection, options: Options) -> Result<Report,
         .remains
         .retain(|path| problems.iter().all(|problem| problem.path != *path));
     Ok(report)
+}
+
+/// Ends the host daemon, kindly unless everything is to go, and keeps it from being started again. Takes our part
+/// out of its settings: they say whose daemon works there. Returns what is to happen to them besides.
+async fn end_daemon(
+    connection: &Connection,
+    options: Options,
+    report: &mut Report,
+) -> Result<KeyFile, SshError> {
+    let path = format!("~/{}", seat::SETTINGS);
+    let code = path_word(Code::new().raw("p="), &path);
+    let answer = ask(connection, READ_FILE, code, LIMIT).await?;
+    let settings = &answer.body;
+    let running = service::look(connection, &state_dir(settings)).await?;
+    if !options.dry_run {
+        let drain = service::settings::drain(settings);
+        service::stop(connection, drain, options.purge).await?;
+    }
+    report.daemon = running.map(|running| running.pid);
+    if options.purge {
+        return Ok(KeyFile::Leave);
+    }
+    let Some(rest) = service::settings::unmerge(settings) else {
+        return Ok(KeyFile::Leave);
+    };
+    if rest.expose().trim().is_empty() {
+        return Ok(KeyFile::Remove);
+    }
+    if !options.dry_run {
+        let text = rest.expose().as_bytes();
+        let upload = Upload::of_bytes(path.clone(), 0o600, text);
+        match connection.upload(&upload, &mut &*text).await {
+            Ok(_) => {}
+            Err(SshError::Upload { why, .. }) => {
+                report.problems.push(Problem { path, why });
+                return Ok(KeyFile::Leave);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    report.edited.push(path);
+    Ok(KeyFile::Leave)
 }
 
 fn add_new(paths: &mut Vec<String>, more: Vec<String>) {
@@ -161,7 +211,7 @@ async fn undo_ephemeral(
     Ok(false)
 }
 
-/// What is to happen to the key file besides.
+/// What is to happen besides to a file that was ours in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeyFile {
     Leave,
@@ -179,10 +229,15 @@ async fn remains(connection: &Connection, options: Options) -> Result<Vec<String
     if options.agent && !options.purge {
         key_file = take_out_key(connection, true, &mut again).await?;
     }
-    let left = sweep(connection, look, key_file).await?;
+    let left = sweep(connection, look, key_file, KeyFile::Leave).await?;
     let mut paths = left.removed;
     paths.extend(again.edited);
     paths.extend(left.edited);
+    if options.host
+        && let Some(running) = service::look(connection, &state_dir("")).await?
+    {
+        paths.push(format!("the host daemon (process {})", running.pid));
+    }
     if left.tasks > 0 {
         paths.push(format!("{} running tasks", left.tasks));
     }
@@ -193,12 +248,14 @@ async fn sweep(
     connection: &Connection,
     options: Options,
     key_file: KeyFile,
+    settings: KeyFile,
 ) -> Result<Report, SshError> {
     let code = [
         ("d=", options.dry_run),
         (";a=", options.agent),
         (";y=", key_file == KeyFile::Remove),
         (";s=", options.host),
+        (";e=", settings == KeyFile::Remove),
         (";k=", options.keep_program),
         (";z=", options.purge),
     ]

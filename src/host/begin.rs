@@ -9,7 +9,7 @@ use super::notice::Notice;
 use super::runner::orders::Orders;
 use super::runner::{Place, Task};
 use crate::client::holder::{Held, Session, key};
-use crate::protocol::api::{LeaseName, LeasedJob, Release};
+use crate::protocol::api::{ClaimedMany, LeaseName, LeasedJob, Release};
 use crate::protocol::{JobId, LeaseToken};
 use crate::support::clock::Timestamp;
 
@@ -36,6 +36,32 @@ pub(super) async fn start(
     }
 }
 
+/// Takes what came with the answer to results: the owner may have changed their mind meanwhile.
+pub(super) async fn take(
+    core: &Arc<Core>,
+    session: &Session,
+    claimed: ClaimedMany,
+    sent_at: Timestamp,
+) {
+    if claimed.heartbeat {
+        core.beat.notify_one();
+    }
+    if core.takes_work() {
+        start(core, session, claimed.jobs, sent_at).await;
+    } else if !claimed.jobs.is_empty() {
+        let leases = claimed.jobs.iter().map(lease_of).collect();
+        give_back(core, session, leases, Duration::ZERO).await;
+    }
+}
+
+fn lease_of(job: &LeasedJob) -> LeaseName {
+    LeaseName {
+        job_id: job.id,
+        attempt: job.attempts,
+        lease_token: job.lease_token,
+    }
+}
+
 /// Starts a job, or says for how long nobody should be given it.
 fn start_one(
     core: &Arc<Core>,
@@ -43,11 +69,7 @@ fn start_one(
     job: LeasedJob,
     sent_at: Timestamp,
 ) -> Result<(), (LeaseName, Duration)> {
-    let lease = LeaseName {
-        job_id: job.id,
-        attempt: job.attempts,
-        lease_token: job.lease_token,
-    };
+    let lease = lease_of(&job);
     let kind = kind_of(&job);
     if !core
         .settings

@@ -20,7 +20,7 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Claims until the daemon stops, or with `once` until there is nothing left.
 pub(super) async fn keep(core: &Arc<Core>) {
-    let mut backoff = Backoff::new(Duration::from_millis(500), WAIT);
+    let mut backoff = Backoff::new(Duration::from_millis(500), core.longest_wait(WAIT));
     loop {
         let session = tokio::select! {
             () = core.stopping() => return,
@@ -77,6 +77,7 @@ async fn turn(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
         }
         return Ok(closed(core, session, &mut block).await);
     }
+    let asking = core.asking.lock().await;
     let free = if session.batch {
         core.runner.free()
     } else {
@@ -84,6 +85,7 @@ async fn turn(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
         usize::from(core.settings.max_parallel).saturating_sub(core.table.len())
     };
     if free == 0 {
+        drop(asking);
         return busy(core, session).await;
     }
     if !session.wait {
@@ -125,7 +127,7 @@ async fn one(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
     }
 }
 
-/// Waits until a lease is over; after a while with an open request, through which cancels come at once.
+/// Waits until a slot wants work; after a while with an open request, through which cancels come at once.
 async fn busy(core: &Core, session: &Session) -> Result<Turn, Error> {
     let listen = async {
         sleep(BUSY).await;
@@ -135,7 +137,7 @@ async fn busy(core: &Core, session: &Session) -> Result<Turn, Error> {
         listen(core, session).await
     };
     tokio::select! {
-        () = core.freed.notified() => Ok(Turn::Again),
+        () = core.vacant.notified() => Ok(Turn::Again),
         turn = listen => turn,
     }
 }

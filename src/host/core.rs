@@ -1,7 +1,9 @@
 //! What the tasks of the daemon share.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -13,12 +15,15 @@ use super::runner::{Ran, Runner};
 use super::settings::{OnLeaseLost, Settings};
 use super::state::StateDir;
 use super::watch::Watch;
-use crate::client::holder::{Holder, Key, Logs, Report, Session, Table, key};
+use crate::client::holder::{Key, Logs, Report, Session, Table};
 use crate::client::{self, Client};
 use crate::protocol::api::{Code, LeaseName};
 use crate::protocol::{HostId, JobId, Reason};
 use crate::support::chain::chain;
 use crate::support::clock::Clock;
+
+/// How long the way to the coordinator that a file names is left alone at most.
+const NEARBY: Duration = Duration::from_secs(3);
 
 /// Why no work is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +67,12 @@ pub(super) struct Core {
     pub beat: Notify,
     /// A slot became free, or a lease is over.
     pub freed: Notify,
+    /// A slot became free, and no result that is on its way brings the next job for it.
+    pub vacant: Notify,
+    /// Held by whoever asks for work: two would ask for the same slot.
+    pub asking: tokio::sync::Mutex<()>,
+    /// Results cannot be handed in for now.
+    pub stuck: AtomicBool,
     pub logs: Logs,
     pub reports: mpsc::UnboundedSender<Report>,
     /// How often each job was refused.
@@ -108,6 +119,9 @@ impl Core {
             stopping: watch::Sender::new(false),
             beat: Notify::new(),
             freed: Notify::new(),
+            vacant: Notify::new(),
+            asking: tokio::sync::Mutex::default(),
+            stuck: AtomicBool::new(false),
             reports: parts.reports,
             refused: Mutex::default(),
             profile: watch::Sender::new(None),
@@ -138,6 +152,16 @@ impl Core {
         let mut stopping = self.stopping.subscribe();
         if stopping.wait_for(|stop| *stop).await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns how long the coordinator is left alone at most when it does not answer, where `usual` is
+    /// meant for one on another machine: to look at a file and a socket costs nothing.
+    pub(super) fn longest_wait(&self, usual: Duration) -> Duration {
+        if self.client.has_file() {
+            usual.min(NEARBY)
+        } else {
+            usual
         }
     }
 
@@ -178,57 +202,41 @@ impl Core {
             tracing::info!(job = %lease.job_id, attempt = %lease.attempt, "ended because its lease was lost");
         }
         let report = results::report(lease, ran, self);
-        if let Some(report) = self.logs.finish(lease, report) {
+        let report = self.logs.finish(lease, report);
+        let brings_work = report.is_some() && self.exchanges();
+        if let Some(report) = report {
             self.report(report);
         }
         self.freed.notify_one();
+        if !brings_work {
+            self.vacant.notify_one();
+        }
+    }
+
+    /// Tells whether new work comes in the answer to results.
+    fn exchanges(&self) -> bool {
+        let session = self.session.borrow();
+        session.as_ref().is_some_and(|session| session.exchange)
+            && !self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether any work is wanted.
+    pub(super) fn takes_work(&self) -> bool {
+        let block = self.block.borrow();
+        block.known && block.why().is_none() && !*self.stopping.borrow()
+    }
+
+    pub(super) fn report(&self, report: Report) {
+        // The receiver lives as long as the daemon.
+        let _ = self.reports.send(report);
     }
 
     /// Notes that a lease is over, one way or the other.
     pub(super) fn over(&self, key: Key) {
         self.table.remove(key);
         self.freed.notify_one();
-    }
-}
-
-impl Holder for Core {
-    fn client(&self) -> &Client {
-        &self.client
-    }
-
-    fn logs(&self) -> &Logs {
-        &self.logs
-    }
-
-    async fn session(&self) -> Session {
-        Self::session(self).await
-    }
-
-    fn works(&self) {
-        Self::works(self);
-    }
-
-    fn failed(&self, error: &client::Error) {
-        Self::failed(self, error);
-    }
-
-    fn report(&self, report: Report) {
-        // The receiver lives as long as the daemon.
-        let _ = self.reports.send(report);
-    }
-
-    fn over(&self, report: &Report, kept: bool) {
-        let (job, attempt) = key(&report.lease);
-        Self::over(self, (job, attempt));
-        results::forget(self, &report.lease);
-        self.tell(if kept {
-            Notice::Completed {
-                job,
-                attempt,
-                ok: report.success,
-            }
-        } else {
-            Notice::LeaseLost { job, attempt }
-        });
+        if !self.exchanges() {
+            self.vacant.notify_one();
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::state::StateDir;
 use super::watch::{self, Watch};
 use super::{capabilities, claim, control, facts, heartbeat, register, results, spare};
 use crate::client::Client;
-use crate::client::holder::{self, Held, Holder, Report, Stop};
+use crate::client::holder::{self, Held, Report, Stop};
 use crate::support::clock::{Clock, SteadyClock, SystemClock};
 use crate::support::privacy;
 use crate::support::shutdown::{Shutdown, Urgency};
@@ -51,8 +51,8 @@ pub async fn run(
     let side_by_side = async {
         tokio::join!(
             heartbeat::keep(&core),
-            holder::hand_in(&*core, inbox),
-            holder::send_logs(&*core),
+            holder::hand_in(&core, inbox),
+            holder::send_logs(&core),
             control::keep(&core, control),
             conditions(&core),
             watch_watcher(&core),

@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod facts;
 mod heartbeat;
+mod holding;
 mod kinds;
 pub mod notice;
 mod openclaw;

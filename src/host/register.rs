@@ -28,7 +28,7 @@ pub(super) async fn keep(core: &Core) -> Result<(), Error> {
 }
 
 async fn register(core: &Core) -> Result<Session, Error> {
-    let mut backoff = Backoff::new(Duration::from_secs(1), LONGEST);
+    let mut backoff = Backoff::new(Duration::from_secs(1), core.longest_wait(LONGEST));
     loop {
         let sent_at = core.steady.now();
         match core.client.register(&request(core)).await {

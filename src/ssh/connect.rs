@@ -4,13 +4,12 @@
 //! hosts wait for the network at once, and few compute.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{Config, DisconnectReason, Handle, Handler, Msg, Session};
-use russh::keys::PublicKeyOrCertificate;
+use russh::client::{Config, Handle, Msg};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
-use russh::{Channel, ChannelId, ChannelStream, Preferred, cipher, compression};
+use russh::{Channel, ChannelStream, Preferred, cipher, compression};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,11 +18,11 @@ use crate::ssh::config::{Settings, Target};
 use crate::ssh::dial::dial_through;
 pub use crate::ssh::dial::{Dialed, dial};
 use crate::ssh::error::{Error, Phase};
+use crate::ssh::forward::Doors;
+use crate::ssh::guard::{Fate, Guard};
 use crate::ssh::jump;
-use crate::ssh::known_hosts::{self, KnownHosts};
 use crate::ssh::pace::Path;
 use crate::ssh::throttle::Permit;
-use crate::support::clock::{Clock, SystemClock};
 use crate::support::ids;
 
 /// Tries before giving up on a server that is busy or booting, and the first pause between them.
@@ -37,7 +36,7 @@ const SILENT: Duration = Duration::from_millis(400);
 /// A server that has waited this long for our part is dialled again: some hang up after 20 s.
 const STALE: Duration = Duration::from_secs(10);
 /// A server that leaves this many questions for a sign of life unanswered is dead by the next one.
-const KEEPALIVE_MISSES: usize = 3;
+pub(super) const KEEPALIVE_MISSES: usize = 3;
 /// Channels open at once on one connection, under the `MaxSessions 10` of a stock sshd.
 pub const MOST_CHANNELS: usize = 8;
 /// One more for short questions: whether a task has left something behind is asked while tasks hold
@@ -59,6 +58,7 @@ impl Dialed {
         let mut limited = self.limited;
         let fate = Arc::new(Fate::default());
         let path = Arc::new(Path::new(self.round_trip));
+        let doors = Arc::new(Doors::default());
         let (alive, life) = watch::channel(());
         let guard = Guard {
             _alive: alive,
@@ -69,6 +69,7 @@ impl Dialed {
             keepalive: settings.keepalive.unwrap_or_default(),
             fate: Arc::clone(&fate),
             path: Arc::clone(&path),
+            doors: Arc::clone(&doors),
         };
         let config = Arc::new(config_for(target, settings));
         let exchange = russh::client::connect_stream(config, self.wire, guard);
@@ -80,6 +81,7 @@ impl Dialed {
             spare: Semaphore::new(SPARE_CHANNELS),
             fate,
             path,
+            doors,
             life,
             _through: self.through,
         })
@@ -196,91 +198,6 @@ async fn dial_in_turn(
     }
 }
 
-/// What became of a connection.
-#[derive(Debug, Default)]
-pub(super) struct Fate {
-    end: Mutex<Option<End>>,
-}
-
-/// How a connection died.
-#[derive(Debug, Clone)]
-enum End {
-    /// In these words.
-    Closed(String),
-    /// Without a word: the server was not heard of for this long.
-    Silent(Duration),
-}
-
-impl Fate {
-    fn error(&self) -> Error {
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        match end.clone() {
-            Some(End::Silent(silent_for)) => Error::Silent { silent_for },
-            Some(End::Closed(why)) => Error::Lost { why },
-            None => Error::Lost {
-                why: "the server closed the connection".into(),
-            },
-        }
-    }
-}
-
-/// The callbacks of one connection.
-struct Guard {
-    host: String,
-    port: u16,
-    pinned: Option<String>,
-    known_hosts: Arc<KnownHosts>,
-    keepalive: Duration,
-    fate: Arc<Fate>,
-    path: Arc<Path>,
-    /// Dropped with the connection's task, so that whoever waits for its end is told.
-    _alive: watch::Sender<()>,
-}
-
-impl Handler for Guard {
-    type Error = Error;
-
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Error> {
-        if let Some(pinned) = &self.pinned {
-            known_hosts::check_pinned(&self.host, pinned, shown)?;
-            return Ok(true);
-        }
-        let now = u64::try_from(SystemClock.now().as_millis() / 1000).unwrap_or(0);
-        self.known_hosts.check(&self.host, self.port, shown, now)?;
-        Ok(true)
-    }
-
-    async fn channel_open_confirmation(
-        &mut self,
-        _: ChannelId,
-        _: u32,
-        window: u32,
-        session: &mut Session,
-    ) -> Result<(), Error> {
-        self.path.learn(session.remote_sshid(), window);
-        Ok(())
-    }
-
-    async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
-        let end = match reason {
-            DisconnectReason::ReceivedDisconnect(info) => {
-                End::Closed(format!("the server said `{}`", info.message))
-            }
-            DisconnectReason::Error(Error::Silent { .. }) => {
-                let questions = u32::try_from(KEEPALIVE_MISSES + 1).unwrap_or(u32::MAX);
-                End::Silent(self.keepalive * questions)
-            }
-            DisconnectReason::Error(Error::ClosedEarly { .. }) => {
-                End::Closed("the server closed the connection".into())
-            }
-            DisconnectReason::Error(Error::Protocol { why, .. }) => End::Closed(why),
-            DisconnectReason::Error(error) => End::Closed(error.chain()),
-        };
-        *self.fate.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        Ok(())
-    }
-}
-
 fn config_for(target: &Target, settings: &Settings) -> Config {
     let (listed, authority) = settings.known_hosts.expectations(&target.host, target.port);
     Config {
@@ -351,6 +268,7 @@ pub struct Connection {
     spare: Semaphore,
     fate: Arc<Fate>,
     pub(super) path: Arc<Path>,
+    doors: Arc<Doors>,
     life: watch::Receiver<()>,
     /// The jump host's connection that this one goes through: it must not close before.
     _through: Option<Arc<Connection>>,
@@ -438,6 +356,14 @@ impl Connection {
             sleep(pause).await;
             pause *= 2;
         }
+    }
+
+    pub(super) fn handle(&self) -> &Handle<Guard> {
+        &self.handle
+    }
+
+    pub(super) fn doors(&self) -> &Arc<Doors> {
+        &self.doors
     }
 
     pub(super) fn lost(&self) -> Error {

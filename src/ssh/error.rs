@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::ssh::auth::Refused;
+use crate::ssh::forward::{self, Place};
 use crate::ssh::known_hosts::Refusal;
 use crate::support::span;
 
@@ -126,6 +127,14 @@ pub enum Error {
         /// Its words.
         why: String,
     },
+    /// The server does not listen for us.
+    #[error("the server will not listen on {place} for us: {why}")]
+    ForwardRefused {
+        /// Where it was to.
+        place: Place,
+        /// Why it does not.
+        why: forward::Refusal,
+    },
     /// The SSH protocol went wrong.
     #[error("SSH protocol error during {phase}: {why}")]
     Protocol {
@@ -180,6 +189,7 @@ impl Error {
             Self::Lost { .. }
             | Self::Silent { .. }
             | Self::ChannelRefused { .. }
+            | Self::ForwardRefused { .. }
             | Self::Upload { .. } => Kind::Lost,
         }
     }
@@ -201,6 +211,7 @@ impl Error {
             | Self::Lost { .. }
             | Self::Silent { .. }
             | Self::ChannelRefused { .. }
+            | Self::ForwardRefused { .. }
             | Self::Protocol { .. }
             | Self::Upload { .. } => false,
         }
@@ -238,6 +249,14 @@ impl Error {
             Self::ChannelRefused { .. } => {
                 "check MaxSessions and ForceCommand in the server's sshd_config".into()
             }
+            Self::ForwardRefused { why, .. } => match why {
+                forward::Refusal::Policy => {
+                    "check AllowStreamLocalForwarding, AllowTcpForwarding and DisableForwarding in the server's \
+                     sshd_config, and `restrict` before our key in its authorized_keys"
+                        .into()
+                }
+                forward::Refusal::InUse | forward::Refusal::TooLong => return None,
+            },
             Self::Silent { .. } => {
                 "the host or the network on the way is gone; what ran there goes on until its sshd notices \
                  (ClientAliveInterval): look there before you run it again"

@@ -43,6 +43,14 @@ pub fn state_dir() -> Result<PathBuf, Error> {
         .ok_or(Error::NoHome)
 }
 
+/// Returns the socket at which this user's `skyclaw fleet up` answers, if it runs.
+///
+/// # Errors
+/// When this user has no home directory.
+pub fn controller_socket() -> Result<PathBuf, Error> {
+    state_dir().map(|dir| dir.join("controller.sock"))
+}
+
 /// Returns the directory for skyclaw's settings.
 ///
 /// # Errors

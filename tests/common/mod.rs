@@ -20,6 +20,7 @@ pub mod bed;
 pub mod coordinator;
 pub mod faults;
 pub mod http;
+pub mod link;
 pub mod net;
 pub mod procs;
 pub mod require;

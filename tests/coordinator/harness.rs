@@ -1,4 +1,4 @@
-//! A coordinator in this process, on a port of its own, and a client for it.
+//! A coordinator in this process, with all its doors open, and a client for its port.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use skyclaw::coordinator::{self, Deps, Settings};
+use skyclaw::coordinator::{self, Deps, Doors, OwnersSocket, Settings, Visitor};
 use skyclaw::queue::{Options, Queue};
 use skyclaw::support::shutdown::{self, Cause, Trigger};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Long enough for a busy machine; nothing waits for it when all is well.
@@ -20,6 +21,8 @@ pub struct Room {
     pub base: String,
     pub client: Client,
     pub queue: Queue,
+    /// Hands over connections as tunnels do.
+    pub streams: mpsc::Sender<Visitor>,
     trigger: Trigger,
     serving: JoinHandle<()>,
     dir: Arc<tempfile::TempDir>,
@@ -45,6 +48,22 @@ pub struct Got {
 }
 
 impl Got {
+    pub async fn of(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
+        };
+        Self {
+            status,
+            headers,
+            body,
+        }
+    }
+
     #[track_caller]
     pub fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{}", self.body);
@@ -80,6 +99,12 @@ impl Room {
         set(&mut settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
+        let (streams, visitors) = mpsc::channel(1);
+        let doors = Doors {
+            tcp: vec![listener],
+            unix: Some(OwnersSocket::open(&Self::socket(dir.path())).unwrap()),
+            streams: Some(visitors),
+        };
         let (trigger, shutdown) = shutdown::manual();
         let deps = Deps {
             queue: queue.clone(),
@@ -87,13 +112,14 @@ impl Room {
             on_event: None,
         };
         let serving = tokio::spawn(async move {
-            coordinator::run(deps, listener, shutdown).await.unwrap();
+            coordinator::run(deps, doors, shutdown).await.unwrap();
         });
         let client = client();
         Self {
             base,
             client,
             queue,
+            streams,
             trigger,
             serving,
             dir,
@@ -102,6 +128,14 @@ impl Room {
 
     pub fn db(dir: &Path) -> PathBuf {
         dir.join("coordinator.db")
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    pub fn socket(dir: &Path) -> PathBuf {
+        dir.join("coordinator.sock")
     }
 
     /// Stops it and returns where its database is.
@@ -119,19 +153,7 @@ impl Room {
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Got {
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        let body = if text.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
-        };
-        Got {
-            status,
-            headers,
-            body,
-        }
+        Got::of(request).await
     }
 
     pub async fn get(&self, path: &str) -> Got {

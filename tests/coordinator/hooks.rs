@@ -103,6 +103,32 @@ async fn a_webhook_is_signed_and_tried_again() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_hangs_holds_up_no_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("told");
+    // Connections come in and nobody answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let command = format!("cat >/dev/null; echo told >> {}", file.display());
+    let room = Room::with(|settings| {
+        settings.hooks = Hooks {
+            command: Some(command),
+            webhook: Some(Webhook {
+                url: url.parse().unwrap(),
+                secret: None,
+            }),
+        };
+    })
+    .await;
+    for _ in 0..10 {
+        end_one(&room).await;
+    }
+    let told = || std::fs::read_to_string(&file).unwrap_or_default();
+    room.until(async |_| told().lines().count() == 10).await;
+    room.stop().await;
+}
+
+#[tokio::test]
 async fn a_group_ends_when_too_many_of_its_jobs_failed() {
     let room = Room::open().await;
     room.host("a", &["shell"]).await;

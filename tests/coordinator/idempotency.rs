@@ -139,3 +139,57 @@ async fn batches_and_what_hosts_send_together_are_keyed_too() {
         .refused(409, "key_reuse");
     room.stop().await;
 }
+
+#[tokio::test]
+async fn a_full_queue_still_gives_the_answers_it_gave() {
+    let room = Room::with(|settings| settings.max_queued = 2).await;
+    let one = json!({"payload": {"kind": "shell", "command": "true"}});
+    let batch = json!({"jobs": [one, one]});
+    let first = room.post_keyed("/v1/jobs/batch", "b", batch.clone()).await;
+    let first = first.ok();
+    let full = room
+        .post_keyed("/v1/jobs/batch", "other", batch.clone())
+        .await;
+    full.refused(429, "too_many");
+    let again = room.post_keyed("/v1/jobs/batch", "b", batch).await;
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.ok(), first);
+    let reused = json!({"jobs": [one]});
+    let reused = room.post_keyed("/v1/jobs/batch", "b", reused).await;
+    reused.refused(409, "key_reuse");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn the_answer_to_results_brings_the_next_jobs_once() {
+    let room = Room::open().await;
+    room.host("a", &["shell"]).await;
+    for _ in 0..3 {
+        room.submit(&["shell"]).await;
+    }
+    let job = room.claim("a").await;
+    let mut report = lease(&job);
+    report["success"] = json!(true);
+    report["result"] = json!({"finishedAt": "2026-01-01T00:00:00Z", "exitCode": 0});
+    let body = json!({"completions": [report], "claim": 1});
+    let path = "/v1/hosts/a/complete";
+    let first = room.post_keyed(path, "k", body.clone()).await.ok();
+    assert_eq!(first["results"][0]["outcome"], "ended");
+    assert_eq!(first["claimed"]["jobs"].as_array().unwrap().len(), 1);
+    let again = room.post_keyed(path, "k", body.clone()).await;
+    assert_eq!(again.ok(), first);
+    // Without a key results are told again and jobs are not given again.
+    let next = room.post(path, body).await.ok();
+    assert_ne!(
+        next["claimed"]["jobs"][0]["id"],
+        first["claimed"]["jobs"][0]["id"]
+    );
+    let none = room
+        .post(path, json!({"completions": [], "claim": 4}))
+        .await
+        .ok();
+    assert_eq!(none["claimed"]["jobs"], json!([]));
+    let plain = room.post(path, json!({"completions": []})).await.ok();
+    assert_eq!(plain["claimed"], json!(null));
+    room.stop().await;
+}

@@ -10,7 +10,9 @@
 mod common;
 
 mod auth;
+mod doors;
 mod events;
+mod guest;
 mod harness;
 mod hooks;
 mod hostile;
@@ -22,6 +24,8 @@ mod original;
 mod polls;
 mod public;
 mod routes;
+mod scope;
 mod services;
+mod tunnels;
 mod verb;
 mod wire;

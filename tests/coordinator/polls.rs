@@ -71,6 +71,68 @@ async fn who_waits_longest_is_served_first_and_at_once() {
 }
 
 #[tokio::test]
+async fn who_is_least_loaded_is_served_first() {
+    let room = Room::open().await;
+    // Of the four that each can run at once, `a` runs two, `b` one, and `c` none.
+    let mut held = Vec::new();
+    for (id, busy) in [("a", 2), ("b", 1), ("c", 0)] {
+        room.host(id, &["shell"]).await;
+        for _ in 0..busy {
+            room.submit(&["shell"]).await;
+            let got = room.post(&claim(id), json!({"max": 1})).await.ok();
+            held.push((id, got["jobs"][0].clone()));
+        }
+    }
+    let mut polls = std::collections::BTreeMap::new();
+    for id in ["a", "b", "c"] {
+        let before = room.get(&format!("/v1/hosts/{id}")).await.ok();
+        polls.insert(
+            id,
+            room.later(&claim(id), json!({"max": 2, "waitMs": 30000})),
+        );
+        heard(&room, id, &before).await;
+    }
+    // What ends meanwhile counts: now it is `b` that runs nothing, and came before `c`.
+    let (id, job) = held.pop().unwrap();
+    let path = format!("/v1/hosts/{id}/complete");
+    let completion = json!({
+        "jobId": job["id"], "attempt": job["attempts"], "leaseToken": job["leaseToken"],
+        "success": true, "result": {},
+    });
+    room.post(&path, json!({"completions": [completion]}))
+        .await
+        .ok();
+    for id in ["b", "c", "a"] {
+        let job = room.submit(&["shell"]).await;
+        let poll = polls.remove(id).unwrap();
+        let got = timeout(SOON, poll).await.expect("it is woken").unwrap();
+        assert_eq!(got["jobs"][0]["id"], *job, "{id}");
+    }
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn many_jobs_at_once_are_shared() {
+    let room = Room::open().await;
+    let mut polls = Vec::new();
+    for id in ["a", "b"] {
+        let before = room.host(id, &["shell"]).await;
+        polls.push(room.later(&claim(id), json!({"max": 4, "waitMs": 20000})));
+        heard(&room, id, &before).await;
+    }
+    let one = json!({"payload": {"kind": "shell", "command": "true"}});
+    room.post("/v1/jobs/batch", json!({"jobs": vec![one; 4]}))
+        .await
+        .ok();
+    for poll in polls {
+        let got = timeout(SOON, poll).await.expect("both are woken").unwrap();
+        // Two for each, unless one job of the batch was there before the others.
+        assert!((1..=3).contains(&jobs(&got)), "{got}");
+    }
+    room.stop().await;
+}
+
+#[tokio::test]
 async fn many_jobs_at_once_wake_many_hosts() {
     let room = Room::open().await;
     let mut polls = Vec::new();

@@ -10,6 +10,8 @@ mod common;
 #[path = "../common/release_server.rs"]
 mod release_server;
 
+mod daemon;
+mod fakes;
 mod faults;
 mod fetch;
 mod library;
@@ -315,7 +317,15 @@ fn skyclaw_itself_can_be_deployed_without_any_key() {
         "#!/bin/sh\n[ \"$1\" = --version ] && echo skyclaw 9.8.7\n",
     )
     .unwrap();
-    let args = ["fleet", "deploy", "--json", "--component", "host", "--from"];
+    let args = [
+        "fleet",
+        "deploy",
+        "--json",
+        "--no-service",
+        "--component",
+        "host",
+        "--from",
+    ];
     let mut command = bed
         .world
         .command(&[&args[..], &[program.to_str().unwrap()]].concat());
@@ -338,7 +348,7 @@ fn skyclaw_itself_can_be_deployed_without_any_key() {
 #[test]
 fn this_program_deploys_itself() {
     let Some(bed) = Bed::new() else { return };
-    let row = bed.row(0, &["--component", "host"]);
+    let row = bed.row(0, &["--component", "host", "--no-service"]);
     assert_eq!(row["result"], "installed", "{row}");
     assert_eq!(row["version"], env!("CARGO_PKG_VERSION"));
     let sent = fs::metadata(bed.home(".local/bin/skyclaw")).unwrap().len();
@@ -385,7 +395,7 @@ fn what_does_not_fit_together_is_refused_before_any_host() {
         (b"\x1f\x8bnonsense", "not a readable .tar.gz"),
         (
             &empty_archive(),
-            "it must hold exactly one regular file called picoclaw",
+            "it must hold exactly one regular file called",
         ),
     ] {
         let file = bed.world.dir().join("bad");

@@ -11,6 +11,7 @@ mod common;
 
 mod agents;
 mod bed;
+mod births;
 mod death;
 mod jobs;
 mod lease;

@@ -18,4 +18,5 @@ mod help;
 mod look;
 mod place;
 mod reach;
+mod socket;
 mod wait;

@@ -11,5 +11,6 @@ mod common;
 
 mod controller;
 mod place;
+mod pull;
 mod push;
 mod stopping;

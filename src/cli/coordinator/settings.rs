@@ -12,7 +12,7 @@ use crate::coordinator::{Hooks, Settings, Webhook};
 use crate::protocol::Invalid;
 use crate::queue::sweeper::Retention;
 use crate::support::secret::Secret;
-use crate::support::{ids, paths};
+use crate::support::{ids, paths, span};
 
 /// Returns the settings.
 ///
@@ -105,7 +105,8 @@ pub struct Kept {
 }
 
 impl Kept {
-    fn applied_to(self, default: Retention) -> Retention {
+    /// Returns the rule that this makes of `default`.
+    pub fn applied_to(self, default: Retention) -> Retention {
         Retention {
             ended_for: self.ended_for,
             keep_ended: self.most.unwrap_or(default.keep_ended),
@@ -123,23 +124,8 @@ impl FromStr for Kept {
             None => (text, None),
             Some((span, most)) => (span, Some(most.trim().parse().map_err(|_| wrong())?)),
         };
-        let span = span.trim();
-        let unit = span.trim_start_matches(|c: char| c.is_ascii_digit());
-        let number: u64 = span
-            .strip_suffix(unit)
-            .and_then(|digits| digits.parse().ok())
-            .ok_or_else(wrong)?;
-        let seconds = match unit {
-            "" | "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 24 * 3600,
-            _ => return Err(wrong()),
-        };
-        let ended_for = match number {
-            0 => Duration::from_secs(u64::MAX / 2000),
-            number => Duration::from_secs(number.saturating_mul(seconds)),
-        };
+        let span = span::parse(span.trim()).map_err(|_| wrong())?;
+        let ended_for = if span.is_zero() { Duration::MAX } else { span };
         Ok(Self { ended_for, most })
     }
 }
@@ -161,6 +147,14 @@ mod tests {
             "90".parse::<Kept>().unwrap().ended_for,
             Duration::from_secs(90)
         );
+        for (text, span) in [
+            ("0", Duration::MAX),
+            ("0d", Duration::MAX),
+            ("1h30m", Duration::from_secs(5400)),
+            ("500ms", Duration::from_millis(500)),
+        ] {
+            assert_eq!(text.parse::<Kept>().unwrap().ended_for, span, "{text}");
+        }
         for bad in ["d", "7w", "-1d", "7d,", "7d,x"] {
             assert!(bad.parse::<Kept>().is_err(), "{bad}");
         }

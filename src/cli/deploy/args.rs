@@ -8,16 +8,21 @@ use clap::ValueEnum;
 use super::super::args::{FleetArgs, FormatArgs, SelectArgs};
 use super::super::connect::ConnectArgs;
 use super::super::error::Failure;
+use crate::client;
 use crate::fleet::deploy::{Component, ONBOARD_LIMIT, Options, Origin};
 use crate::fleet::file::Fields;
-use crate::fleet::release::{DEFAULT_API, DEFAULT_REPOSITORY, Digest, ReleaseSource};
+use crate::fleet::release::{
+    DEFAULT_API, DEFAULT_REPOSITORY, Digest, PICOCLAW, ReleaseSource, SKYCLAW,
+};
+use crate::fleet::seat::ControllerId;
+use crate::fleet::service::settings::{self, Asks};
 use crate::support::paths;
 use crate::support::secret::Secret;
 
-/// Put PicoClaw and its settings on hosts
+/// Put PicoClaw and its settings, or skyclaw and its daemon, on hosts
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The program is fetched once on this machine, its digest is checked, it is sent over SSH (or, with --fetch host, each host fetches and checks it) and tested there; one that fails its test is taken back. Then provider, model and API key are merged into the files below ~/.picoclaw; whatever else is in them stays. A host that is as asked is left alone, and one that fails stops no other.\n\nExample: skyclaw fleet deploy 'web*' --version v0.2.9\n\nExit codes: 0 every host is as asked, 1 a host or the release failed, 2 wrong flag, file, fleet file, provider or a missing API key (nothing was contacted), 4 some hosts could not be reached and all others are done, 130 or 143 stopped."
+    after_help = "The program is fetched once on this machine, its digest is checked, it is sent over SSH (or, with --fetch host, each host fetches and checks it) and tested there; one that fails its test is taken back. Then provider, model and API key are merged into the files below ~/.picoclaw; whatever else is in them stays. The host daemon is run by systemd for the user, where it can be kept running after logout, else by a script and cron; its settings are in ~/.config/skyclaw/host.env, and running jobs may end before it is started anew. A host that is as asked is left alone, and one that fails stops no other.\n\nExample: skyclaw fleet deploy 'web*' --version v0.2.9\n\nExit codes: 0 every host is as asked, 1 a host or the release failed, 2 wrong flag, file, fleet file, provider or a missing API key (nothing was contacted), 4 some hosts could not be reached and all others are done, 130 or 143 stopped."
 )]
 pub struct Args {
     /// Which hosts.
@@ -44,6 +49,9 @@ pub struct Args {
     /// Which settings.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// How the daemon runs.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
     /// How to connect.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -55,8 +63,8 @@ pub struct Args {
 pub struct SourceArgs {
     /// What to install: picoclaw, host (skyclaw itself) or all [default: picoclaw]
     ///
-    /// `host` installs this very program where the host is of the same kind, or the one given with --from.
-    /// It does not start a service yet: service files come with a later version.
+    /// `host` installs the build for the host's kind that lies beside this program (skyclaw-linux-arm64, …), else this
+    /// very program where it fits, or the one of --from or --repo; and runs `skyclaw host` there for good.
     #[arg(
         long,
         value_name = "WHAT",
@@ -117,6 +125,48 @@ pub struct ModelArgs {
     pub api_base: Option<String>,
 }
 
+/// How the host daemon runs.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Host daemon (with --component host or all)")]
+pub struct DaemonArgs {
+    /// Coordinator that the hosts reach themselves; repeat for more [default: `fleet up` here, through its tunnels]
+    #[arg(long, value_name = "URL")]
+    pub coordinator: Vec<String>,
+    /// File with the token for it; it goes into the daemon's settings (0600) and nowhere else
+    #[arg(long, value_name = "FILE", requires = "coordinator")]
+    pub token_file: Option<PathBuf>,
+    /// Put the program there and start nothing
+    #[arg(long, conflicts_with = "coordinator")]
+    pub no_service: bool,
+}
+
+impl DaemonArgs {
+    /// Returns whom the daemon asks for work, if it is to run.
+    fn asks(&self) -> anyhow::Result<Option<Asks>> {
+        if self.no_service {
+            return Ok(None);
+        }
+        if self.coordinator.is_empty() {
+            let id = ControllerId::of_this_machine().context("know this controller")?;
+            return Ok(Some(Asks::Controller(id)));
+        }
+        let given = client::Given {
+            urls: &self.coordinator,
+            token_file: self.token_file.as_deref(),
+        };
+        // No variables: what this machine asks is not what the hosts are to ask.
+        let read = client::Settings::read(given, |_| None)
+            .map_err(|error| Failure::usage("coordinator").because(error))?;
+        let urls = read.urls.iter().map(|url| url.as_str().to_owned());
+        let asks = Asks::Network {
+            urls: urls.collect(),
+            token: read.token,
+        };
+        settings::check(&asks).map_err(|error| Failure::usage("coordinator").because(error))?;
+        Ok(Some(asks))
+    }
+}
+
 /// What can be installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Components {
@@ -163,17 +213,22 @@ impl Args {
         }
         let programs = match source.component {
             Components::Picoclaw => vec![(Component::Picoclaw, source.picoclaw(&cache_dir)?)],
-            Components::Host => vec![(Component::Host, source.skyclaw()?)],
+            Components::Host => vec![(Component::Host, source.skyclaw(&cache_dir)?)],
             Components::All if source.from.is_some() => {
                 let failure = Failure::usage("--from is one program, --component all are two");
                 return Err(failure.hint("deploy one after the other").into());
             }
             Components::All => vec![
                 (Component::Picoclaw, source.picoclaw(&cache_dir)?),
-                (Component::Host, source.skyclaw()?),
+                (Component::Host, source.skyclaw(&cache_dir)?),
             ],
         };
+        let daemon = match source.component {
+            Components::Picoclaw => None,
+            Components::Host | Components::All => self.daemon.asks()?,
+        };
         Ok(Options {
+            daemon,
             programs,
             cache_dir,
             force: self.force,
@@ -208,8 +263,22 @@ impl SourceArgs {
         if let Some(path) = &self.from {
             return file(path.clone(), sha256);
         }
+        let source = self.release(PICOCLAW, sha256, cache_dir);
+        Ok(match self.fetch {
+            Fetch::Controller => Origin::Release(source),
+            Fetch::Host => Origin::There(source),
+        })
+    }
+
+    fn release(
+        &self,
+        program: &'static str,
+        sha256: Option<Digest>,
+        cache_dir: &Path,
+    ) -> Box<ReleaseSource> {
         let token = std::env::var("GITHUB_TOKEN").ok();
-        let source = Box::new(ReleaseSource {
+        Box::new(ReleaseSource {
+            program,
             repo: self
                 .repo
                 .clone()
@@ -224,21 +293,36 @@ impl SourceArgs {
             sha256,
             allow_missing_checksum: self.insecure_no_checksum,
             ..ReleaseSource::new(cache_dir.to_owned())
-        });
-        Ok(match self.fetch {
-            Fetch::Controller => Origin::Release(source),
-            Fetch::Host => Origin::There(source),
         })
     }
 
-    fn skyclaw(&self) -> anyhow::Result<Origin> {
-        match &self.from {
-            Some(path) => file(path.clone(), self.digest()?),
-            None => Ok(Origin::File {
-                path: std::env::current_exe().context("find this program's own file")?,
-                sha256: None,
-            }),
+    /// Returns where skyclaw comes from. The flags about releases are PicoClaw's, unless only skyclaw is deployed.
+    fn skyclaw(&self, cache_dir: &Path) -> anyhow::Result<Origin> {
+        if let Some(path) = &self.from {
+            return file(path.clone(), self.digest()?);
         }
+        if self.component == Components::Host {
+            if self.repo.is_some() {
+                let source = self.release(SKYCLAW, self.digest()?, cache_dir);
+                return Ok(Origin::Release(source));
+            }
+            if self.tag.is_some() || self.sha256.is_some() || self.base_url.is_some() {
+                let failure =
+                    Failure::usage("of which repository should that release of skyclaw be?");
+                return Err(failure.hint("name it with --repo OWNER/NAME").into());
+            }
+        }
+        let program = std::env::current_exe().context("find this program's own file")?;
+        let dir = program.parent().unwrap_or(Path::new(".")).to_owned();
+        let running = Path::new("/proc/self/exe");
+        Ok(Origin::Own {
+            // Its file may have been replaced since it was started.
+            program: match program.exists() || !running.exists() {
+                true => program,
+                false => running.to_owned(),
+            },
+            dir,
+        })
     }
 
     fn digest(&self) -> anyhow::Result<Option<Digest>> {

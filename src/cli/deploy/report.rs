@@ -15,7 +15,7 @@ use crate::fleet::file::Host;
 use crate::ssh;
 
 /// What became of one host.
-pub(super) enum Outcome {
+pub(in crate::cli) enum Outcome {
     /// It is as asked.
     Deployed(Box<Deployed>),
     /// This would be done (`--dry-run`).
@@ -35,6 +35,9 @@ struct Row {
     result: &'static str,
     version: Option<String>,
     versions: BTreeMap<String, String>,
+    /// What runs the host daemon, if it was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
     seconds: f64,
     created: Vec<String>,
     replaced: Vec<String>,
@@ -62,7 +65,7 @@ struct Summary<'r> {
 }
 
 /// Collects what became of the hosts.
-pub(super) struct Report<'o> {
+pub(in crate::cli) struct Report<'o> {
     rows: Vec<Option<Row>>,
     names: Vec<String>,
     dry_run: bool,
@@ -71,7 +74,7 @@ pub(super) struct Report<'o> {
 }
 
 impl<'o> Report<'o> {
-    pub(super) fn new(hosts: &[Arc<Host>], dry_run: bool, output: &'o Output) -> Self {
+    pub(in crate::cli) fn new(hosts: &[Arc<Host>], dry_run: bool, output: &'o Output) -> Self {
         Self {
             rows: hosts.iter().map(|_| None).collect(),
             names: hosts.iter().map(|host| host.name.to_string()).collect(),
@@ -82,7 +85,7 @@ impl<'o> Report<'o> {
     }
 
     /// Takes the outcome of the host at `position`; as an event it is shown at once.
-    pub(super) fn take(&mut self, position: usize, outcome: Outcome, took: Duration) {
+    pub(in crate::cli) fn take(&mut self, position: usize, outcome: Outcome, took: Duration) {
         let name = self.names.get(position).cloned().unwrap_or_default();
         let row = row(name, outcome, took);
         for warning in &row.warnings {
@@ -97,7 +100,7 @@ impl<'o> Report<'o> {
     }
 
     /// Shows everything and returns the exit code it means. Hosts without an outcome were cancelled.
-    pub(super) fn finish(self) -> anyhow::Result<Exit> {
+    pub(in crate::cli) fn finish(self) -> anyhow::Result<Exit> {
         if let Some(error) = self.broken {
             return Err(error);
         }
@@ -169,6 +172,7 @@ fn empty(name: String, result: &'static str, exit: Exit) -> Row {
         result,
         version: None,
         versions: BTreeMap::new(),
+        service: None,
         seconds: 0.0,
         created: Vec::new(),
         replaced: Vec::new(),
@@ -216,6 +220,9 @@ fn deployed_row(name: String, deployed: Deployed) -> Row {
             .first()
             .map(|(_, version)| version.clone()),
         versions: deployed.versions.iter().map(versions).collect(),
+        service: deployed
+            .service
+            .map(|service| service.running.manager.to_string()),
         created: deployed.created,
         replaced: deployed.replaced,
         warnings: deployed.warnings,

@@ -134,6 +134,9 @@ pub struct WorkArgs {
     /// A coordinator; repeat for more [env: SKYCLAW_COORDINATOR_URLS, SKYCLAW_COORDINATOR_URL]
     #[arg(long, value_name = "URL")]
     pub coordinator: Vec<String>,
+    /// File that says where the coordinator is, read again when that does not answer [env: SKYCLAW_COORDINATOR_FILE]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["coordinator", "token_file"])]
+    pub coordinator_file: Option<PathBuf>,
     /// File with the coordinator's token [env: SKYCLAW_TOKEN, SKYCLAW_TOKEN_FILE]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,

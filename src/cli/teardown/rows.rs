@@ -41,6 +41,8 @@ pub(super) struct Row {
     removed: Vec<String>,
     edited: Vec<String>,
     tasks: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    daemon: Option<u32>,
     problems: Vec<ProblemRow>,
     remains: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +129,7 @@ impl Row {
             removed: report.removed,
             edited: report.edited,
             tasks: report.tasks,
+            daemon: report.daemon,
             problems: problems.collect(),
             remains: report.remains,
             error,
@@ -152,6 +155,10 @@ impl Row {
         if self.tasks > 0 {
             let verb = if dry { "would end" } else { "ended" };
             parts.push(format!("{verb} {} tasks", self.tasks));
+        }
+        if let Some(pid) = self.daemon {
+            let verb = if dry { "would end" } else { "ended" };
+            parts.push(format!("{verb} the host daemon (process {pid})"));
         }
         let mut list = |verb: &str, paths: &[String]| {
             if !paths.is_empty() {

@@ -1,5 +1,6 @@
 //! `skyclaw fleet up` and `fleet down`: a controller that works for the fleet for as long as it runs.
 
+mod coordinator;
 mod detach;
 mod down;
 mod lines;

@@ -1,46 +1,36 @@
 //! The controller itself: its coordinator, its workers, what it shows, and how it ends.
 
 use std::io::IsTerminal;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::Args;
+use super::coordinator::{Coordinator, Guests};
 use super::lines::Lines;
 use super::screen::Screen;
 use crate::cli::args::load_fleet;
-use crate::cli::connect::{CONNECT_TIMEOUT, ConnectArgs, selected};
+use crate::cli::connect::{CONNECT_TIMEOUT, selected};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
 use crate::cli::output::Output;
-use crate::client::{self, Client, DEFAULT_URL, parse_url};
-use crate::coordinator::{self, Deps, Tokens};
+use crate::client;
 use crate::fleet::controller::{self, Lock, Place, Running, Taken};
 use crate::fleet::file::Host;
 use crate::fleet::seat::ControllerId;
 use crate::fleet::work::{Crew, Happened, Means};
 use crate::protocol::api::Instance;
-use crate::queue::{self, Queue};
 use crate::support::ids;
 use crate::support::secret::Secret;
-use crate::support::shutdown::{self, Cause, Shutdown, Trigger};
+use crate::support::shutdown::{self, Shutdown};
 
 /// How long running jobs may go on when nobody says.
 const DRAIN: Duration = Duration::from_secs(30);
-/// How long open requests may take at the end.
-const LAST_REQUESTS: Duration = Duration::from_secs(5);
-/// Connections beside those to the hosts there are: for hosts that come to the fleet file later.
-const SPARE: usize = 256;
-/// The port of a coordinator.
-const PORT: u16 = 8787;
 /// A detached controller's log is cut when it is longer, and looked at this often.
 const LOG: u64 = 4 << 20;
 const LOOK_AT_LOG: Duration = Duration::from_secs(30);
@@ -77,16 +67,20 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     })?;
     let controller = ControllerId::of_this_machine()?;
     let token = token(&place)?;
-    let coordinator = Coordinator::start(args, &place, &token, output).await?;
+    let guests = Guests::default();
+    guests.are(&hosts);
+    let (coordinator, visits) =
+        Coordinator::start(args, &place, &controller, (&token, guests.clone()), output).await?;
     let (tell, told) = mpsc::unbounded_channel();
     let means = Means {
-        client: coordinator.client(&token)?,
-        links: links(&args.connect, hosts.len()),
+        client: coordinator.client()?,
+        links: args.connect.links(CONNECT_TIMEOUT),
         instance: Instance {
             state_id: controller.to_string(),
             process_id: ids::random_hex::<8>(),
         },
         drain: Given::of(&args.drain_ms).map_or(DRAIN, |millis| Duration::from_millis(*millis)),
+        visits: Some(visits),
         tell: Box::new(move |happened| {
             // Nobody listens any more only at the very end.
             let _ = tell.send(happened);
@@ -118,7 +112,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let log = args.detached.then(|| place.log());
     watch(
         args,
-        &coordinator,
+        (&coordinator, &guests),
         (&mut crew, &mut lock),
         &mut view,
         (hangup, log),
@@ -165,7 +159,7 @@ impl View<'_> {
 /// Shows what happens and reads the fleet file again when asked, until it is time to stop.
 async fn watch(
     args: &Args,
-    coordinator: &Coordinator,
+    (coordinator, guests): (&Coordinator, &Guests),
     (crew, lock): (&mut Crew, &mut Lock),
     view: &mut View<'_>,
     (mut hangup, log): (Option<Signal>, Option<PathBuf>),
@@ -185,7 +179,7 @@ async fn watch(
             biased;
             () = stop.reached(shutdown::Urgency::Stop) => return Ok(()),
             _ = hung_up => {
-                if let Some(hosts) = read_again(args, crew, output)
+                if let Some(hosts) = read_again(args, guests, crew, output)
                     && let Err(error) = lock.say(&running(args, coordinator, &hosts)?)
                 {
                     tracing::warn!(%error, "cannot say which hosts there are");
@@ -208,9 +202,15 @@ async fn watch(
 }
 
 /// Takes over what the fleet file says now. What is wrong with it changes nothing.
-fn read_again(args: &Args, crew: &mut Crew, output: &Output) -> Option<Vec<Arc<Host>>> {
+fn read_again(
+    args: &Args,
+    guests: &Guests,
+    crew: &mut Crew,
+    output: &Output,
+) -> Option<Vec<Arc<Host>>> {
     match hosts(args, output) {
         Ok(hosts) => {
+            guests.are(&hosts);
             let (came, went) = crew.work_for(&hosts);
             output.line(&format!(
                 "[skyclaw] fleet file read again: {} hosts, {came} new or changed, {went} gone or changed",
@@ -241,15 +241,6 @@ fn hosts(args: &Args, output: &Output) -> anyhow::Result<Vec<Arc<Host>>> {
     selected(&fleet, &args.select.selection()?, output)
 }
 
-/// Every host keeps its connection, so the usual fan-out says nothing here.
-fn links(connect: &ConnectArgs, hosts: usize) -> crate::fleet::link::Links {
-    let connect = ConnectArgs {
-        fanout: u32::try_from(hosts + SPARE).unwrap_or(u32::MAX),
-        ..connect.clone()
-    };
-    connect.links(CONNECT_TIMEOUT)
-}
-
 /// Returns the token that the port asks for: the one that was given, or our own.
 fn token(place: &Place) -> anyhow::Result<Secret> {
     let given = client::Settings::read(client::Given::default(), |name| {
@@ -275,90 +266,4 @@ pub fn runs_already(other: Option<Running>) -> Failure {
 
 fn pid() -> i32 {
     std::process::id().cast_signed()
-}
-
-/// The coordinator of this process.
-struct Coordinator {
-    url: String,
-    queue: Queue,
-    trigger: Trigger,
-    serving: JoinHandle<()>,
-}
-
-impl Coordinator {
-    async fn start(
-        args: &Args,
-        place: &Place,
-        token: &Secret,
-        output: &Output,
-    ) -> anyhow::Result<Self> {
-        let options = queue::Options {
-            check_always: true,
-            ..queue::Options::new(place.database())
-        };
-        // The look over the file after an unclean end may take a while.
-        let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await??;
-        let listener = listen(args.port, output).await?;
-        let port = listener.local_addr().context("look at the port")?.port();
-        let defaults = coordinator::Settings::new(format!("controller-{}", pid()));
-        let lease_for = Given::of(&args.lease_ms)
-            .map_or(defaults.lease_for, |millis| Duration::from_millis(*millis));
-        let settings = coordinator::Settings {
-            tokens: Tokens::parse(token.expose()),
-            lease_for,
-            ..defaults
-        };
-        let room = coordinator::load(Deps {
-            queue: queue.clone(),
-            settings,
-            on_event: None,
-        })
-        .await?;
-        // Hosts that ask must still be answered while they finish, so it stops after them, and not by a signal.
-        let (trigger, shutdown) = shutdown::manual();
-        Ok(Self {
-            url: format!("http://127.0.0.1:{port}"),
-            queue,
-            trigger,
-            serving: tokio::spawn(coordinator::serve(room, listener, shutdown)),
-        })
-    }
-
-    fn client(&self, token: &Secret) -> anyhow::Result<Client> {
-        let url = parse_url(&self.url).map_err(|why| Failure::new(Exit::Failed, why))?;
-        Ok(Client::new(client::Settings {
-            token: Some(token.clone()),
-            ..client::Settings::new(vec![url])
-        })?)
-    }
-
-    async fn stop(mut self) {
-        self.trigger.ask(Cause::Terminate);
-        let ended = tokio::time::timeout(LAST_REQUESTS, &mut self.serving).await;
-        if ended.is_err() {
-            self.trigger.ask(Cause::Terminate);
-            let _ = self.serving.await;
-        }
-    }
-}
-
-/// Listens on the port asked for, on the usual one, or on any.
-async fn listen(asked: Option<u16>, output: &Output) -> Result<TcpListener, Failure> {
-    let wanted = asked.unwrap_or(PORT);
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).await;
-    match bound {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && asked.is_none() => {
-            output.note(&format!(
-                "{DEFAULT_URL} is taken by another program, so another port is used"
-            ));
-            let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-            any.map_err(|error| Failure::new(Exit::Failed, "listen on 127.0.0.1").because(error))
-        }
-        Err(error) => Err(
-            Failure::new(Exit::Failed, format!("listen on 127.0.0.1 port {wanted}"))
-                .because(error)
-                .hint("--port chooses another port; without it a free one is found"),
-        ),
-    }
 }

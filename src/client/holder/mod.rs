@@ -15,7 +15,11 @@ pub use outbox::{Report, hand_in};
 pub use session::Session;
 pub use table::{Held, Key, Stop, Stoppable, Table, key};
 
+use tokio::sync::MutexGuard;
+
 use super::{Client, Error};
+use crate::protocol::api::ClaimedMany;
+use crate::support::clock::Timestamp;
 
 /// Holds leases under one host id.
 pub trait Holder: Sync {
@@ -33,4 +37,34 @@ pub trait Holder: Sync {
     fn report(&self, report: Report);
     /// Takes note that a lease is over: the coordinator has the result, or does not want it.
     fn over(&self, report: &Report, kept: bool);
+
+    /// Tells whether, after a short job, a moment may be spent on waiting for others to end.
+    fn awaits_more(&self) -> bool {
+        false
+    }
+    /// Returns what is wanted with the answer to results, if anything is.
+    fn wants(&self, _session: &Session) -> Option<Wanted<'_>> {
+        None
+    }
+    /// Takes what came of that.
+    fn take(
+        &self,
+        _session: &Session,
+        _claimed: ClaimedMany,
+        _wanted: Wanted<'_>,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+    /// Takes note of how handing in went, and whether no more results wait for it.
+    fn handed_in(&self, _well: bool, _all: bool) {}
+}
+
+/// A claim that goes with results.
+pub struct Wanted<'h> {
+    /// For how many jobs.
+    pub max: u16,
+    /// When it is sent, by the clock that leases are counted with.
+    pub sent_at: Timestamp,
+    /// The right to ask: two who ask would ask for the same slot.
+    pub asking: MutexGuard<'h, ()>,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
 
 use super::{Holder, Session};
 use crate::client::Error;
@@ -15,6 +16,10 @@ use crate::support::backoff::Backoff;
 const MOST: usize = 256;
 /// and how many bytes of output.
 const BATCH: usize = 2 * 1024 * 1024;
+/// After a job that took less than this, others end soon too;
+const SHORT: Duration = Duration::from_millis(10);
+/// that is, within this.
+const COMPANY: Duration = Duration::from_millis(1);
 
 /// What came of an attempt, on its way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +36,10 @@ pub struct Report {
 }
 
 impl Report {
+    fn is_of_short_job(&self) -> bool {
+        u128::from(self.result.duration_ms) < SHORT.as_millis()
+    }
+
     fn size(&self) -> usize {
         self.result.stdout.bytes.len() + self.result.stderr.bytes.len()
     }
@@ -74,6 +83,9 @@ pub async fn hand_in<H: Holder>(holder: &H, mut reports: UnboundedReceiver<Repor
                 None => return,
             }
         }
+        if batch.iter().all(Report::is_of_short_job) {
+            company(holder, &mut reports, &mut batch).await;
+        }
         let mut size: usize = batch.iter().map(Report::size).sum();
         while batch.len() < MOST && size < BATCH {
             let Ok(report) = reports.try_recv() else {
@@ -88,6 +100,7 @@ pub async fn hand_in<H: Holder>(holder: &H, mut reports: UnboundedReceiver<Repor
         } else {
             one_by_one(holder, &session, &mut batch).await
         };
+        holder.handed_in(handed.is_ok(), reports.is_empty());
         match handed {
             Ok(()) => backoff.reset(),
             Err(error) => {
@@ -98,18 +111,40 @@ pub async fn hand_in<H: Holder>(holder: &H, mut reports: UnboundedReceiver<Repor
     }
 }
 
-/// Hands in the whole batch. What is left in it is to be tried again.
+/// Waits a moment for other jobs to end: together they cost one request and one commit.
+async fn company<H: Holder>(
+    holder: &H,
+    reports: &mut UnboundedReceiver<Report>,
+    batch: &mut Vec<Report>,
+) {
+    let gather = async {
+        while batch.len() < MOST && holder.awaits_more() {
+            let Some(report) = reports.recv().await else {
+                return;
+            };
+            batch.push(report);
+        }
+    };
+    let _ = timeout(COMPANY, gather).await;
+}
+
+/// Hands in the whole batch, and asks for what is wanted next. What is left in the batch is to be tried again.
 async fn together<H: Holder>(
     holder: &H,
     session: &Session,
     batch: &mut Vec<Report>,
 ) -> Result<(), Error> {
+    let wanted = holder.wants(session);
     let request = CompleteMany {
         completions: batch.iter().map(Report::one).collect(),
+        claim: wanted.as_ref().map(|wanted| wanted.max),
     };
     match holder.client().complete(&session.host, &request).await {
         Ok(reply) => {
             holder.works();
+            if let (Some(wanted), Some(claimed)) = (wanted, reply.claimed) {
+                holder.take(session, claimed, wanted).await;
+            }
             // What has no answer was not delivered.
             let answered = reply.results.len().min(batch.len());
             for (report, result) in batch.drain(..answered).zip(reply.results) {

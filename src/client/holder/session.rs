@@ -18,6 +18,8 @@ pub struct Session {
     pub batch: bool,
     /// It takes what jobs print while they run.
     pub logs: bool,
+    /// It gives new work in the answer to results.
+    pub exchange: bool,
 }
 
 /// How long a claim waits for work.
@@ -51,6 +53,7 @@ impl From<Registered> for Session {
             wait: has("wait"),
             batch: has("batch"),
             logs: has("logs"),
+            exchange: has("exchange"),
             lease_for: reply.lease_ms.map(Duration::from_millis),
             host: reply.host.id,
         }

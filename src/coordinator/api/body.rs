@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body as HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
@@ -44,8 +45,9 @@ impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for
     type Rejection = Refused;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
-        let bytes = read(request, LIMIT).await?;
-        let value = parse(&bytes)?.map_err(|error| Refused::bad(error.to_string()))?;
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, LIMIT).await?;
+        let value = exact(&bytes)?;
         Ok(Self { value, bytes })
     }
 }
@@ -63,17 +65,34 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Results<T> {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
-        let bytes = read(request, LARGE).await?;
-        let value = match parse(&bytes)? {
-            Ok(value) => Ok(value),
-            Err(error) => match surrogates::mended(&bytes) {
-                Some(mended) => parse(&mended)?,
-                None => Err(error),
-            },
-        };
-        let value = value.map_err(|error| Refused::bad(error.to_string()))?;
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, LARGE).await?;
+        let value = mended(&bytes)?;
         Ok(Self { value, bytes })
     }
+}
+
+/// Reads the value of a [`Body`].
+///
+/// # Errors
+/// When the bytes are not such a value.
+pub fn exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
+    parse(bytes)?.map_err(|error| Refused::bad(error.to_string()))
+}
+
+/// Reads the value of [`Results`].
+///
+/// # Errors
+/// When the bytes are not such a value.
+pub fn mended<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
+    let value = match parse(bytes)? {
+        Ok(value) => Ok(value),
+        Err(error) => match surrogates::mended(bytes) {
+            Some(mended) => parse(&mended)?,
+            None => Err(error),
+        },
+    };
+    value.map_err(|error| Refused::bad(error.to_string()))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<serde_json::Result<T>, Refused> {
@@ -90,13 +109,15 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<serde_json::Result<T>, Ref
     Ok(serde_json::from_slice(text))
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, Refused> {
-    let length = request
-        .headers()
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+/// When it is longer, too slow or broken off.
+pub async fn read(headers: &HeaderMap, mut body: HttpBody, limit: usize) -> Result<Bytes, Refused> {
+    let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let waits = request.headers().contains_key(EXPECT);
-    let mut body = request.into_body();
+    let waits = headers.contains_key(EXPECT);
     if length.is_some_and(|length| length > limit as u64) {
         if !waits {
             drain(&mut body).await;

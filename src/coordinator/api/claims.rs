@@ -39,11 +39,21 @@ pub fn routes() -> OpenApiRouter<Arc<Room>> {
 
 /// What a claim came to.
 #[derive(Debug, Default)]
-struct Got {
-    jobs: Vec<Claimed>,
+pub(super) struct Got {
+    pub jobs: Vec<Claimed>,
     paused: bool,
     heartbeat: bool,
-    replayed: bool,
+    pub replayed: bool,
+}
+
+impl Got {
+    pub(super) fn into_many(self) -> ClaimedMany {
+        ClaimedMany {
+            jobs: self.jobs.into_iter().map(wire::leased).collect(),
+            paused: self.paused,
+            heartbeat: self.heartbeat,
+        }
+    }
 }
 
 /// Gives a host work. Without `max` one job or none, as the original; with it a list.
@@ -75,23 +85,18 @@ async fn claim(
 }
 
 fn answer(got: Got, many: bool) -> Response {
-    let mut jobs = got.jobs.into_iter().map(wire::leased);
+    let replayed = got.replayed;
     if many {
-        let body = ClaimedMany {
-            jobs: jobs.collect(),
-            paused: got.paused,
-            heartbeat: got.heartbeat,
-        };
-        return Reply::keyed(body, got.replayed).into_response();
+        return Reply::keyed(got.into_many(), replayed).into_response();
     }
     let body = ClaimedOne {
-        job: jobs.next(),
+        job: got.jobs.into_iter().next().map(wire::leased),
         paused: got.paused,
     };
-    Reply::keyed(body, got.replayed).into_response()
+    Reply::keyed(body, replayed).into_response()
 }
 
-async fn get(
+pub(super) async fn get(
     room: &Arc<Room>,
     id: &HostId,
     max: Option<u16>,
@@ -191,7 +196,8 @@ async fn hold(room: &Arc<Room>, claimant: Claimant, generation: u64, wait: Durat
         wait
     };
     let host = claimant.host.clone();
-    let Some((number, woken)) = room.waiting.enter(claimant, generation) else {
+    let load = room.load(&host);
+    let Some((number, woken)) = room.waiting.enter(claimant, load, generation) else {
         return Wake::Nothing;
     };
     room.presence.waits(&host, true, room.now());

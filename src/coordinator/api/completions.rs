@@ -8,18 +8,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{Body, LARGE, Results};
+use super::claims::{self, Got};
 use super::error::Refused;
 use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, wire};
 use crate::coordinator::Room;
+use crate::coordinator::dispatch::give_back;
 use crate::protocol::api::{
     Code, Complete, CompleteMany, CompletedMany, JobReply, JobWire, LeaseName, Release,
     ReleasedMany,
 };
 use crate::protocol::{HostId, JobId, JobRecord, JobResult, JobStatus, Reason};
 use crate::queue::command::{Command, Envelope, Outcome};
-use crate::queue::{Claimed, Completion, LeaseProof, LeaseRef, Report, Verdict};
+use crate::queue::{Claimed, Completion, Idempotency, LeaseProof, LeaseRef, Report, Verdict};
 use crate::support::clock::Timestamp;
 
 /// How many completions or releases one request may hold.
@@ -75,6 +77,7 @@ async fn complete(
     }
     if let Some(held) = &held {
         room.leases.over(id, held.token);
+        room.relieved(&held.host);
     }
     let job = match held.and_then(|held| held.claimed) {
         Some(claimed) => after(&claimed, &completion, result, now),
@@ -190,7 +193,8 @@ async fn complete_many(
     key: Key,
     Results { value, bytes }: Results<CompleteMany>,
 ) -> Result<Reply<CompletedMany>, Refused> {
-    known(&room, &wire::host_id(&id)?)?;
+    let host = wire::host_id(&id)?;
+    known(&room, &host)?;
     if value.completions.len() > MOST {
         return Err(Refused::bad(format!("completions must be at most {MOST}")));
     }
@@ -201,18 +205,46 @@ async fn complete_many(
         (wire::lease(&one.lease), report)
     });
     let envelope = key.envelope(&bytes, now, room.settings.idempotency_ttl);
-    let (done, replayed) = room
-        .queue
-        .complete_many(reports.collect(), envelope)
-        .await
-        .map_err(|error| room.refuse(error))?;
+    let next_key = key
+        .of("claim")
+        .envelope(&bytes, now, room.settings.idempotency_ttl);
+    // Both at once, so that one commit holds both.
+    let (done, next) = tokio::join!(
+        room.queue.complete_many(reports.collect(), envelope),
+        next(&room, &host, value.claim, next_key),
+    );
+    let (done, replayed) = match done {
+        Ok(done) => done,
+        Err(error) => {
+            if let Some(next) = next.filter(|next| !next.replayed) {
+                give_back(&room, next.jobs);
+            }
+            return Err(room.refuse(error));
+        }
+    };
     for name in &names {
         room.leases.over(name.job_id, name.lease_token);
     }
+    room.relieved(&host);
     let results = names.iter().zip(done);
     let results = results.map(|(name, completion)| wire::completion(name.job_id, completion));
-    let results = results.collect();
-    Ok(Reply::keyed(CompletedMany { results }, replayed))
+    let body = CompletedMany {
+        results: results.collect(),
+        claimed: next.map(Got::into_many),
+    };
+    Ok(Reply::keyed(body, replayed))
+}
+
+/// Claims what the host wants next, if it does. An error is its own claim's to tell.
+async fn next(
+    room: &Arc<Room>,
+    host: &HostId,
+    max: Option<u16>,
+    key: Option<Idempotency>,
+) -> Option<Got> {
+    claims::get(room, host, Some(max?), Duration::ZERO, key)
+        .await
+        .ok()
 }
 
 /// Takes jobs back unharmed.
@@ -226,7 +258,8 @@ async fn release(
     key: Key,
     Body { value, bytes }: Body<Release, LARGE>,
 ) -> Result<Reply<ReleasedMany>, Refused> {
-    known(&room, &wire::host_id(&id)?)?;
+    let host = wire::host_id(&id)?;
+    known(&room, &host)?;
     if value.leases.len() > MOST {
         return Err(Refused::bad(format!("leases must be at most {MOST}")));
     }
@@ -253,6 +286,7 @@ async fn release(
     for name in &value.leases {
         room.leases.over(name.job_id, name.lease_token);
     }
+    room.relieved(&host);
     let results = value
         .leases
         .iter()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -10,9 +10,9 @@ use super::body::Body;
 use super::error::Refused;
 use super::key::Key;
 use super::reply::Reply;
-use super::{Shared, heartbeats, wire};
-use crate::coordinator::Room;
+use super::{Shared, heartbeats, scope, wire};
 use crate::coordinator::presence::News;
+use crate::coordinator::{Caller, Room};
 use crate::protocol::api::{
     Code, Event, HostMode, HostRecord, HostReply, Hosts, Register, Registered,
 };
@@ -22,7 +22,7 @@ use crate::support::clock::{Clock, SystemClock};
 use crate::support::ids;
 
 /// What this coordinator can do beyond the original.
-const FEATURES: [&str; 3] = ["wait", "batch", "logs"];
+const FEATURES: [&str; 4] = ["wait", "batch", "logs", "exchange"];
 
 /// Returns the routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Room>> {
@@ -54,6 +54,7 @@ pub fn record(room: &Room, id: &HostId) -> Result<HostRecord, Refused> {
 )]
 async fn register(
     State(room): Shared,
+    Extension(caller): Extension<Arc<Caller>>,
     key: Key,
     Body { value, bytes }: Body<Register>,
 ) -> Result<Reply<Registered>, Refused> {
@@ -89,11 +90,20 @@ async fn register(
     let named = value.leases.unwrap_or_default();
     let now = room.now();
     let envelope = key.envelope(&bytes, now, room.settings.idempotency_ttl);
-    let (entry, replayed) = room
-        .queue
-        .register_host(host, held, envelope)
-        .await
-        .map_err(|error| room.refuse(error))?;
+    let registered = match *caller {
+        Caller::Owner | Caller::Network(_) => {
+            let done = room.queue.register_host(host, held, envelope).await;
+            done.map(Some)
+        }
+        // Looked at before, but two may come at once.
+        Caller::Host { .. } => {
+            let queue = &room.queue;
+            queue.register_host_of_name(host, held, envelope).await
+        }
+    };
+    let (entry, replayed) = registered
+        .map_err(|error| room.refuse(error))?
+        .ok_or_else(scope::forbidden)?;
     let id = entry.host.id.clone();
     let held = room.queue.leases_of(id.clone()).await;
     room.leases

@@ -272,8 +272,8 @@ async fn again(
     key: &Key,
     bytes: &[u8],
 ) -> Result<Reply<Retried>, Refused> {
-    room.admit(ids.len() as u64).await?;
     let envelope = key.envelope(bytes, room.now(), room.settings.idempotency_ttl);
+    room.admit(ids.len() as u64, || envelope.clone()).await?;
     let done = room.queue.retry(ids, envelope).await;
     let (done, replayed) = done.map_err(|error| room.refuse(error))?;
     let body = Retried {

@@ -1,6 +1,7 @@
 //! Idempotency keys: which request is the same as an earlier one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -8,6 +9,7 @@ use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 
 use super::error::Refused;
+use crate::coordinator::Caller;
 use crate::queue::Idempotency;
 use crate::support::clock::Timestamp;
 
@@ -33,7 +35,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
             return Err(Refused::bad("x-idempotency-key is longer than 255 bytes"));
         }
         let route = decode(parts.uri.path()).unwrap_or_default();
-        Ok(Self(Some(format!("{route}\n{key}"))))
+        let key = Self(Some(format!("{route}\n{key}")));
+        Ok(
+            match parts.extensions.get::<Arc<Caller>>().map(Arc::as_ref) {
+                // Or it could be given the answer to another's request, or take others' keys away.
+                Some(Caller::Host { name, .. }) => key.of(&format!("host {name}")),
+                Some(Caller::Owner | Caller::Network(_)) | None => key,
+            },
+        )
     }
 }
 

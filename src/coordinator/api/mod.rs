@@ -1,4 +1,5 @@
-//! The routes: one file per resource. A handler reads, asks the queue, and answers.
+//! The routes: one file per resource. A handler reads, asks the queue, and answers. What a host may
+//! do over its tunnel is not for handlers to know: `scope` stands before them all.
 
 mod body;
 mod claims;
@@ -18,6 +19,7 @@ mod openapi;
 mod public;
 mod queue;
 mod reply;
+mod scope;
 mod services;
 mod state;
 mod stream;
@@ -27,7 +29,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, middleware};
 use utoipa_axum::router::OpenApiRouter;
 
 use self::error::Refused;
@@ -47,6 +49,10 @@ pub fn router(room: Arc<Room>) -> Router {
             Refused::new(Code::MethodNotAllowed, "method not allowed")
         })
         .fallback(|| async { Refused::new(Code::NotFound, "not found") })
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&room),
+            scope::check,
+        ))
         .with_state(room)
 }
 

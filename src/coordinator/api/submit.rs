@@ -57,7 +57,8 @@ pub async fn one(
     let now = room.now();
     let group = asked.group;
     let job = new_job(asked, now)?;
-    room.admit(1).await?;
+    let ttl = room.settings.idempotency_ttl;
+    room.admit(1, || key.envelope(bytes, now, ttl)).await?;
     let record = record(&job, group, now);
     let into = group.map(IntoGroup::Existing);
     let submitted = hand_in(room, key, bytes, into, vec![job], now).await?;
@@ -112,7 +113,9 @@ async fn submit_many(
             })?;
         jobs.push(job);
     }
-    room.admit(jobs.len() as u64).await?;
+    let ttl = room.settings.idempotency_ttl;
+    let count = jobs.len() as u64;
+    room.admit(count, || key.envelope(&bytes, now, ttl)).await?;
     let id = group.as_ref().map(|group| group.id).or(existing);
     let into = group
         .map(IntoGroup::New)

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::daemon::{Daemon, Service};
 use super::error::{DeployError, Undone};
 use super::fetch::{Fetched, fetch};
 use super::observe::{File, Files, observe_files};
 use super::plan::{Former, Provider, Step, files_to_write};
-use super::trial::{self, Run, one_line};
+use super::trial::{self, Run};
 use super::write::write;
 use super::{Component, Progress, Supply};
 use crate::fleet::ask::ask;
@@ -17,12 +18,7 @@ use crate::ssh::upload::{Upload, path_word};
 use crate::support::mask::Masker;
 
 const UNDO: &str = include_str!("../../../templates/deploy-undo.sh");
-/// A program that only prints its version and takes longer than this is not what it should be.
-const TEST_LIMIT: Duration = Duration::from_secs(20);
 const UNDO_LIMIT: Duration = Duration::from_secs(20);
-/// Another process may hold the fresh file open for writing for a moment (it was forked meanwhile).
-const BUSY_TRIES: u32 = 5;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the steps brought.
 #[derive(Debug, Default)]
@@ -33,6 +29,10 @@ pub(super) struct Applied {
     pub(super) same: Vec<Component>,
     /// Files of ours that were written.
     pub(super) written: Vec<File>,
+    /// Files of the daemon that were written, and whether nothing stood there.
+    pub(super) paths: Vec<(String, bool)>,
+    /// The daemon, if it was started.
+    pub(super) service: Option<Service>,
     /// What went wrong without stopping the deploy.
     pub(super) warnings: Vec<String>,
 }
@@ -49,6 +49,7 @@ enum Again {
 pub(super) struct Work<'a> {
     pub(super) connection: &'a Connection,
     pub(super) provider: Option<&'a Provider>,
+    pub(super) daemon: Option<&'a Daemon>,
     /// Our files as they were when the steps were planned.
     pub(super) files: &'a Files,
     pub(super) onboard_limit: Duration,
@@ -91,6 +92,8 @@ impl Work<'_> {
                 }
                 // All at once below: what they become depends on what onboard wrote.
                 Step::Merge(_) => {}
+                // Last of all: the daemon looks for agents and their settings when it starts.
+                Step::DaemonSettings | Step::DaemonStart => {}
             }
         }
         if let Some(provider) = self.provider
@@ -105,7 +108,33 @@ impl Work<'_> {
             };
             applied.written = self.merge(provider, again).await?;
         }
+        if let Some(daemon) = self.daemon {
+            self.run_daemon(daemon, steps, &mut applied).await?;
+        }
         Ok(applied)
+    }
+
+    async fn run_daemon(
+        &self,
+        daemon: &Daemon,
+        steps: &[Step],
+        applied: &mut Applied,
+    ) -> Result<(), DeployError> {
+        if steps.contains(&Step::DaemonSettings) {
+            (self.report)(Progress::Settings);
+            let path = daemon.write_settings(self.connection).await?;
+            applied.paths.push(path);
+        }
+        if steps.contains(&Step::DaemonStart) {
+            (self.report)(Progress::Starting);
+            let (service, path) = daemon.start(self.connection).await?;
+            applied.paths.extend(path);
+            if let Some(why) = &service.why_no_systemd {
+                applied.warnings.push(format!("not run by systemd: {why}"));
+            }
+            applied.service = Some(service);
+        }
+        Ok(())
     }
 
     async fn install(
@@ -135,7 +164,8 @@ impl Work<'_> {
         component: Component,
         former: Option<Former>,
     ) -> Result<String, DeployError> {
-        match self.version(component).await? {
+        let masker = Masker::new(self.provider.map(|provider| provider.key.clone()));
+        match trial::version(self.connection, component, &masker).await? {
             Ok(version) => Ok(version),
             Err(why) => Err(DeployError::SelfTest {
                 component,
@@ -154,30 +184,6 @@ impl Work<'_> {
         let masker = Masker::new(self.provider.map(|provider| provider.key.clone()));
         let command = trial::command(component, argument);
         trial::run(self.connection, &command, limit, &masker).await
-    }
-
-    /// Returns what the program says it is, or why that is no answer.
-    async fn version(&self, component: Component) -> Result<Result<String, String>, DeployError> {
-        let mut tries = 0;
-        loop {
-            let argument = component.version_argument();
-            let run = self.run(component, argument, TEST_LIMIT).await?;
-            tries += 1;
-            if run.is_busy() && tries < BUSY_TRIES {
-                tokio::time::sleep(BUSY_PAUSE * tries).await;
-                continue;
-            }
-            let version = component.parse_version(&run.stdout);
-            return Ok(match version {
-                Some(version) if run.succeeded() => Ok(version),
-                Some(_) => Err(run.explain()),
-                None if run.succeeded() => Err(format!(
-                    "it printed no `{component} <version>` but `{}`",
-                    one_line(&run.stdout)
-                )),
-                None => Err(run.explain()),
-            });
-        }
     }
 
     async fn undo(&self, component: Component, former: Option<Former>) -> Undone {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::supply::Supply;
-use crate::fleet::release::{self, Digest, ReleaseSource, Releases};
+use crate::fleet::release::{self, Digest, PICOCLAW, ReleaseSource, Releases, SKYCLAW};
 use crate::fleet::target::{Arch, Os, Target};
 
 /// Where a program comes from.
@@ -24,6 +24,13 @@ pub enum Origin {
         /// What its digest must be, if given.
         sha256: Option<Digest>,
     },
+    /// skyclaw itself: a build for the host's kind beside this program, else this program where it fits.
+    Own {
+        /// This program.
+        program: PathBuf,
+        /// Where builds for other kinds of hosts are.
+        dir: PathBuf,
+    },
 }
 
 type Fetched = Result<Supply, Arc<release::Error>>;
@@ -31,6 +38,8 @@ type Fetched = Result<Supply, Arc<release::Error>>;
 /// The programs of one origin.
 pub(super) struct Artifacts {
     origin: Fetch,
+    /// What it is called within archives.
+    name: &'static str,
     cache_dir: PathBuf,
     done: Mutex<HashMap<Target, Arc<OnceCell<Fetched>>>>,
 }
@@ -39,10 +48,11 @@ enum Fetch {
     Releases(Box<Releases>, Option<String>),
     There(Box<Releases>),
     File(PathBuf, Option<Digest>),
+    Own { program: PathBuf, dir: PathBuf },
 }
 
 impl Artifacts {
-    pub(super) fn new(origin: &Origin, cache_dir: &Path) -> Self {
+    pub(super) fn new(origin: &Origin, component: super::Component, cache_dir: &Path) -> Self {
         Self {
             origin: match origin {
                 Origin::Release(source) => {
@@ -51,6 +61,14 @@ impl Artifacts {
                 }
                 Origin::There(source) => Fetch::There(Box::new(Releases::new((**source).clone()))),
                 Origin::File { path, sha256 } => Fetch::File(path.clone(), *sha256),
+                Origin::Own { program, dir } => Fetch::Own {
+                    program: program.clone(),
+                    dir: dir.clone(),
+                },
+            },
+            name: match component {
+                super::Component::Picoclaw => PICOCLAW,
+                super::Component::Host => SKYCLAW,
             },
             cache_dir: cache_dir.to_owned(),
             done: Mutex::default(),
@@ -68,6 +86,7 @@ impl Artifacts {
             Fetch::Releases(releases, tag) => (releases, tag),
             Fetch::There(releases) => return releases.release().await.map(|_| ()),
             Fetch::File(..) => return self.check_file().await,
+            Fetch::Own { .. } => return Ok(()),
         };
         match releases.release().await {
             Ok(_) => Ok(()),
@@ -113,10 +132,33 @@ impl Artifacts {
         Ok(match &self.origin {
             Fetch::Releases(releases, _) => releases.artifact(target).await?.into(),
             Fetch::There(releases) => Supply::There(releases.remote(target).await?),
-            Fetch::File(path, sha256) => {
-                let file = release::from_file(path, target, *sha256, &self.cache_dir);
-                file.await?.into()
+            Fetch::File(path, sha256) => self.file(path, target, *sha256).await?,
+            Fetch::Own { program, dir } => {
+                let names = release::candidates(self.name, target);
+                let builds = names.iter().map(|name| dir.join(name));
+                if let Some(build) = builds.into_iter().find(|build| build.is_file()) {
+                    return self.file(&build, target, None).await;
+                }
+                if Target::of_this_machine() != Some(target) {
+                    return Err(release::Error::NoBuild {
+                        target: target.to_string(),
+                        dir: dir.clone(),
+                        looked_for: names.join(", "),
+                    });
+                }
+                self.file(program, target, None).await?
             }
         })
+    }
+
+    async fn file(
+        &self,
+        path: &Path,
+        target: Target,
+        sha256: Option<Digest>,
+    ) -> Result<Supply, release::Error> {
+        let cache = &self.cache_dir;
+        let found = release::program_in_file(self.name, path, target, sha256, cache);
+        Ok(found.await?.into())
     }
 }

@@ -5,6 +5,7 @@ use super::fetch::Failure;
 use super::observe::File;
 use crate::fleet::agent::{config, env_file, picoclaw, security};
 use crate::fleet::file::{HostName, KeyError};
+use crate::fleet::service::settings;
 use crate::fleet::{ephemeral, release, target};
 use crate::ssh;
 use crate::support::chain::chain;
@@ -115,6 +116,24 @@ pub enum DeployError {
         /// What stands there now.
         after: Undone,
     },
+    /// Somebody else is changing the host. Trying again later helps.
+    #[error("locked by {0}")]
+    Locked(String),
+    /// There is no former program to bring back. Nothing was changed.
+    #[error("there is no {path}.prev to bring back")]
+    NoFormer {
+        /// The program.
+        path: String,
+    },
+    /// A setting of the daemon does not fit into its file.
+    #[error(transparent)]
+    Unfit(#[from] settings::Unfit),
+    /// The daemon does not run, or not for long.
+    #[error("the host daemon does not stay up: {said}")]
+    DaemonDown {
+        /// What it said last.
+        said: String,
+    },
     /// What stood on the host before could not be put back.
     #[error("put back {path}: {why}")]
     PutBack {
@@ -171,7 +190,15 @@ impl DeployError {
                 after,
             } => return Some(self_test_hint(*component, why, after)),
             Self::Prepare(PrepareError::Key { source, .. }) => return Some(source.hint()),
+            Self::Locked(_) => {
+                "wait for it; a lock that a crash of the host has left is taken over after 15 minutes"
+            }
+            Self::DaemonDown { .. } => {
+                "look at ~/.config/skyclaw/host.env there; `fleet rollback --component host` brings the former program back"
+            }
             Self::Target(_)
+            | Self::Unfit(_)
+            | Self::NoFormer { .. }
             | Self::Artifact { .. }
             | Self::Env(_)
             | Self::Config(_)
@@ -196,6 +223,9 @@ fn self_test_hint(component: Component, why: &str, after: &Undone) -> String {
         return "programs cannot run from ~/.local/bin there: is the file system mounted noexec?"
             .to_owned();
     }
+    if let Some(hint) = library_hint(component, why) {
+        return hint;
+    }
     match after {
         Undone::Left => format!("install another {component} with --version or --from"),
         Undone::Restored | Undone::Removed | Undone::Failed(_) => format!(
@@ -204,6 +234,23 @@ fn self_test_hint(component: Component, why: &str, after: &Undone) -> String {
             component.version_argument()
         ),
     }
+}
+
+/// A loader refuses a program that was built for a newer C library, or for another one.
+fn library_hint(component: Component, why: &str) -> Option<String> {
+    if component != Component::Host {
+        return None;
+    }
+    let advice = "put a build for older systems beside this program (scripts/release makes one), or give it with --from";
+    if why.contains("GLIBC_") {
+        return Some(format!(
+            "that host has an older glibc than the program needs: {advice}"
+        ));
+    }
+    let no_loader = why.contains("not found") || why.contains("No such file");
+    no_loader.then(|| {
+        format!("the program's loader is not there, as on systems with musl instead of glibc: {advice} a static one")
+    })
 }
 
 /// A file of ours that is unusable, as an error.

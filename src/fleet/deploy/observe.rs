@@ -93,6 +93,19 @@ impl Found {
 /// What stands at the paths of our files, in the order of [`File::ALL`].
 pub type Files = [Found; 3];
 
+/// What stands at the paths of the host daemon's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonFiles {
+    /// The user's home.
+    pub home: String,
+    /// Its settings.
+    pub settings: Found,
+    /// The unit for systemd.
+    pub unit: Found,
+    /// The script for hosts without systemd.
+    pub keeper: Found,
+}
+
 /// What a deploy knows of a host before it changes anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -106,6 +119,8 @@ pub struct Observed {
     pub is_ephemeral: bool,
     /// What stands at the paths of our files, in the order of [`File::ALL`].
     pub files: Files,
+    /// The host daemon's, if they were asked for.
+    pub daemon: Option<DaemonFiles>,
 }
 
 impl Observed {
@@ -120,12 +135,17 @@ impl Observed {
     }
 }
 
-/// Asks the host. `programs` are paths below the home directory.
+/// Asks the host. `programs` are paths below the home directory; `daemon` asks for its files, too.
 ///
 /// # Errors
 /// When the connection dies or the answer is none of ours.
-pub async fn observe(connection: &Connection, programs: &[&str]) -> Result<Observed, DeployError> {
-    let mut code = Code::new().raw("w=1;set --");
+pub async fn observe(
+    connection: &Connection,
+    programs: &[&str],
+    daemon: bool,
+) -> Result<Observed, DeployError> {
+    let mut code = Code::new().raw("w=1;s=").number(u64::from(daemon));
+    code = code.raw(";set --");
     for program in programs {
         code = path_word(code.raw(" "), &format!("~/{program}"));
     }
@@ -139,7 +159,8 @@ pub async fn observe(connection: &Connection, programs: &[&str]) -> Result<Obser
 pub async fn observe_files(connection: &Connection) -> Result<Files, DeployError> {
     look(connection, Code::new().raw("w="), |answer| {
         let mut lines = Lines(answer);
-        lines.files()
+        let files = lines.files()?;
+        lines.ends().then_some(files)
     })
     .await
 }
@@ -189,12 +210,24 @@ fn read(answer: &[u8]) -> Option<Observed> {
     }
     let kibibytes: Option<u64> = lines.fact("disk")?.parse().ok();
     let is_ephemeral = lines.fact("ephemeral")? == "yes";
-    Some(Observed {
+    let home = lines.fact("home").map(str::to_owned);
+    let files = lines.files()?;
+    let daemon = match home {
+        Some(home) => Some(DaemonFiles {
+            home,
+            settings: lines.file()?,
+            unit: lines.file()?,
+            keeper: lines.file()?,
+        }),
+        None => None,
+    };
+    lines.ends().then_some(Observed {
         target,
         programs,
         free: kibibytes.map(|kib| kib.saturating_mul(1024)),
         is_ephemeral,
-        files: lines.files()?,
+        files,
+        daemon,
     })
 }
 
@@ -227,10 +260,14 @@ impl<'a> Lines<'a> {
         Some(value)
     }
 
-    /// Takes the files and the end of the answer.
+    /// Takes the agent's files.
     fn files(&mut self) -> Option<Files> {
-        let files = [self.file()?, self.file()?, self.file()?];
-        (self.line()? == "end").then_some(files)
+        Some([self.file()?, self.file()?, self.file()?])
+    }
+
+    /// Takes the end of the answer.
+    fn ends(&mut self) -> bool {
+        self.line() == Some("end")
     }
 
     fn file(&mut self) -> Option<Found> {

@@ -2,6 +2,7 @@
 
 use super::Component;
 use super::apply::Applied;
+use super::daemon::Service;
 use super::observe::{AtPath, File, Found, Observed};
 use super::plan::{Desired, Former, Step};
 
@@ -14,6 +15,8 @@ pub enum Change {
     Updated,
     /// Nothing was written.
     Unchanged,
+    /// The former program is back.
+    RolledBack,
 }
 
 impl Change {
@@ -23,6 +26,7 @@ impl Change {
             Self::Installed => "installed",
             Self::Updated => "updated",
             Self::Unchanged => "unchanged",
+            Self::RolledBack => "rolled-back",
         }
     }
 }
@@ -38,6 +42,8 @@ pub struct Deployed {
     pub had_binary_before: bool,
     /// Whether PicoClaw had a configuration before.
     pub had_config_before: bool,
+    /// The host daemon, if it was started.
+    pub service: Option<Service>,
     /// Files that are there now and were not, with `~` for the home directory.
     pub created: Vec<String>,
     /// Files that were there and are others now.
@@ -86,12 +92,16 @@ impl Planned {
             let is_new = *observed.file(*file) == Found::Nothing;
             paths.add(file.path(), is_new);
         }
+        for (path, is_new) in applied.paths {
+            paths.add(path, is_new);
+        }
+        let wrote_nothing = paths.is_empty() && applied.service.is_none();
         let Paths {
             created,
             replaced,
             has_new_program,
         } = paths;
-        let change = match (has_new_program, created.is_empty() && replaced.is_empty()) {
+        let change = match (has_new_program, wrote_nothing) {
             (true, _) => Change::Installed,
             (false, false) => Change::Updated,
             (false, true) => Change::Unchanged,
@@ -101,6 +111,7 @@ impl Planned {
             versions: applied.versions,
             had_binary_before: observed.programs.first() != Some(&AtPath::Nothing),
             had_config_before: *observed.file(File::Config) != Found::Nothing,
+            service: applied.service,
             created,
             replaced,
             warnings,
@@ -129,6 +140,10 @@ impl Paths {
         let is_new = *former == Former::None;
         self.has_new_program |= is_new;
         self.add(format!("~/{}", component.path()), is_new);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.created.is_empty() && self.replaced.is_empty()
     }
 
     fn add(&mut self, path: String, is_new: bool) {

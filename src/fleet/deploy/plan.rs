@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::Component;
 use super::Supply;
+use super::daemon::Daemon;
 use super::error::{DeployError, in_the_way};
 use super::observe::{AtPath, File, Files, Found, Observed};
 use crate::fleet::agent::config::merge_config;
@@ -13,6 +14,7 @@ use crate::fleet::agent::env_file::merge_env;
 use crate::fleet::agent::picoclaw;
 use crate::fleet::agent::security::merge_security;
 use crate::fleet::release::Digest;
+use crate::fleet::seat;
 use crate::support::secret::Secret;
 
 /// What a file system needs beside a program to still be usable, in bytes.
@@ -25,6 +27,8 @@ pub struct Desired {
     pub programs: Vec<(Component, Supply)>,
     /// How PicoClaw reaches its model, if PicoClaw is deployed.
     pub provider: Option<Provider>,
+    /// How the host daemon is to run, if it is deployed and is to.
+    pub daemon: Option<Daemon>,
     /// Install programs that are there already.
     pub force: bool,
 }
@@ -76,13 +80,21 @@ pub enum Step {
     Onboard,
     /// Merge our settings into a file.
     Merge(File),
+    /// Merge the settings of the host daemon.
+    DaemonSettings,
+    /// Put the daemon's service in place and start it; anew if it runs.
+    DaemonStart,
 }
 
 impl Step {
     /// Tells whether the step changes something on the host.
     pub fn changes(&self) -> bool {
         match self {
-            Self::Install { .. } | Self::Onboard | Self::Merge(_) => true,
+            Self::Install { .. }
+            | Self::Onboard
+            | Self::Merge(_)
+            | Self::DaemonSettings
+            | Self::DaemonStart => true,
             Self::SelfTest { .. } => false,
         }
     }
@@ -113,6 +125,14 @@ impl fmt::Display for Step {
             }
             Self::Onboard => write!(f, "run ~/{} onboard", picoclaw::PROGRAM),
             Self::Merge(file) => write!(f, "merge provider, model and key into {}", file.path()),
+            Self::DaemonSettings => {
+                write!(f, "merge the daemon's settings into ~/{}", seat::SETTINGS)
+            }
+            Self::DaemonStart => write!(
+                f,
+                "start {} anew, or its stand-in where there is no systemd; running jobs may end first",
+                seat::UNIT
+            ),
         }
     }
 }
@@ -140,9 +160,29 @@ pub fn plan(observed: &Observed, desired: &Desired) -> Result<Vec<Step>, DeployE
             former,
         });
     }
-    let Some(provider) = &desired.provider else {
-        return Ok(steps);
-    };
+    if let Some(provider) = &desired.provider {
+        steps.extend(agent_steps(observed, provider)?);
+    }
+    // Last: the daemon looks for agents when it starts.
+    if let Some(daemon) = &desired.daemon {
+        let ours = |step: &Step| {
+            matches!(
+                step,
+                Step::Install {
+                    component: Component::Host,
+                    ..
+                }
+            )
+        };
+        let needs = daemon.needs(steps.iter().any(ours));
+        steps.extend(needs.settings.then_some(Step::DaemonSettings));
+        steps.extend(needs.start.then_some(Step::DaemonStart));
+    }
+    Ok(steps)
+}
+
+fn agent_steps(observed: &Observed, provider: &Provider) -> Result<Vec<Step>, DeployError> {
+    let mut steps = Vec::new();
     // Even where onboard comes first: a file that cannot be merged is found before anything changes.
     let changed = files_to_write(&observed.files, provider)?;
     if *observed.file(File::Config) == Found::Nothing {

@@ -29,6 +29,7 @@ fn desired() -> Desired {
     Desired {
         programs: vec![(Component::Picoclaw, artifact(b"new"))],
         provider: Some(provider()),
+        daemon: None,
         force: false,
     }
 }
@@ -40,6 +41,7 @@ fn empty() -> Observed {
         free: Some(1 << 30),
         is_ephemeral: false,
         files: [Found::Nothing, Found::Nothing, Found::Nothing],
+        daemon: None,
     }
 }
 
@@ -68,6 +70,8 @@ fn names(steps: &[Step]) -> Vec<&'static str> {
         Step::SelfTest { .. } => "test",
         Step::Onboard => "onboard",
         Step::Merge(file) => file.name(),
+        Step::DaemonSettings => "settings",
+        Step::DaemonStart => "start",
     };
     steps.iter().map(name).collect()
 }

@@ -16,6 +16,11 @@ use crate::support::shutdown;
 const GRACE: Duration = Duration::from_secs(2);
 /// Output kept of a test or of onboard; only its end is shown.
 const MOST_OUTPUT: u64 = 64 << 10;
+/// A program that only prints its version and takes longer than this is not what it should be.
+const TEST_LIMIT: Duration = Duration::from_secs(20);
+/// Another process may hold the fresh file open for writing for a moment (it was forked meanwhile).
+const BUSY_TRIES: u32 = 5;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// The most of a program's words that is repeated in a message, in characters.
 const MOST_SHOWN: usize = 300;
 
@@ -27,6 +32,34 @@ pub(super) fn command(component: Component, argument: &str) -> Command {
         unset: vec!["TZ".to_owned()],
         end_leftovers: true,
         ..Command::default()
+    }
+}
+
+/// Returns what a program says it is, or why that is no answer.
+pub(in crate::fleet) async fn version(
+    connection: &Connection,
+    component: Component,
+    masker: &Masker,
+) -> Result<Result<String, String>, DeployError> {
+    let command = command(component, component.version_argument());
+    let mut tries = 0;
+    loop {
+        let run = run(connection, &command, TEST_LIMIT, masker).await?;
+        tries += 1;
+        if run.is_busy() && tries < BUSY_TRIES {
+            tokio::time::sleep(BUSY_PAUSE * tries).await;
+            continue;
+        }
+        let version = component.parse_version(&run.stdout);
+        return Ok(match version {
+            Some(version) if run.succeeded() => Ok(version),
+            Some(_) => Err(run.explain()),
+            None if run.succeeded() => Err(format!(
+                "it printed no `{component} <version>` but `{}`",
+                one_line(&run.stdout)
+            )),
+            None => Err(run.explain()),
+        });
     }
 }
 

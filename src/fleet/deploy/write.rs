@@ -1,4 +1,4 @@
-//! Writes the agent's settings on a host: all files in one round trip, all of them or none.
+//! Writes settings on a host: all files of a directory in one round trip, all of them or none.
 //!
 //! Their texts hold keys, so they travel on stdin alone. A host whose shell cannot write them that way,
 //! and texts too long for it, go through one upload each.
@@ -21,7 +21,7 @@ const MOST_IN_LINE: usize = 32 << 10;
 /// Others may hold keys, too: nobody else may read them.
 const MODE: u32 = 0o600;
 
-/// Puts `files` in place.
+/// Puts the agent's `files` in place.
 ///
 /// # Errors
 /// When the host could not store one of them, or the connection dies.
@@ -29,26 +29,43 @@ pub(super) async fn write(
     connection: &Connection,
     files: &[(File, Secret)],
 ) -> Result<(), DeployError> {
+    let files: Vec<(&str, &Secret)> = files.iter().map(|(f, text)| (f.name(), text)).collect();
+    write_into(connection, picoclaw::HOME, &files).await
+}
+
+/// Puts files with these names into `dir`, which is below the home.
+///
+/// # Errors
+/// As [`write`].
+pub(super) async fn write_into(
+    connection: &Connection,
+    dir: &str,
+    files: &[(&str, &Secret)],
+) -> Result<(), DeployError> {
     let texts = || files.iter().map(|(_, text)| text.expose());
     let fits = texts().map(str::len).sum::<usize>() <= MOST_IN_LINE;
     // A shell has no NUL in its words.
-    if fits && !texts().any(|text| text.contains('\0')) && at_once(connection, files).await? {
+    if fits && !texts().any(|text| text.contains('\0')) && at_once(connection, dir, files).await? {
         return Ok(());
     }
-    for (file, text) in files {
+    for (name, text) in files {
         let bytes = text.expose().as_bytes();
-        let upload = Upload::of_bytes(file.path(), MODE, bytes);
+        let upload = Upload::of_bytes(format!("~/{dir}/{name}"), MODE, bytes);
         connection.upload(&upload, &mut &*bytes).await?;
     }
     Ok(())
 }
 
 /// Returns whether the host's shell is able to do it.
-async fn at_once(connection: &Connection, files: &[(File, Secret)]) -> Result<bool, DeployError> {
-    let home = format!("~/{}", picoclaw::HOME);
+async fn at_once(
+    connection: &Connection,
+    dir: &str,
+    files: &[(&str, &Secret)],
+) -> Result<bool, DeployError> {
+    let home = format!("~/{dir}");
     let mut code = path_word(Code::new().raw("d="), &home).raw(";set --");
-    for (file, text) in files {
-        code = code.raw(" ").word(file.name().as_bytes());
+    for (name, text) in files {
+        code = code.raw(" ").word(name.as_bytes());
         code = code.raw(" ").word(text.expose().as_bytes());
     }
     let answer = ask(connection, TEMPLATE, code, LIMIT).await?;

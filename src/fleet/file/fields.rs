@@ -48,6 +48,8 @@ pub struct Fields {
     pub weight: Option<u32>,
     /// Whether the host is left out.
     pub disabled: Option<bool>,
+    /// Whether the host may submit jobs and read all through its tunnel.
+    pub tunnel_submit: Option<bool>,
     /// Limit of one task.
     pub timeout: Option<Limit>,
     /// Fingerprint of the host key, instead of known_hosts.
@@ -70,7 +72,7 @@ pub(super) enum Layer {
     Defaults,
 }
 
-pub(super) const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 25] = [
     "name",
     "host",
     "user",
@@ -87,6 +89,7 @@ pub(super) const KEYS: [&str; 24] = [
     "slots",
     "weight",
     "disabled",
+    "tunnel_submit",
     "timeout",
     "host_key",
     "provider",
@@ -179,6 +182,7 @@ impl Fields {
             "slots" => self.slots = reader.number(value, at, 1, MOST_SLOTS),
             "weight" => self.weight = reader.number(value, at, 1, u32::MAX),
             "disabled" => self.disabled = reader.boolean(value, at),
+            "tunnel_submit" => self.tunnel_submit = reader.boolean(value, at),
             "timeout" => self.timeout = reader.limit(value, at),
             "host_key" => self.host_key = reader.checked(value, at, fingerprint),
             "provider" => self.provider = reader.parsed(value, at, word),

@@ -55,6 +55,8 @@ pub struct Host {
     pub weight: u32,
     /// Whether it is left out of every selection.
     pub disabled: bool,
+    /// Whether it may submit jobs, and read those of all hosts, through the tunnel of `fleet up`.
+    pub tunnel_submit: bool,
     /// Limit of one task, if given.
     pub timeout: Option<Limit>,
     /// Fingerprint (`SHA256:…`) that replaces known_hosts.
@@ -152,6 +154,7 @@ fn combine(name: HostName, stack: &Stack<'_>, mut groups: Vec<String>) -> Option
         slots: stack.first(|layer| &layer.slots).unwrap_or(1),
         weight: stack.first(|layer| &layer.weight).unwrap_or(1),
         disabled: stack.first(|layer| &layer.disabled).unwrap_or(false),
+        tunnel_submit: stack.first(|layer| &layer.tunnel_submit).unwrap_or(false),
         timeout: stack.first(|layer| &layer.timeout),
         host_key: stack.first(|layer| &layer.host_key),
         provider: stack

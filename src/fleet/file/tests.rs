@@ -62,6 +62,7 @@ fn the_example_loads_without_a_warning() {
     let lab = fleet.host("lab").unwrap();
     assert_eq!(lab.host.as_str(), "2001:db8::7");
     assert_eq!(lab.ssh_keys.len(), 2);
+    assert!(lab.tunnel_submit && !web.tunnel_submit);
     assert!(matches!(&lab.key, KeySource::File(path) if path.is_absolute()));
     assert_eq!(lab.timeout, Some(Limit::secs(120)), "from the defaults");
     let old = fleet.host("old").unwrap();
@@ -156,6 +157,7 @@ fn wrong_values_are_errors() {
         (r#""api_base": "ftp://x""#, "https://"),
         (r#""weight": -1"#, "-1 is not"),
         (r#""disabled": "no""#, "expected true or false"),
+        (r#""tunnel_submit": 1"#, "expected true or false"),
         (r#""jump": "-x""#, "must not begin with `-`"),
         (r#""host": "c""#, "this key is here twice"),
         (
@@ -277,6 +279,30 @@ fn the_environment_is_checked_without_repeating_it() {
     assert!(!error.to_string().contains("secret"));
     let empty = Fields::from_environment(|_| Some(String::new())).unwrap();
     assert_eq!(empty, Fields::default(), "empty is as good as unset");
+}
+
+#[test]
+fn submitting_through_the_tunnel_is_granted_by_any_layer_and_taken_back_by_a_stronger_one() {
+    let text = r#"{
+        "hosts": [
+            {"name": "no", "host": "h", "tunnel_submit": false, "groups": ["g"]},
+            {"name": "group", "host": "h", "groups": ["g"]},
+            {"name": "own", "host": "h", "tunnel_submit": true},
+            {"name": "plain", "host": "h"}
+        ],
+        "groups": {"g": {"tunnel_submit": true}}, "defaults": {"tunnel_submit": false}
+    }"#;
+    let fleet = parse(text).unwrap();
+    let may = |name: &str| fleet.host(name).unwrap().tunnel_submit;
+    assert_eq!(
+        ["no", "group", "own", "plain"].map(may),
+        [false, true, true, false]
+    );
+    let all = parse(&text.replace(
+        "\"defaults\": {\"tunnel_submit\": false}",
+        "\"defaults\": {\"tunnel_submit\": true}",
+    ));
+    assert!(all.unwrap().host("plain").unwrap().tunnel_submit);
 }
 
 #[test]

@@ -4,38 +4,38 @@ use super::error::{Error, short_name};
 use super::lookup::{Asset, Release};
 use crate::fleet::target::{Os, Target};
 
-/// Returns the names that the program may have for `target`, best first: the bare names of the first
-/// release and the original script, then the archive of later releases.
-pub fn candidates(target: Target) -> Vec<String> {
+/// Returns the names that `program` may have for `target`, best first: the bare names of PicoClaw's first
+/// release and the original script, then the archive of later releases. Ours follow the first of them.
+pub fn candidates(program: &str, target: Target) -> Vec<String> {
     let (os, arch) = (target.os, target.arch);
     let mut names = vec![
-        format!("picoclaw-{os}-{arch}"),
-        format!("picoclaw-{arch}-{os}"),
+        format!("{program}-{os}-{arch}"),
+        format!("{program}-{arch}-{os}"),
     ];
     if os == Os::Linux {
         // Without a system in its name it can only be meant for Linux.
-        names.push(format!("picoclaw-{arch}"));
+        names.push(format!("{program}-{arch}"));
     }
     let (os, arch) = (os.archive_name(), arch.archive_name());
-    names.push(format!("picoclaw_{os}_{arch}.tar.gz"));
+    names.push(format!("{program}_{os}_{arch}.tar.gz"));
     names
 }
 
 /// Returns the names that the release's checksum file may have.
-pub(super) fn checksum_files(tag: &str) -> [String; 2] {
+pub(super) fn checksum_files(program: &str, tag: &str) -> [String; 2] {
     let version = tag.strip_prefix('v').unwrap_or(tag);
     [
-        format!("picoclaw_{version}_checksums.txt"),
+        format!("{program}_{version}_checksums.txt"),
         "sha256sums.txt".to_owned(),
     ]
 }
 
-/// Returns the asset of `release` that is the program for `target`.
+/// Returns the asset of `release` that is `program` for `target`.
 ///
 /// # Errors
 /// When the release has none of the names we know; the error lists both sides.
-pub fn choose(release: &Release, target: Target) -> Result<&Asset, Error> {
-    let names = candidates(target);
+pub fn choose<'r>(release: &'r Release, program: &str, target: Target) -> Result<&'r Asset, Error> {
+    let names = candidates(program, target);
     let found = names.iter().find_map(|name| release.asset(name));
     found.ok_or_else(|| {
         let offers: Vec<_> = release
@@ -114,7 +114,10 @@ mod tests {
         ];
         for (uname, names, chosen) in cases {
             let release = release(names);
-            assert_eq!(choose(&release, target(uname)).unwrap().name, chosen);
+            assert_eq!(
+                choose(&release, "picoclaw", target(uname)).unwrap().name,
+                chosen
+            );
         }
     }
 
@@ -122,6 +125,7 @@ mod tests {
     fn says_what_it_looked_for_and_what_there_is() {
         let error = choose(
             &release(&["picoclaw.exe", "x.deb"]),
+            "picoclaw",
             target("Linux aarch64"),
         )
         .unwrap_err();
@@ -131,7 +135,7 @@ mod tests {
              picoclaw_Linux_arm64.tar.gz; the release offers picoclaw.exe, x.deb: choose another --version, or \
              install from a file with --from"
         );
-        let error = choose(&release(&[]), target("Darwin arm64"))
+        let error = choose(&release(&[]), "picoclaw", target("Darwin arm64"))
             .unwrap_err()
             .to_string();
         assert!(

@@ -65,11 +65,16 @@ impl Slot {
 }
 
 /// Where an archive of the user's is unpacked to: one place per file and target.
-pub(super) fn unpacked_file(cache_dir: &Path, file: &Path, target: Target) -> PathBuf {
+pub(super) fn unpacked_file(
+    cache_dir: &Path,
+    file: &Path,
+    member: &str,
+    target: Target,
+) -> PathBuf {
     let place = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let key = Digest::of(place.as_os_str().as_encoded_bytes()).to_string();
     let dir = cache_dir.join("local").join(key);
-    dir.join(format!("picoclaw-{}-{}", target.os, target.arch))
+    dir.join(format!("{member}-{}-{}", target.os, target.arch))
 }
 
 /// Turns a name from elsewhere into one file name: no separator, not hidden, and no two alike.

@@ -134,12 +134,24 @@ pub enum Error {
         source: io::Error,
     },
     /// The archive does not hold the one program we look for.
-    #[error("{what} {reason}: it must hold exactly one regular file called picoclaw")]
+    #[error("{what} {reason}: it must hold exactly one regular file called {member}")]
     Member {
         /// The archive.
         what: String,
+        /// What the program is called.
+        member: &'static str,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// There is no build of skyclaw for such a host here.
+    #[error("no skyclaw for {target} here: looked for {looked_for} in {}; put one there (scripts/release makes them), or name a release with --repo OWNER/NAME or a file with --from", dir.display())]
+    NoBuild {
+        /// What the host is.
+        target: String,
+        /// Where builds would be.
+        dir: PathBuf,
+        /// The names a build may have.
+        looked_for: String,
     },
     /// It is no program.
     #[error("{what} is no program: it begins neither as an ELF or Mach-O file nor with `#!`")]
@@ -197,6 +209,7 @@ impl Error {
             | Self::Archive { .. }
             | Self::Member { .. }
             | Self::NotAProgram { .. }
+            | Self::NoBuild { .. }
             | Self::WrongTarget { .. }
             | Self::Io { .. }
             | Self::Paths(_)

@@ -36,6 +36,12 @@ use unpack::{Checks, Program};
 /// The repository that the program comes from unless told otherwise.
 pub const DEFAULT_REPOSITORY: &str = "EricGrill/picoclaw";
 
+/// What PicoClaw is called in its releases.
+pub const PICOCLAW: &str = "picoclaw";
+
+/// What this program is called in its own.
+pub const SKYCLAW: &str = "skyclaw";
+
 /// The release API that is asked unless told otherwise.
 pub const DEFAULT_API: &str = "https://api.github.com";
 
@@ -45,6 +51,8 @@ const MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// Where the program comes from, and what is asked of it.
 #[derive(Debug, Clone)]
 pub struct ReleaseSource {
+    /// What it is called, in the names of assets and within archives.
+    pub program: &'static str,
     /// `OWNER/NAME`.
     pub repo: String,
     /// The address of the release API.
@@ -71,6 +79,7 @@ impl ReleaseSource {
     /// Returns the usual source, which keeps its downloads in `cache_dir`.
     pub fn new(cache_dir: PathBuf) -> Self {
         Self {
+            program: PICOCLAW,
             repo: DEFAULT_REPOSITORY.to_owned(),
             api_base: DEFAULT_API.to_owned(),
             download_base: None,
@@ -183,7 +192,7 @@ impl Releases {
         let Some(tag) = &self.source.tag else {
             return Ok(None);
         };
-        for name in candidates(target) {
+        for name in candidates(self.source.program, target) {
             let slot = self.slot(tag, &name);
             let expected = match self.source.sha256 {
                 Some(pinned) => vec![said_by_user(pinned)],
@@ -199,7 +208,7 @@ impl Releases {
     async fn fetched(&self, target: Target) -> Result<Artifact, Error> {
         let release = self.release().await?;
         let tag = &release.tag_name;
-        let asset = choose(release, target)?;
+        let asset = choose(release, self.source.program, target)?;
         let expected = self.expectations(release, asset).await?;
         if expected.is_empty() && !self.source.allow_missing_checksum {
             return Err(Error::NoChecksum {
@@ -255,6 +264,7 @@ impl Releases {
         prepare(
             slot.path.clone(),
             slot.unpacked(),
+            self.source.program,
             expected,
             target,
             self.source.max_bytes,
@@ -275,7 +285,7 @@ impl Releases {
         if let Some(digest) = asset.digest.as_deref().and_then(|text| text.parse().ok()) {
             expected.push(("the release API".to_owned(), digest));
         }
-        let names = asset::checksum_files(&release.tag_name);
+        let names = asset::checksum_files(self.source.program, &release.tag_name);
         if let Some(file) = names.iter().find_map(|name| release.asset(name)) {
             let text = download::checksum_file(self.http().await?, &self.asset_url(file)?).await?;
             expected
@@ -303,12 +313,14 @@ fn said_by_user(pinned: Digest) -> (String, Digest) {
 async fn prepare(
     path: PathBuf,
     unpacked: PathBuf,
+    member: &'static str,
     expected: Vec<(String, Digest)>,
     target: Target,
     max_bytes: u64,
 ) -> Result<Program, Error> {
     tokio::task::spawn_blocking(move || {
         let checks = Checks {
+            member,
             target,
             expected: &expected,
             max_bytes,
@@ -318,18 +330,43 @@ async fn prepare(
     .await?
 }
 
-/// Returns the program in `file`, bare or in a `.tar.gz`, without any network (`--from`).
+/// Returns PicoClaw's program in `file`, as [`program_in_file`] does.
 ///
 /// # Errors
-/// When the file cannot be read, is not as `sha256` says, or is no program for `target`.
+/// As there.
 pub async fn from_file(
     file: &Path,
     target: Target,
     sha256: Option<Digest>,
     cache_dir: &Path,
 ) -> Result<Artifact, Error> {
+    program_in_file(PICOCLAW, file, target, sha256, cache_dir).await
+}
+
+/// Returns `program`, which is `file` or in it if that is a `.tar.gz`, without any network (`--from`).
+///
+/// # Errors
+/// When the file cannot be read, is not as `sha256` says, or is no program for `target`.
+pub async fn program_in_file(
+    program: &'static str,
+    file: &Path,
+    target: Target,
+    sha256: Option<Digest>,
+    cache_dir: &Path,
+) -> Result<Artifact, Error> {
     let expected = sha256.map(said_by_user).into_iter().collect();
-    let unpacked = cache::unpacked_file(cache_dir, file, target);
-    let program = prepare(file.to_owned(), unpacked, expected, target, MAX_BYTES).await?;
-    Ok(Artifact::new(program, None, file.display().to_string()))
+    let unpacked = cache::unpacked_file(cache_dir, file, program, target);
+    let found = prepare(
+        file.to_owned(),
+        unpacked,
+        program,
+        expected,
+        target,
+        MAX_BYTES,
+    );
+    Ok(Artifact::new(
+        found.await?,
+        None,
+        file.display().to_string(),
+    ))
 }

@@ -36,7 +36,7 @@ impl Releases {
     pub async fn remote(&self, target: Target) -> Result<Remote, Error> {
         let release = self.release().await?;
         let tag = &release.tag_name;
-        let asset = asset::choose(release, target)?;
+        let asset = asset::choose(release, self.source.program, target)?;
         let expected = self.expectations(release, asset).await?;
         let Some((_, sha256)) = expected.first() else {
             return Err(Error::NoChecksum {

@@ -15,11 +15,10 @@ use super::magic;
 use crate::fleet::target::Target;
 use crate::support::paths;
 
-/// The member that is the program.
-const MEMBER: &str = "picoclaw";
-
 /// A file with what must be true of it.
 pub(super) struct Checks<'a> {
+    /// What the program is called within an archive.
+    pub(super) member: &'static str,
     /// What the program must run on.
     pub(super) target: Target,
     /// The digest of the file, and who says so.
@@ -102,7 +101,7 @@ fn unpack(file: File, what: &str, unpacked: &Path, checks: &Checks<'_>) -> Resul
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let path = entry.path().map_err(broken)?.into_owned();
-        if path.file_name().is_none_or(|name| name != MEMBER)
+        if path.file_name().is_none_or(|name| name != checks.member)
             || entry.header().entry_type().is_dir()
         {
             continue;
@@ -111,6 +110,7 @@ fn unpack(file: File, what: &str, unpacked: &Path, checks: &Checks<'_>) -> Resul
         if let Some(reason) = reason {
             return Err(Error::Member {
                 what: what.to_owned(),
+                member: checks.member,
                 reason,
             });
         }
@@ -122,21 +122,22 @@ fn unpack(file: File, what: &str, unpacked: &Path, checks: &Checks<'_>) -> Resul
     if !found {
         return Err(Error::Member {
             what: what.to_owned(),
-            reason: "has no file called picoclaw",
+            member: checks.member,
+            reason: "lacks the program",
         });
     }
-    finish(temporary, what, unpacked, checks.target)
+    finish(temporary, what, unpacked, checks)
 }
 
 /// Says what is wrong with a member called like the program.
 fn objection(path: &Path, kind: EntryType, found_before: bool) -> Option<&'static str> {
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if !path.components().all(plain) {
-        Some("has picoclaw at a path that leads out of the archive")
+        Some("has it at a path that leads out of the archive")
     } else if kind != EntryType::Regular {
-        Some("has picoclaw as a link or special file")
+        Some("has it as a link or special file")
     } else if found_before {
-        Some("has more than one picoclaw")
+        Some("has more than one")
     } else {
         None
     }
@@ -163,11 +164,12 @@ fn finish(
     mut temporary: tempfile::NamedTempFile,
     what: &str,
     unpacked: &Path,
-    target: Target,
+    checks: &Checks<'_>,
 ) -> Result<Program, Error> {
     let file = temporary.as_file_mut();
     let start = start_of(file).map_err(io_error("read", unpacked))?;
-    magic::check(&start, target, &format!("picoclaw in {what}"))?;
+    let name = format!("{} in {what}", checks.member);
+    magic::check(&start, checks.target, &name)?;
     let (digest, size) = Digest::of_reader(&*file).map_err(io_error("read", unpacked))?;
     file.sync_all().map_err(io_error("sync", unpacked))?;
     temporary

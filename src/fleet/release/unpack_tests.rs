@@ -50,6 +50,7 @@ fn prepared(
     let path = dir.path().join("download");
     fs::write(&path, content).unwrap();
     let checks = Checks {
+        member: "picoclaw",
         target: Target::from_uname("Linux x86_64").unwrap(),
         expected,
         max_bytes: 1 << 20,
@@ -122,8 +123,8 @@ fn refuses_members_that_are_not_the_plain_program() {
             vec![file("picoclaw", SCRIPT), file("b/picoclaw", SCRIPT)],
             "more than one",
         ),
-        (vec![file("other", SCRIPT)], "no file called picoclaw"),
-        (vec![], "no file called picoclaw"),
+        (vec![file("other", SCRIPT)], "lacks the program"),
+        (vec![], "lacks the program"),
         (vec![file("picoclaw", b"<html>")], "no program"),
     ];
     for (members, reason) in cases {

@@ -1,16 +1,22 @@
 //! What a host is like just after it was connected to: what it can do, and whether a daemon of ours is there.
 
+use std::sync::LazyLock;
+
 use crate::fleet::agent::AgentPreset;
 use crate::fleet::file::Host;
 use crate::fleet::payload;
 use crate::fleet::seat::{self, ControllerId};
 use crate::fleet::status::{self, Agent, Observed};
 use crate::protocol::api::Facts;
-use crate::ssh::shell::command_line;
+use crate::ssh::shell::{Code, Marker, command_line, header};
+use crate::ssh::upload::path_word;
 use crate::ssh::{Connection, Error};
 
-/// More than the one word that is expected.
-const MOST: usize = 4096;
+static PULLS: LazyLock<String> =
+    LazyLock::new(|| command_line(include_str!("../../../templates/pulls.sh")));
+
+/// More than the one word that is expected, login scripts included.
+const MOST: usize = 64 << 10;
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -40,18 +46,16 @@ pub(super) async fn look(
 
 /// Tells whether the settings of the daemon there lead to this controller.
 async fn pulls(connection: &Connection, controller: &ControllerId) -> Result<bool, Error> {
-    // Both are plain words: a path of ours and hexadecimal digits.
-    let script = format!(
-        "grep -qsF {} \"$HOME/{}\" && echo pull; exit 0",
-        controller.coordinator_file(),
-        seat::SETTINGS
-    );
+    let marker = Marker::fresh();
+    let code = Code::new()
+        .raw("w=")
+        .word(controller.coordinator_file().as_bytes());
+    let code = path_word(code.raw("; f="), &format!("~/{}", seat::SETTINGS));
     let said = connection
-        .run(&command_line(&script), Vec::new(), MOST)
+        .run(&PULLS, header(&marker, [code]), MOST)
         .await?;
-    Ok(String::from_utf8_lossy(&said.stdout)
-        .lines()
-        .any(|line| line.trim() == "pull"))
+    let yes = format!("{} pull", marker.reply());
+    Ok(String::from_utf8_lossy(&said.stdout).contains(&yes))
 }
 
 fn capabilities(host: &Host, seen: &Observed) -> Vec<String> {

@@ -19,8 +19,11 @@ mod worker;
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use crate::client::Client;
 use crate::fleet::link::Links;
+use crate::fleet::tunnel::Visit;
 use crate::protocol::api::Instance;
 
 pub use crew::Crew;
@@ -36,6 +39,8 @@ pub struct Means {
     pub instance: Instance,
     /// How long running jobs may go on when a worker stops.
     pub drain: Duration,
+    /// Takes the streams of daemons that pull; without it such hosts are left alone.
+    pub visits: Option<mpsc::Sender<Visit>>,
     /// Is told what happens; must not block.
     pub tell: Hook,
 }

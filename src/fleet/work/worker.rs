@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::core::Core;
@@ -13,21 +14,26 @@ use super::view::State;
 use super::{claim, heartbeat, register};
 use crate::client::holder::{self, Report, Stop};
 use crate::fleet::link::Link;
-use crate::fleet::report::Status;
-use crate::ssh::Error;
-use crate::support::backoff::Backoff;
-use crate::support::shutdown::{Shutdown, Urgency};
+use crate::fleet::tunnel::{self, Tunnel};
+use crate::ssh::{Error, Kind};
+use crate::support::backoff::{Backoff, jittered};
+use crate::support::shutdown::{self, Cause, Shutdown, Trigger, Urgency};
 
 /// The first and the longest pause before a host is connected to again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// A connection that lasted so long was a good one.
 const LASTED: Duration = Duration::from_secs(10);
+/// A host that does not let us in is not asked more often: its server may take many logins in vain for an attack,
+/// and only a person can change it.
+const STRANGERS: Duration = Duration::from_secs(300);
 /// How long a host whose daemon pulls is left alone before it is looked at again.
 const PULLING: Duration = Duration::from_secs(30);
 /// How long jobs that were told to end may take, with the time between TERM and KILL.
 const GONE: Duration = Duration::from_secs(12);
 /// How long the last results may take to arrive.
 const LAST_RESULTS: Duration = Duration::from_secs(10);
+/// How long a tunnel may take to be taken down.
+const TAKEN_DOWN: Duration = Duration::from_secs(12);
 /// How long the coordinator may take to hear that a host leaves.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -48,15 +54,18 @@ pub(super) async fn run(
     };
     let life = async {
         let mut hears = shutdown.clone();
-        let mut link = None;
+        let mut open = Open::default();
         tokio::select! {
-            () = work(&core, &again, &mut link) => {}
+            () = work(&core, &again, &mut open) => {}
             () = hears.reached(Urgency::Stop) => {}
         }
         // The connection stays until its jobs are over.
         stop(&core, &mut shutdown).await;
-        if let Some(link) = link {
+        if let Some(link) = open.link {
             let _ = timeout(FAREWELL, link.connection.close()).await;
+        }
+        if let Some(tunnel) = open.tunnel {
+            let _ = timeout(TAKEN_DOWN, tunnel).await;
         }
     };
     tokio::select! {
@@ -66,21 +75,28 @@ pub(super) async fn run(
     core.stands(State::Gone);
 }
 
-/// Works for ever. Leaves in `held` the connection that is open when it is dropped.
-async fn work(core: &Arc<Core>, again: &Notify, held: &mut Option<Arc<Link>>) {
+/// What is open to a host.
+#[derive(Default)]
+struct Open {
+    link: Option<Arc<Link>>,
+    tunnel: Option<JoinHandle<()>>,
+}
+
+/// Works for ever. What is in `open` when it is dropped is still to be closed.
+async fn work(core: &Arc<Core>, again: &Notify, open: &mut Open) {
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
     loop {
         core.stands(State::Connecting);
         let pause = match connect(core).await {
-            Ok((_, seen)) if seen.pulls => {
-                core.introduce(None);
+            Ok((link, seen)) if seen.pulls => {
                 leave(core).await;
-                core.stands(State::Pull);
-                PULLING
+                pull(core, link, again, (&mut backoff, &mut open.tunnel)).await
             }
-            Ok((link, seen)) => {
+            Ok((mut link, seen)) => {
+                // It stays for good, and others want to connect.
+                link.step_aside();
                 let link = Arc::new(link);
-                *held = Some(Arc::clone(&link));
+                open.link = Some(Arc::clone(&link));
                 core.introduce(Some(seen));
                 core.block(None);
                 core.stands(State::Push);
@@ -92,7 +108,7 @@ async fn work(core: &Arc<Core>, again: &Notify, held: &mut Option<Arc<Link>>) {
                 let pause = down(core, &error, &mut backoff, since.elapsed() > LASTED);
                 // Their ends are seen on the connection too.
                 core.until(|core| core.table.running() == 0).await;
-                *held = None;
+                open.link = None;
                 pause
             }
             Err(error) => down(core, &error, &mut backoff, false),
@@ -104,6 +120,68 @@ async fn work(core: &Arc<Core>, again: &Notify, held: &mut Option<Arc<Link>>) {
     }
 }
 
+/// Keeps the way open by which a daemon there pulls, until it has to be looked again who works for the host.
+/// Returns how long to wait before that.
+async fn pull(
+    core: &Core,
+    link: Link,
+    again: &Notify,
+    (backoff, open): (&mut Backoff, &mut Option<JoinHandle<()>>),
+) -> Duration {
+    let _ = timeout(FAREWELL, link.connection.close()).await;
+    drop(link);
+    let Some(visits) = core.means.visits.clone() else {
+        core.stands(State::Pull);
+        return PULLING;
+    };
+    let tunnel = Tunnel {
+        host: Arc::clone(&core.host),
+        links: core.means.links.clone(),
+        controller: core.controller.clone(),
+        visits,
+    };
+    let (trigger, shutdown) = shutdown::manual();
+    let (mut state, task) = tunnel.start(shutdown);
+    *open = Some(task);
+    let ends = Ends {
+        trigger,
+        since: Instant::now(),
+    };
+    let pause = loop {
+        let now = state.borrow_and_update().clone();
+        match now {
+            tunnel::State::Connecting => {}
+            tunnel::State::Up { .. } => core.stands(State::Pull),
+            tunnel::State::Down { error, .. } => {
+                let lasted = ends.since.elapsed() > LASTED;
+                break fallen(core, error.chain(), error.is_strange(), (backoff, lasted));
+            }
+            tunnel::State::Gone => break PULLING,
+        }
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { break PULLING; },
+            () = again.notified() => break Duration::ZERO,
+        }
+    };
+    drop(ends);
+    if let Some(task) = open.take() {
+        let _ = task.await;
+    }
+    pause
+}
+
+/// Takes a tunnel down when nobody waits for it any more.
+struct Ends {
+    trigger: Trigger,
+    since: Instant,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.trigger.ask(Cause::Terminate);
+    }
+}
+
 async fn connect(core: &Core) -> Result<(Link, Seen), Error> {
     let link = core.means.links.open(&core.host).await?;
     let seen = look(&link.connection, &core.host, &core.controller).await?;
@@ -112,17 +190,24 @@ async fn connect(core: &Core) -> Result<(Link, Seen), Error> {
 
 /// Says that the host cannot be used now. Returns how long to wait.
 fn down(core: &Core, error: &Error, backoff: &mut Backoff, lasted: bool) -> Duration {
+    let strange = matches!(error.kind(), Kind::Auth | Kind::HostKey);
+    fallen(core, error.chain(), strange, (backoff, lasted))
+}
+
+fn fallen(
+    core: &Core,
+    text: String,
+    strange: bool,
+    (backoff, lasted): (&mut Backoff, bool),
+) -> Duration {
     if lasted {
         backoff.reset();
     }
-    let pause = backoff.after_failure();
-    let text = error.chain();
-    // Whoever waits for the host is told the same word as by a run of its own.
-    let word = match Status::from(error.kind()) {
-        Status::Lost => Status::Unreachable,
-        status => status,
+    let pause = match strange {
+        true => jittered(STRANGERS),
+        false => backoff.after_failure(),
     };
-    core.block(Some(format!("{}: {text}", word.as_str())));
+    core.block(Some(format!("unreachable: {text}")));
     core.stands(State::Down {
         error: text,
         retry_at: core.now().plus(pause),

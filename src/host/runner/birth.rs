@@ -1,56 +1,89 @@
-//! What a job's process does between fork and exec, and what it must not inherit: the one place with `unsafe`.
+//! How a job's process comes to be, and what it must not inherit: the one place with `unsafe`.
 //!
-//! Between fork and exec only system calls that are safe after a fork in a program with threads; nothing that allocates or locks.
+//! Until its program runs it leads a session and a group of its own, is bound to die with the thread that
+//! starts it, and has told the watcher of itself. Nothing of what it does meanwhile allocates or locks.
 
+#[cfg(not(target_os = "linux"))]
+mod fork;
+#[cfg(target_os = "linux")]
+mod vfork;
+
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::sync::Arc;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::{SendFlags, send};
-use rustix::process::{getpid, setsid};
+use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
+#[cfg(not(target_os = "linux"))]
+pub(super) use self::fork::start;
+#[cfg(target_os = "linux")]
+pub(super) use self::vfork::start;
 use crate::host::watch::record::{self, Bytes};
 
 /// What a start fails with whose leader could not tell the watcher. Of its own, because what `send` gives
 /// when nobody reads, `fork` gives when there are too many processes.
-pub(super) const LINK_FAULT: rustix::io::Errno = rustix::io::Errno::NOLINK;
+pub(super) const LINK_FAULT: Errno = Errno::NOLINK;
 
-/// Makes the process that `command` starts lead a session and a group of its own, die with the thread
-/// that starts it, and tell the watcher of itself before its program runs.
-#[allow(
-    unsafe_code,
-    reason = "pre_exec is unsafe; `enter` makes system calls only"
-)]
-pub(super) fn lead_own_group(command: &mut Command, watcher: Arc<UnixStream>, template: Bytes) {
-    #[cfg(target_os = "linux")]
-    let daemon = getpid();
-    let enter = move || -> io::Result<()> {
-        setsid()?;
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-            set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The daemon may have died before that took effect.
-            if getppid() != Some(daemon) {
-                return Err(rustix::io::Errno::SRCH.into());
-            }
-        }
-        let told = record::with_pid(template, getpid().as_raw_nonzero().get());
+/// What is to run.
+pub(super) struct Program<'p> {
+    /// An absolute path: no search takes place.
+    pub file: &'p Path,
+    /// What it is called.
+    pub name: &'p str,
+    pub args: &'p [OsString],
+    /// The whole environment.
+    pub env: &'p [(OsString, OsString)],
+    pub directory: &'p Path,
+}
+
+/// Its standard streams.
+pub(super) struct Streams {
+    pub stdin: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+/// How it tells the watcher of itself.
+#[derive(Clone, Copy)]
+pub(super) struct Word<'w> {
+    pub watcher: &'w UnixStream,
+    /// The record but for its process id.
+    pub template: Bytes,
+}
+
+impl Word<'_> {
+    /// Returns the record as `pid` tells it.
+    pub(super) fn of(&self, pid: Pid) -> Bytes {
+        record::with_pid(self.template, pid.as_raw_nonzero().get())
+    }
+
+    /// Tells the watcher of the process that calls this. System calls only.
+    fn tell(&self) -> Result<(), Errno> {
+        let told = self.of(getpid());
         loop {
-            match send(&watcher, &told, SendFlags::NOSIGNAL) {
+            match send(self.watcher, &told, SendFlags::NOSIGNAL) {
                 Ok(_) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return Err(LINK_FAULT.into()),
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(LINK_FAULT),
             }
         }
-    };
-    // SAFETY: `enter` calls only setsid, prctl, getppid, getpid and send, allocates nothing and takes no lock.
-    unsafe {
-        command.pre_exec(enter);
+    }
+}
+
+/// Waits for the end of a process that this thread started, and returns it. From then on its number may be another's.
+pub(super) fn reap(pid: Pid) -> io::Result<ExitStatus> {
+    loop {
+        match waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -81,7 +114,7 @@ pub(in crate::host) fn keep_descriptors() -> io::Result<()> {
         // descriptor that took its place meanwhile is ours and marked anyway.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         match fcntl_setfd(fd, FdFlags::CLOEXEC) {
-            Ok(()) | Err(rustix::io::Errno::BADF) => {}
+            Ok(()) | Err(Errno::BADF) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -4,20 +4,18 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::process::ExitStatus;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::Task;
-use super::birth;
+use super::birth::{self, Program, Streams, Word};
 use crate::host::watch::Watch;
 use crate::host::watch::record;
 
 /// The job's process group. Dropping it kills the group.
 pub(super) struct Child<'w> {
-    child: std::process::Child,
     pid: Pid,
     /// Readable once the leader has ended; absent where the system has no such thing.
     exit: Option<OwnedFd>,
@@ -25,63 +23,78 @@ pub(super) struct Child<'w> {
     reaped: bool,
 }
 
+/// The ends of the job's output.
+pub(super) struct Pipes {
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
 /// Starts the task's program. The pipes of its output come with it.
-pub(super) fn start<'w>(
-    task: &Task,
-    watch: &'w Watch,
-) -> io::Result<(Child<'w>, Option<OwnedFd>, Option<OwnedFd>)> {
+pub(super) fn start<'w>(task: &Task, watch: &'w Watch) -> io::Result<(Child<'w>, Pipes)> {
     let mut link = watch.link();
-    let (mut child, template) = match launch(task, &link) {
+    let template = record::template(task.job, task.attempt);
+    let begin = |link: &UnixStream| {
+        let word = Word {
+            watcher: link,
+            template,
+        };
+        let (pid, pipes) = launch(task, watch, word)?;
+        Ok((pid, pipes, word.of(pid)))
+    };
+    let (pid, pipes, record) = match begin(&link) {
         // The watcher is gone, or does not listen: the leader could not say that it starts.
         Err(error) if is_link_fault(&error) => {
             link = watch.renew(&link)?;
-            launch(task, &link)?
+            begin(&link)?
         }
         other => other?,
     };
-    let pid = Pid::from_child(&child);
-    watch.began(pid.as_raw_nonzero().get(), template, &link);
-    let stdout = child.stdout.take().map(OwnedFd::from);
-    let stderr = child.stderr.take().map(OwnedFd::from);
+    watch.began(pid.as_raw_nonzero().get(), record, &link);
     let started = Child {
-        child,
         pid,
         exit: exit_fd(pid),
         watch,
         reaped: false,
     };
-    for pipe in [&stdout, &stderr].into_iter().flatten() {
-        rustix::io::ioctl_fionbio(pipe, true)?;
-    }
-    Ok((started, stdout, stderr))
+    Ok((started, pipes))
 }
 
 fn is_link_fault(error: &io::Error) -> bool {
     error.raw_os_error() == Some(birth::LINK_FAULT.raw_os_error())
 }
 
-fn launch(task: &Task, link: &Arc<UnixStream>) -> io::Result<(std::process::Child, record::Bytes)> {
-    let template = record::template(task.job, task.attempt);
-    let mut command = Command::new(&task.program);
-    command
-        .arg0(&task.name)
-        .args(&task.args)
-        .env_clear()
-        .envs(task.env.iter().map(|(name, value)| (name, value)))
-        .current_dir(&task.directory)
-        .stdin(stdin(task.input.as_deref())?)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    birth::lead_own_group(&mut command, Arc::clone(link), template);
-    let child = command.spawn()?;
-    let pid = Pid::from_child(&child).as_raw_nonzero().get();
-    Ok((child, record::with_pid(template, pid)))
+fn launch(task: &Task, watch: &Watch, word: Word<'_>) -> io::Result<(Pid, Pipes)> {
+    let program = Program {
+        file: &task.program,
+        name: &task.name,
+        args: &task.args,
+        env: &task.env,
+        directory: &task.directory,
+    };
+    let (stdout, theirs_out) = pipe()?;
+    let (stderr, theirs_err) = pipe()?;
+    let streams = Streams {
+        stdin: stdin(task.input.as_deref())?,
+        stdout: theirs_out,
+        stderr: theirs_err,
+    };
+    let pid = birth::start(&program, streams, word, |pid| {
+        watch.ended(pid.as_raw_nonzero().get());
+    })?;
+    Ok((pid, Pipes { stdout, stderr }))
+}
+
+/// Returns a pipe that is read without waiting.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((ours.into(), theirs.into()))
 }
 
 /// A file instead of a pipe: nobody has to stand by to write it.
-fn stdin(input: Option<&[u8]>) -> io::Result<Stdio> {
+fn stdin(input: Option<&[u8]>) -> io::Result<OwnedFd> {
     let Some(input) = input else {
-        return Ok(Stdio::null());
+        return Ok(File::open("/dev/null")?.into());
     };
     let mut file: File = tempfile::tempfile()?;
     file.write_all(input)?;
@@ -112,7 +125,7 @@ impl Child<'_> {
         match waitid(WaitId::Pid(self.pid), options) {
             Ok(status) => status.is_some(),
             // Not our child any more, which cannot be; waiting for it for ever would be worse.
-            Err(error) => error != rustix::io::Errno::INTR,
+            Err(error) => error != Errno::INTR,
         }
     }
 
@@ -127,7 +140,7 @@ impl Child<'_> {
         self.signal(Signal::KILL);
         self.watch.ended(self.pid.as_raw_nonzero().get());
         self.reaped = true;
-        self.child.wait()
+        birth::reap(self.pid)
     }
 }
 
@@ -143,7 +156,7 @@ impl Drop for Child<'_> {
 pub(super) fn read<'b>(pipe: &OwnedFd, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
     match rustix::io::read(pipe, &mut *buffer) {
         Ok(count) => Ok(buffer.get(..count)),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -160,8 +173,8 @@ mod tests {
 
     #[test]
     fn too_many_processes_are_no_fault_of_the_watcher() {
-        let error = |errno: rustix::io::Errno| io::Error::from(errno);
-        assert!(!is_link_fault(&error(rustix::io::Errno::AGAIN)));
+        let error = |errno: Errno| io::Error::from(errno);
+        assert!(!is_link_fault(&error(Errno::AGAIN)));
         assert!(is_link_fault(&error(birth::LINK_FAULT)));
     }
 }

@@ -64,16 +64,19 @@ pub(super) fn drive<'m>(
     if let Some(stop) = orders.look(means.clock.now()) {
         return report::not_begun(&stop, means.clock.now());
     }
-    let (child, stdout, stderr) = match child::start(task, means.watch) {
+    let (child, ends) = match child::start(task, means.watch) {
         Ok(started) => started,
         Err(error) => return report::spawn_failure(&task.name, &error, means.clock.now()),
     };
-    let pipe = |stream, pipe| (stream, pipe, Ends::new(task.max_output));
+    let pipe = |stream, pipe| (stream, Some(pipe), Ends::new(task.max_output));
     let mut drive = Drive {
         task,
         orders,
         child,
-        pipes: [pipe(Stream::Stdout, stdout), pipe(Stream::Stderr, stderr)],
+        pipes: [
+            pipe(Stream::Stdout, ends.stdout),
+            pipe(Stream::Stderr, ends.stderr),
+        ],
         chunks: Chunks::new(log),
         phase: Phase::Running,
         why: None,

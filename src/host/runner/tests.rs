@@ -1,3 +1,5 @@
+mod birth;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -15,9 +17,13 @@ struct Bench {
 
 /// A stand-in for the watcher that swallows what it is told.
 fn bench(slots: usize) -> Bench {
-    let dir = tempfile::tempdir().unwrap();
+    let swallow = "#!/bin/sh\nexec cat >/dev/null\n";
+    bench_with(slots, tempfile::tempdir().unwrap(), swallow)
+}
+
+fn bench_with(slots: usize, dir: tempfile::TempDir, watcher: &str) -> Bench {
     let program = dir.path().join("watcher");
-    std::fs::write(&program, "#!/bin/sh\nexec cat >/dev/null\n").unwrap();
+    std::fs::write(&program, watcher).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let watch = Watch::start(&program, dir.path(), "state", "process").unwrap();
     let clock = Arc::new(ManualClock::at(SteadyClock::start().now()));
@@ -100,19 +106,6 @@ fn a_death_by_signal_says_which() {
     let ran = bench.run(bench.script("kill -USR1 $$"));
     assert_eq!((ran.success, ran.reason), (false, Some(Reason::Exit)));
     assert_eq!((ran.result.exit_code, ran.result.signal), (None, Some(10)));
-}
-
-#[test]
-fn a_missing_program_is_named() {
-    let bench = bench(1);
-    let task = Task {
-        program: "/nonexistent/tool".into(),
-        name: "tool".to_owned(),
-        ..bench.script("")
-    };
-    let ran = bench.run(task);
-    assert_eq!(ran.reason, Some(Reason::Spawn));
-    assert_eq!(ran.result.error.as_deref(), Some("spawn tool ENOENT"));
 }
 
 #[test]

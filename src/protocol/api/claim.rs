@@ -180,6 +180,9 @@ pub struct CompleteOne {
 pub struct CompleteMany {
     /// The reports; at most 1 000.
     pub completions: Vec<CompleteOne>,
+    /// How many jobs the host takes next, so that it need not ask for them by itself. Nothing is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<u16>,
 }
 
 /// What a completion or a release led to.
@@ -215,6 +218,9 @@ pub struct CompleteResult {
 pub struct CompletedMany {
     /// One for each.
     pub results: Vec<CompleteResult>,
+    /// What was there of the jobs asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<ClaimedMany>,
 }
 
 /// `POST /v1/hosts/:id/release`: jobs given back unharmed, such as those a stopping host has not begun.

@@ -191,7 +191,7 @@ pub struct Registered {
     /// Where the named leases stand, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leases: Vec<LeaseState>,
-    /// What this coordinator can do beyond the original: `wait`, `batch`, `logs`. A host that does not
+    /// What this coordinator can do beyond the original: `wait`, `batch`, `logs`, `exchange`. A host that does not
     /// find a word here uses the original's way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,

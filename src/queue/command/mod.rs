@@ -110,6 +110,9 @@ pub enum Command {
         host: NewHost,
         /// The leases it still works on; its others are lost. Nothing leaves them all as they are.
         held: Option<Vec<LeaseRef>>,
+        /// An id that is known under another name stays with that name; nothing is changed then.
+        #[serde(default)]
+        names_stay: bool,
     },
     /// A person decides whether a host is given work.
     SetHostMode {

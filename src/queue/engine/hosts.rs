@@ -1,11 +1,11 @@
 //! What concerns hosts, the output of running jobs, and the switch that stops all giving out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::{Queue, mixed_up};
 use crate::protocol::api::HostMode;
-use crate::protocol::{HostId, JobId};
+use crate::protocol::{AttemptNo, HostId, JobId};
 use crate::queue::command::{
     Command, Completion, HeldLease, HostEntry, Idempotency, LeaseRef, NewHost, NewPiece, Outcome,
     Piece, Retried,
@@ -25,13 +25,59 @@ impl Queue {
         held: Option<Vec<LeaseRef>>,
         idempotency: Option<Idempotency>,
     ) -> Result<(HostEntry, bool), Error> {
-        let now = self.now.get();
-        let command = Command::RegisterHost { now, host, held };
+        let names_stay = false;
+        match self.introduce(host, held, idempotency, names_stay).await? {
+            (Some(entry), replayed) => Ok((entry, replayed)),
+            (None, _) => Err(mixed_up(&Outcome::Host(None))),
+        }
+    }
+
+    /// Takes note of a host as [`Queue::register_host`] does, unless its id is known under another
+    /// name: then nothing is changed, and nothing is returned.
+    ///
+    /// # Errors
+    /// When the key was used otherwise or the file fails.
+    pub async fn register_host_of_name(
+        &self,
+        host: NewHost,
+        held: Option<Vec<LeaseRef>>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Option<(HostEntry, bool)>, Error> {
+        let names_stay = true;
+        let (entry, replayed) = self.introduce(host, held, idempotency, names_stay).await?;
+        Ok(entry.map(|entry| (entry, replayed)))
+    }
+
+    async fn introduce(
+        &self,
+        host: NewHost,
+        held: Option<Vec<LeaseRef>>,
+        idempotency: Option<Idempotency>,
+        names_stay: bool,
+    ) -> Result<(Option<HostEntry>, bool), Error> {
+        let command = Command::RegisterHost {
+            now: self.now.get(),
+            host,
+            held,
+            names_stay,
+        };
         let applied = self.apply_keyed(command, idempotency).await?;
         match applied.outcome {
-            Outcome::Host(Some(entry)) => Ok((*entry, applied.replayed)),
+            Outcome::Host(entry) => Ok((entry.map(|entry| *entry), applied.replayed)),
             other => Err(mixed_up(&other)),
         }
+    }
+
+    /// Returns who made which try of each of these jobs, running ones last. Jobs that are not known
+    /// are left out.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn holders(
+        &self,
+        jobs: Vec<JobId>,
+    ) -> Result<HashMap<JobId, Vec<(AttemptNo, HostId)>>, Error> {
+        self.read(move |reader| reader.holders(&jobs)).await
     }
 
     /// Decides whether a host is given work; nothing if there is no such host.

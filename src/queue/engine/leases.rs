@@ -49,6 +49,15 @@ impl Queue {
         }
     }
 
+    /// Tells whether a request with this key has its answer already.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn remembers(&self, key: Idempotency) -> Result<bool, Error> {
+        let now = self.now.get();
+        self.read(move |reader| reader.remembers(&key, now)).await
+    }
+
     /// Prolongs leases. The answers stand in the order asked and also deliver cancels.
     ///
     /// # Errors

@@ -1,29 +1,86 @@
-//! The time that goes into commands: it never runs backwards, whatever its clock does.
+//! The time that goes into commands: it never runs backwards nor stands still, whatever its clock does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::support::clock::{Clock, Timestamp};
+use crate::support::clock::{Clock, SteadyClock, Timestamp};
+
+/// A clock that is behind by more than this was set back. It is not waited for: leases and delays would
+/// last that much longer.
+const SET_BACK: Duration = Duration::from_secs(1);
 
 /// A clock, and the latest that it said.
 pub struct Now {
     clock: Arc<dyn Clock>,
-    latest: AtomicI64,
+    /// Counts on when `clock` is set.
+    steady: Arc<dyn Clock>,
+    latest: Mutex<Latest>,
+}
+
+struct Latest {
+    said: Timestamp,
+    /// When that was, by the steady clock.
+    at: Timestamp,
 }
 
 impl Now {
     /// Returns the time by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::beside(clock, Arc::new(SteadyClock::start()))
+    }
+
+    fn beside(clock: Arc<dyn Clock>, steady: Arc<dyn Clock>) -> Self {
+        let latest = Latest {
+            said: Timestamp::from_millis(i64::MIN),
+            at: steady.now(),
+        };
         Self {
             clock,
-            latest: AtomicI64::new(i64::MIN),
+            steady,
+            latest: Mutex::new(latest),
         }
     }
 
     /// Returns the time, never earlier than it was returned before.
     pub fn get(&self) -> Timestamp {
-        let now = self.clock.now().as_millis();
-        let before = self.latest.fetch_max(now, Ordering::Relaxed);
-        Timestamp::from_millis(before.max(now))
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let steady = self.steady.now();
+        if now >= latest.said {
+            *latest = Latest {
+                said: now,
+                at: steady,
+            };
+        } else if latest.said.since(now) > SET_BACK {
+            *latest = Latest {
+                said: latest.said.plus(steady.since(latest.at)),
+                at: steady,
+            };
+        }
+        latest.said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::clock::ManualClock;
+
+    #[test]
+    fn a_clock_that_is_set_back_neither_stops_nor_turns_it() {
+        let one = || Arc::new(ManualClock::at(Timestamp::from_millis(10_000_000)));
+        let (clock, steady) = (one(), one());
+        let now = Now::beside(clock.clone(), steady.clone());
+        let start = now.get();
+        clock.set(start.minus(Duration::from_millis(300)));
+        assert_eq!(now.get(), start, "a small step is waited for");
+        clock.set(start.minus(Duration::from_secs(3600)));
+        assert_eq!(now.get(), start);
+        let minute = Duration::from_secs(60);
+        steady.advance(minute);
+        clock.advance(minute);
+        assert_eq!(now.get(), start.plus(minute));
+        clock.set(start.plus(2 * minute));
+        assert_eq!(now.get(), start.plus(2 * minute));
     }
 }

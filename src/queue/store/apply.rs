@@ -127,7 +127,15 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             expire(tx, *now, *limit).map(Outcome::Expired)
         }
         Command::Reprieve { now } => reprieve(tx, *now).map(Outcome::Reprieved),
-        Command::RegisterHost { now, host, held } => {
+        Command::RegisterHost {
+            now,
+            host,
+            held,
+            names_stay,
+        } => {
+            if *names_stay && hosts::is_named_otherwise(tx.connection, host)? {
+                return Ok(Outcome::Host(None));
+            }
             hosts::register(tx, *now, host, held.as_deref())
                 .map(|entry| Outcome::Host(Some(Box::new(entry))))
         }
@@ -367,6 +375,9 @@ pub fn expire(tx: &mut Tx<'_>, now: Timestamp, limit: u32) -> rusqlite::Result<E
     Ok(done)
 }
 
+/// After a restart no host is avoided for longer than this.
+const AVOIDED_FOR: Duration = Duration::from_secs(60);
+
 /// Gives each lease one fresh lease time. A clock that was set back while nobody served leaves leases
 /// that reach far beyond that; they are cut to it.
 fn reprieve(tx: &mut Tx<'_>, now: Timestamp) -> rusqlite::Result<u64> {
@@ -385,6 +396,13 @@ fn reprieve(tx: &mut Tx<'_>, now: Timestamp) -> rusqlite::Result<u64> {
              AND due_at > ?1 + lease_ms + min(coalesce(cancel_grace, 0), ?2)",
         )?
         .execute([now.as_millis(), Timestamp::LAST.as_millis()])?;
+    // Whom a job is to avoid is a wish for a moment, not for as long as a clock was set back.
+    tx.connection
+        .prepare_cached(
+            "UPDATE job SET avoid_until = ?1, due_at = min(?1, coalesce(start_by, ?1)) \
+             WHERE state = 0 AND avoid_until > ?1",
+        )?
+        .execute([now.plus(AVOIDED_FOR).as_millis()])?;
     tx.forget_alarms();
     Ok(changed as u64)
 }

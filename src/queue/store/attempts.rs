@@ -1,11 +1,15 @@
 //! The history of tries, and the reports of holders that came too late to count.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::row;
-use crate::protocol::{AttemptEnd, JobResult, LeaseToken, Output, Reason};
+use super::row::{self, columns};
+use super::view::running;
+use crate::protocol::{
+    AttemptEnd, AttemptNo, HostId, JobId, JobResult, LeaseToken, Output, Reason,
+};
 use crate::queue::command::Report;
 use crate::queue::domain::Lease;
 use crate::support::clock::Timestamp;
@@ -121,6 +125,39 @@ pub fn lost_lease(connection: &Connection, key: i64) -> rusqlite::Result<Option<
         })
         .optional()
         .map(Option::flatten)
+}
+
+/// Who made which try, by job.
+pub type Holders = HashMap<JobId, Vec<(AttemptNo, HostId)>>;
+
+/// Returns who made which try of `job`, a running one last; nothing if there is no such job.
+pub fn holders(
+    connection: &Connection,
+    job: JobId,
+) -> rusqlite::Result<Option<Vec<(AttemptNo, HostId)>>> {
+    let found = connection
+        .prepare_cached(concat!("SELECT ", columns!(), " FROM job WHERE id = ?1"))?
+        .query_row([job.as_bytes()], row::read)
+        .optional()?;
+    let Some(stored) = found else {
+        return Ok(None);
+    };
+    let first = row::attempt_key(stored.seq, AttemptNo::NONE);
+    let last = row::attempt_key(stored.seq, AttemptNo::new(u16::MAX));
+    let mut tries: Vec<(AttemptNo, HostId)> = connection
+        .prepare_cached(
+            "SELECT key & 65535, host FROM attempt WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
+        )?
+        .query_map([first, last], |found| {
+            Ok((AttemptNo::new(found.get(0)?), row::host(found, 1)?))
+        })?
+        .filter_map(|read| match read {
+            Ok((number, host)) => host.map(|host| Ok((number, host))),
+            Err(error) => Some(Err(error)),
+        })
+        .collect::<rusqlite::Result<_>>()?;
+    tries.extend(running(&stored).map(|now| (now.attempt, now.host)));
+    Ok(Some(tries))
 }
 
 /// Takes an attempt out of the history, to be written anew.

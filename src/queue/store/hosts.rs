@@ -55,6 +55,12 @@ pub fn register(
     find(tx.connection, &host.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
+/// Tells whether the host's id is known under another name.
+pub fn is_named_otherwise(connection: &Connection, host: &NewHost) -> rusqlite::Result<bool> {
+    let known = find(connection, &host.id)?;
+    Ok(known.is_some_and(|known| known.host.name != host.name))
+}
+
 /// Sets whether `host` is given work; nothing if there is no such host.
 pub fn set_mode(
     connection: &Connection,

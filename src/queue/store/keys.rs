@@ -2,8 +2,22 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::Reader;
 use crate::queue::command::{Idempotency, Outcome};
+use crate::queue::error::Error;
 use crate::support::clock::Timestamp;
+
+impl Reader {
+    /// Tells whether anything is remembered under `key` at `now`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn remembers(&self, key: &Idempotency, now: Timestamp) -> Result<bool, Error> {
+        look_up(&self.connection, key, now)
+            .map(|found| !matches!(found, Found::Nothing))
+            .map_err(|error| self.failed(error))
+    }
+}
 
 /// What is remembered under a key.
 pub enum Found {

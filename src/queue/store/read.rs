@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::attempts::result_columns;
+use super::attempts::{Holders, holders, result_columns};
 use super::row::{self, columns, payload};
 use super::view::{Found, add, read_attempt, read_group, read_view, running, status_range};
 use super::{fault, open};
@@ -182,6 +182,23 @@ impl Reader {
             ))?
             .query_map([from, to], read_attempt)?
             .collect()
+    }
+
+    /// Returns who made which try of each of these jobs, running ones last, without what came of them.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn holders(&self, jobs: &[JobId]) -> Result<Holders, Error> {
+        let read = || {
+            let mut found = Holders::new();
+            for job in jobs {
+                if let Some(holders) = holders(&self.connection, *job)? {
+                    found.insert(*job, holders);
+                }
+            }
+            Ok(found)
+        };
+        read().map_err(|error| self.failed(error))
     }
 
     /// Returns late reports of holders that had lost their lease, by attempt.

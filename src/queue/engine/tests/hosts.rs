@@ -317,3 +317,28 @@ async fn a_cancel_says_how_long_the_job_may_tidy_up() {
         Renewed::Cancel { until, grace: told, .. } if *until == end && *told == grace
     ));
 }
+
+#[tokio::test]
+async fn an_id_stays_with_its_name_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _clock) = open(dir.path());
+    let named = |name: &str| NewHost {
+        name: name.to_owned(),
+        ..host("a")
+    };
+    let ask = |name: &str| queue.register_host_of_name(named(name), None, None);
+    // Both are under way at once: the file decides who was first.
+    let (one, two) = tokio::join!(ask("one"), ask("two"));
+    let taken = [one.unwrap(), two.unwrap()];
+    assert_eq!(taken.iter().flatten().count(), 1);
+    let first = taken.iter().flatten().next().unwrap();
+    let name = first.0.host.name.clone();
+    assert!(ask(&name).await.unwrap().is_some());
+    assert_eq!(queue.hosts().await.unwrap()[0].host.name, name);
+    // Others may still give it away.
+    queue
+        .register_host(named("three"), None, None)
+        .await
+        .unwrap();
+    assert!(ask(&name).await.unwrap().is_none());
+}

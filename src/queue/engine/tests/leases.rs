@@ -154,6 +154,27 @@ async fn a_clock_set_back_between_two_lives_prolongs_no_lease() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_between_two_lives_keeps_no_host_from_a_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, clock) = open(dir.path());
+    queue.submit(only(vec![job()]), None).await.unwrap();
+    claim_one(&queue, "a").await;
+    clock.advance(LEASE);
+    assert_eq!(queue.expire_due().await.unwrap().requeued, 1);
+    let ask = || asks("a");
+    assert!(queue.claim(ask()).await.unwrap().is_empty(), "avoided");
+    let earlier = clock.now().minus(Duration::from_secs(3600));
+    drop(queue);
+    let (queue, clock) = open(dir.path());
+    clock.set(earlier);
+    queue.reprieve().await.unwrap();
+    check(dir.path());
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(queue.claim(ask()).await.unwrap().len(), 1);
+    check(dir.path());
+}
+
+#[tokio::test]
 async fn a_holder_without_tokens_is_believed_while_it_holds_the_job() {
     let dir = tempfile::tempdir().unwrap();
     let (queue, clock) = open(dir.path());

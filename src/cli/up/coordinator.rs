@@ -1,0 +1,181 @@
+//! The coordinator inside the controller: its queue and its doors.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Args;
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::given::Given;
+use crate::cli::output::Output;
+use crate::client::{self, Client, DEFAULT_URL, parse_url};
+use crate::coordinator::{self, Caller, Deps, Doors, OwnersSocket, Tokens, Visitor};
+use crate::fleet::controller::Place;
+use crate::fleet::file::{Host, HostName};
+use crate::fleet::seat::ControllerId;
+use crate::fleet::tunnel::Visit;
+use crate::queue::{self, Queue};
+use crate::support::secret::Secret;
+use crate::support::shutdown::{self, Cause, Trigger};
+
+/// How long open requests may take at the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// The port of a coordinator.
+const PORT: u16 = 8787;
+/// How many streams out of tunnels may wait to be served.
+const VISITS: usize = 64;
+
+/// Which hosts may submit jobs over their tunnels.
+#[derive(Debug, Clone, Default)]
+pub struct Guests(Arc<Mutex<BTreeSet<HostName>>>);
+
+impl Guests {
+    /// Takes over what the fleet file says.
+    pub fn are(&self, hosts: &[Arc<Host>]) {
+        let may = hosts.iter().filter(|host| host.tunnel_submit);
+        let may = may.map(|host| host.name.clone()).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = may;
+    }
+
+    fn may_submit(&self, host: &HostName) -> bool {
+        let may = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        may.contains(host)
+    }
+}
+
+/// Says of each stream out of a tunnel who is at its other end.
+async fn introduce(
+    mut arriving: mpsc::Receiver<Visit>,
+    streams: mpsc::Sender<Visitor>,
+    guests: Guests,
+) {
+    while let Some(visit) = arriving.recv().await {
+        let visitor = Visitor {
+            stream: Box::new(visit.stream),
+            caller: Caller::Host {
+                may_submit: guests.may_submit(&visit.host),
+                name: visit.host.to_string(),
+                token: visit.token,
+            },
+        };
+        if streams.send(visitor).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The coordinator of this process.
+pub struct Coordinator {
+    /// Where it listens on this machine.
+    pub url: String,
+    /// Its jobs.
+    pub queue: Queue,
+    socket: PathBuf,
+    trigger: Trigger,
+    serving: JoinHandle<()>,
+}
+
+impl Coordinator {
+    /// Starts it: with the owner's socket, the port, and what tunnels bring, for which it returns the way.
+    ///
+    /// # Errors
+    /// When the database, the socket or the port cannot be used.
+    pub async fn start(
+        args: &Args,
+        place: &Place,
+        controller: &ControllerId,
+        (token, guests): (&Secret, Guests),
+        output: &Output,
+    ) -> anyhow::Result<(Self, mpsc::Sender<Visit>)> {
+        let options = queue::Options {
+            check_always: true,
+            ..queue::Options::new(place.database())
+        };
+        // The look over the file after an unclean end may take a while.
+        let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await??;
+        let socket = OwnersSocket::open(&place.socket()).context("open the controller's socket")?;
+        let listener = listen(args.port, output).await?;
+        let port = listener.local_addr().context("look at the port")?.port();
+        let defaults = coordinator::Settings::new(format!("controller-{controller}"));
+        let lease_for = Given::of(&args.lease_ms)
+            .map_or(defaults.lease_for, |millis| Duration::from_millis(*millis));
+        let settings = coordinator::Settings {
+            tokens: Tokens::parse(token.expose()),
+            lease_for,
+            ..defaults
+        };
+        let room = coordinator::load(Deps {
+            queue: queue.clone(),
+            settings,
+            on_event: None,
+        })
+        .await?;
+        // Hosts that ask must still be answered while they finish, so it stops after them, and not by a signal.
+        let (trigger, shutdown) = shutdown::manual();
+        let (visits, arriving) = mpsc::channel(VISITS);
+        let (streams, received) = mpsc::channel(VISITS);
+        tokio::spawn(introduce(arriving, streams, guests));
+        let doors = Doors {
+            tcp: vec![listener],
+            unix: Some(socket),
+            streams: Some(received),
+        };
+        let this = Self {
+            url: format!("http://127.0.0.1:{port}"),
+            queue,
+            socket: place.socket(),
+            trigger,
+            serving: tokio::spawn(coordinator::serve(room, doors, shutdown)),
+        };
+        Ok((this, visits))
+    }
+
+    /// Returns a client that speaks as the owner.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let url = parse_url(&format!("unix:{}", self.socket.display()))
+            .map_err(|why| Failure::new(Exit::Failed, format!("the controller's socket: {why}")))?;
+        Ok(Client::new(client::Settings::new(vec![url]))?)
+    }
+
+    /// Ends it. Open requests may finish.
+    pub async fn stop(mut self) {
+        self.trigger.ask(Cause::Terminate);
+        let ended = tokio::time::timeout(LAST_REQUESTS, &mut self.serving).await;
+        if ended.is_err() {
+            self.trigger.ask(Cause::Terminate);
+            let _ = self.serving.await;
+        }
+    }
+}
+
+/// Listens on the port asked for, on the usual one, or on any.
+async fn listen(asked: Option<u16>, output: &Output) -> Result<TcpListener, Failure> {
+    let wanted = asked.unwrap_or(PORT);
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).await;
+    match bound {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && asked.is_none() => {
+            output.note(&format!(
+                "{DEFAULT_URL} is taken by another program, so another port is used"
+            ));
+            let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+            any.map_err(|error| Failure::new(Exit::Failed, "listen on 127.0.0.1").because(error))
+        }
+        Err(error) => Err(
+            Failure::new(Exit::Failed, format!("listen on 127.0.0.1 port {wanted}"))
+                .because(error)
+                .hint("--port chooses another port; without it a free one is found"),
+        ),
+    }
+}

@@ -1,0 +1,299 @@
+//! What a host may do over its tunnel: act for itself, and nothing else. The one place that decides it.
+//!
+//! A route that is not named here is closed to hosts. Ids come in paths and in bodies; both are looked
+//! at before the handler sees the request, and read by the same code that the handler reads them with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, MatchedPath, Path, Request, State};
+use axum::http::Method;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+
+use super::body::{self, LARGE, SMALL};
+use super::error::Refused;
+use super::{Shared, wire};
+use crate::coordinator::{Caller, Room};
+use crate::protocol::api::{
+    AppendLogs, Code, Complete, CompleteMany, Heartbeat, LeaseName, Register, Release,
+};
+use crate::protocol::{AttemptNo, HostId, JobId};
+
+/// Where a route says who is concerned.
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    /// Nobody.
+    Nobody,
+    /// The host whose name, id and leases the body holds.
+    Register,
+    /// The host whose id the path holds, with the leases of the body.
+    Host(Named),
+    /// The host whose id the body holds, with the job in the path.
+    CompleteOne,
+    /// The host that holds the job in the path just now.
+    Holder,
+}
+
+/// Which leases a body names.
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    None,
+    Heartbeat,
+    Completions,
+    Releases,
+    Logs,
+}
+
+/// Returns the rule for a route; nothing if it is closed to hosts.
+fn rule(method: &Method, path: &str) -> Option<Rule> {
+    match (method.as_str(), path) {
+        ("GET", "/health") => Some(Rule::Nobody),
+        ("POST", "/v1/hosts/register") => Some(Rule::Register),
+        ("POST", "/v1/hosts/{id}/heartbeat") => Some(Rule::Host(Named::Heartbeat)),
+        ("POST", "/v1/hosts/{id}/claim" | "/v1/hosts/{id}/deregister") => {
+            Some(Rule::Host(Named::None))
+        }
+        ("POST", "/v1/hosts/{id}/complete") => Some(Rule::Host(Named::Completions)),
+        ("POST", "/v1/hosts/{id}/release") => Some(Rule::Host(Named::Releases)),
+        ("POST", "/v1/hosts/{id}/logs") => Some(Rule::Host(Named::Logs)),
+        ("POST", "/v1/jobs/{id}/complete") => Some(Rule::CompleteOne),
+        ("GET", "/v1/jobs/{id}") => Some(Rule::Holder),
+        (_, _) => None,
+    }
+}
+
+/// Tells whether the route is one of those that `tunnel_submit` opens: submitting, and reading jobs.
+fn submits(method: &Method, path: &str) -> bool {
+    matches!(
+        (method.as_str(), path),
+        ("POST", "/v1/jobs" | "/v1/jobs/batch")
+            | (
+                "GET",
+                "/v1/jobs"
+                    | "/v1/jobs/{id}"
+                    | "/v1/jobs/{id}/attempts"
+                    | "/v1/jobs/{id}/explain"
+                    | "/v1/jobs/{id}/logs"
+            )
+    )
+}
+
+/// Refuses what a host may not do.
+pub fn forbidden() -> Refused {
+    let text = "over its tunnel a host may only act for itself";
+    Refused::new(Code::Forbidden, text)
+}
+
+/// Lets a request through to its handler, or refuses it.
+pub async fn check(State(room): Shared, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Arc<Caller>>().cloned();
+    let passed = match caller.as_deref() {
+        Some(Caller::Owner | Caller::Network(_)) => Ok(request),
+        Some(Caller::Host {
+            name, may_submit, ..
+        }) => {
+            let scope = Scope { room: &room, name };
+            scope.passed(request, *may_submit).await
+        }
+        None => Err(forbidden()),
+    };
+    match passed {
+        Ok(request) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// A host and what it is looked up in.
+struct Scope<'a> {
+    room: &'a Room,
+    name: &'a str,
+}
+
+impl Scope<'_> {
+    /// Returns the request as it came if it concerns nobody but this host.
+    async fn passed(&self, request: Request, may_submit: bool) -> Result<Request, Refused> {
+        let (mut parts, body) = request.into_parts();
+        let Some(route) = parts.extensions.get::<MatchedPath>().cloned() else {
+            return Err(forbidden());
+        };
+        if may_submit && submits(&parts.method, route.as_str()) {
+            return Ok(Request::from_parts(parts, body));
+        }
+        let rule = rule(&parts.method, route.as_str()).ok_or_else(forbidden)?;
+        let limit = match rule {
+            Rule::Nobody => return Ok(Request::from_parts(parts, body)),
+            Rule::Holder => {
+                self.check_holder(&mut parts).await?;
+                return Ok(Request::from_parts(parts, body));
+            }
+            Rule::Register | Rule::Host(Named::None | Named::Heartbeat) => SMALL,
+            Rule::CompleteOne | Rule::Host(Named::Completions | Named::Releases | Named::Logs) => {
+                LARGE
+            }
+        };
+        let id = match rule {
+            Rule::Host(_) | Rule::CompleteOne => in_path(&mut parts).await?,
+            Rule::Nobody | Rule::Register | Rule::Holder => String::new(),
+        };
+        let bytes = body::read(&parts.headers, body, limit).await?;
+        match rule {
+            Rule::Register => self.check_register(&bytes).await?,
+            Rule::CompleteOne => self.check_complete(&id, &bytes).await?,
+            Rule::Host(named) => {
+                let id = wire::host_id(&id)?;
+                self.check_own(&id)?;
+                let leases = leases(named, &bytes)?;
+                self.check_leases(Some(&id), &leases).await?;
+            }
+            Rule::Nobody | Rule::Holder => {}
+        }
+        Ok(Request::from_parts(parts, Body::from(bytes)))
+    }
+
+    /// Answers for an unknown id itself: it might be another's by the time the handler looks.
+    fn check_own(&self, id: &HostId) -> Result<(), Refused> {
+        match self.room.presence.name_of(id) {
+            None => Err(wire::unknown_host(id)),
+            Some(name) if name == self.name => Ok(()),
+            Some(_) => Err(forbidden()),
+        }
+    }
+
+    async fn check_register(&self, bytes: &[u8]) -> Result<(), Refused> {
+        let asked: Register = body::exact(bytes)?;
+        if asked.name.trim() != self.name {
+            return Err(forbidden());
+        }
+        if let Some(id) = &asked.host_id {
+            let known = self.room.presence.name_of(id);
+            let free = match known {
+                Some(name) => name == self.name,
+                None => self.may_take(id),
+            };
+            if !free {
+                return Err(forbidden());
+            }
+        }
+        let named = asked.leases.unwrap_or_default();
+        self.check_leases(asked.host_id.as_ref(), &named).await
+    }
+
+    /// Jobs are sent to hosts by id or by name, so an id that is another's name would be given its work.
+    fn may_take(&self, id: &HostId) -> bool {
+        let id = id.as_str();
+        let made_by_chance = id
+            .strip_prefix("host_")
+            .is_some_and(|rest| uuid::Uuid::try_parse(rest).is_ok());
+        id == self.name || made_by_chance && !self.room.presence.is_called(id)
+    }
+
+    /// Checks that `host` was given each of these leases. Those of jobs or tries that are not known
+    /// concern nobody: the queue says that they are lost.
+    async fn check_leases(
+        &self,
+        host: Option<&HostId>,
+        named: &[LeaseName],
+    ) -> Result<(), Refused> {
+        let mut asked: HashMap<JobId, Vec<AttemptNo>> = HashMap::new();
+        for name in named {
+            let held = self.room.leases.get(name.job_id).filter(|held| {
+                held.token == name.lease_token
+                    && held.attempt == name.attempt
+                    && Some(&held.host) == host
+            });
+            if held.is_none() {
+                asked.entry(name.job_id).or_default().push(name.attempt);
+            }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        for (job, tries) in self.holders(asked.keys().copied().collect()).await? {
+            let last = tries.last().map(|(number, _)| *number);
+            for attempt in asked.get(&job).into_iter().flatten() {
+                let made_by = tries.iter().find(|(number, _)| number == attempt);
+                let own = match made_by {
+                    Some((_, by)) => Some(by) == host,
+                    None => last.is_none_or(|last| *attempt > last),
+                };
+                if !own {
+                    return Err(forbidden());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_complete(&self, job: &str, bytes: &[u8]) -> Result<(), Refused> {
+        let done: Complete = body::mended(bytes)?;
+        self.check_own(&done.host_id)?;
+        let job = wire::job_id(job)?;
+        let tries = self.holders(vec![job]).await?;
+        let Some(tries) = tries.get(&job) else {
+            return Ok(());
+        };
+        // Without a token the report is one of the last try.
+        let meant = match done.attempt {
+            Some(attempt) => tries.iter().find(|(number, _)| *number == attempt),
+            None => tries.last(),
+        };
+        match meant {
+            Some((_, by)) if *by == done.host_id => Ok(()),
+            Some(_) | None => Err(forbidden()),
+        }
+    }
+
+    /// Without a query: who waits for a job would be told how it ended on another host.
+    async fn check_holder(&self, parts: &mut Parts) -> Result<(), Refused> {
+        if parts.uri.query().is_some() {
+            return Err(forbidden());
+        }
+        let id = wire::job_id(&in_path(parts).await?)?;
+        let view = self.room.queue.job(id).await;
+        let view = view.map_err(|error| self.room.refuse(error))?;
+        let holder = view.and_then(|view| view.job.assigned_host_id);
+        match holder.and_then(|host| self.room.presence.name_of(&host)) {
+            Some(name) if name == self.name => Ok(()),
+            Some(_) | None => Err(forbidden()),
+        }
+    }
+
+    async fn holders(
+        &self,
+        jobs: Vec<JobId>,
+    ) -> Result<HashMap<JobId, Vec<(AttemptNo, HostId)>>, Refused> {
+        let found = self.room.queue.holders(jobs).await;
+        found.map_err(|error| self.room.refuse(error))
+    }
+}
+
+/// Returns the id in the path as handlers read it.
+async fn in_path(parts: &mut Parts) -> Result<String, Refused> {
+    let Path(id) = Path::<String>::from_request_parts(parts, &())
+        .await
+        .map_err(|_| forbidden())?;
+    Ok(id)
+}
+
+fn leases(named: Named, bytes: &Bytes) -> Result<Vec<LeaseName>, Refused> {
+    Ok(match named {
+        Named::None => Vec::new(),
+        Named::Heartbeat => {
+            let beat: Heartbeat = body::exact(bytes)?;
+            beat.leases.unwrap_or_default()
+        }
+        Named::Completions => {
+            let many: CompleteMany = body::mended(bytes)?;
+            many.completions.iter().map(|one| one.lease).collect()
+        }
+        Named::Releases => body::exact::<Release>(bytes)?.leases,
+        Named::Logs => {
+            let sent: AppendLogs = body::exact(bytes)?;
+            sent.chunks.iter().map(|chunk| chunk.lease).collect()
+        }
+    })
+}

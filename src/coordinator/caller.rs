@@ -1,0 +1,35 @@
+//! Who speaks over a connection. What that allows is decided in `admission` and `api/scope`.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::support::secret::Secret;
+
+/// Who speaks over a connection. Known before its first byte and the same for all its requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// The user whose coordinator this is, or root of the same machine: may do everything, without a
+    /// token.
+    Owner,
+    /// Whoever can reach the port: shows the shared token.
+    Network(IpAddr),
+    /// A host at the other end of its tunnel: acts for itself only.
+    Host {
+        /// The only name that it may register with.
+        name: String,
+        /// It may also submit jobs, and read all.
+        may_submit: bool,
+        /// What each request must show besides, where others on that host could use the tunnel too.
+        token: Option<Secret>,
+    },
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner => f.write_str("owner"),
+            Self::Network(address) => address.fmt(f),
+            Self::Host { name, .. } => write!(f, "host {name}"),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Hosts that come through tunnels, side by side: whose key, whose lease, whose id.
+
+use serde_json::json;
+
+use crate::guest::{host, submitting};
+use crate::harness::{Got, Room, done, lease};
+
+#[tokio::test]
+async fn the_same_key_of_two_callers_is_two_keys() {
+    let room = Room::open().await;
+    let (a, b) = (room.guest(&submitting("a")), room.guest(&submitting("b")));
+    let job = json!({"payload": {"kind": "shell", "command": "true"}});
+    let id = |got: Got| got.ok()["job"]["id"].clone();
+    let first = id(room.post_keyed("/v1/jobs", "k", job.clone()).await);
+    let of_a = id(a.post_keyed("/v1/jobs", "k", &job).await);
+    let of_b = id(b.post_keyed("/v1/jobs", "k", &job).await);
+    assert!(first != of_a && of_a != of_b && of_b != first);
+    assert_eq!(id(a.post_keyed("/v1/jobs", "k", &job).await), of_a);
+    // Nor can one spoil another's key by using it first.
+    for (guest, name) in [(&a, "a"), (&b, "b")] {
+        let body = json!({"name": name, "hostId": name});
+        let got = guest
+            .post_keyed("/v1/hosts/register", "k", &body)
+            .await
+            .ok();
+        assert_eq!(got["host"]["name"], name);
+    }
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn who_lost_a_lease_hears_so_and_cannot_touch_the_next_one() {
+    let room = Room::open().await;
+    for id in ["a", "b"] {
+        room.host(id, &["x"]).await;
+    }
+    room.submit(&["x"]).await;
+    let first = room.claim("a").await;
+    let released = json!({"leases": [lease(&first)]});
+    let tunnel = room.guest(&host("a"));
+    tunnel.post("/v1/hosts/a/release", &released).await.ok();
+    let second = room.claim("b").await;
+    assert_eq!(second["id"], first["id"]);
+    let old = json!({"leases": [lease(&first)]});
+    let beat = tunnel.post("/v1/hosts/a/heartbeat", &old).await.ok();
+    assert_eq!(beat["leases"][0]["state"], "lost");
+    let path = format!("/v1/jobs/{}/complete", first["id"].as_str().unwrap());
+    let late = tunnel.post(&path, &done(&first, "a")).await;
+    late.refused(409, "lease_lost");
+    // By its id alone, or with what the other was given.
+    let alone = json!({"hostId": "a", "success": true, "stdout": "", "stderr": ""});
+    tunnel.post(&path, &alone).await.refused(403, "forbidden");
+    let stolen = tunnel.post(&path, &done(&second, "a")).await;
+    stolen.refused(403, "forbidden");
+    assert_eq!(
+        room.job(first["id"].as_str().unwrap()).await["status"],
+        "leased"
+    );
+    room.post(&path, done(&second, "b")).await.ok();
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn an_id_stays_with_the_name_that_registered_it_first() {
+    let room = Room::open().await;
+    let (a, b) = (room.guest(&host("a")), room.guest(&host("b")));
+    let id = "host_0192f0c0-0000-7000-8000-000000000001";
+    let named = |name: &str| json!({"name": name, "hostId": id});
+    a.post("/v1/hosts/register", &named("a")).await.ok();
+    for path in ["/v1/hosts/register", &format!("/v1/hosts/{id}/claim")] {
+        b.post(path, &named("b")).await.refused(403, "forbidden");
+    }
+    a.post("/v1/hosts/register", &named("a")).await.ok();
+    // Forgotten, it says so, as it does to others, and may be anybody's.
+    a.post(&format!("/v1/hosts/{id}/deregister"), &json!({}))
+        .await
+        .ok();
+    let gone = b
+        .post(&format!("/v1/hosts/{id}/heartbeat"), &json!({}))
+        .await;
+    gone.refused(404, "unknown_host");
+    b.post("/v1/hosts/register", &named("b")).await.ok();
+    a.post("/v1/hosts/register", &named("a"))
+        .await
+        .refused(403, "forbidden");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn no_id_is_taken_that_work_for_another_name_would_go_to() {
+    let room = Room::open().await;
+    let odd = "host_0192f0c0-0000-7000-8000-000000000002";
+    let body = json!({"name": odd, "hostId": "elsewhere"});
+    room.post("/v1/hosts/register", body).await.ok();
+    let a = room.guest(&host("a"));
+    for id in [odd, "b", "elsewhere"] {
+        let body = json!({"name": "a", "hostId": id});
+        let got = a.post("/v1/hosts/register", &body).await;
+        got.refused(403, "forbidden");
+    }
+    // Without an id it is given one.
+    let got = a
+        .post("/v1/hosts/register", &json!({"name": "a"}))
+        .await
+        .ok();
+    assert!(got["host"]["id"].as_str().unwrap().starts_with("host_"));
+    room.stop().await;
+}

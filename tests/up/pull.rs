@@ -1,0 +1,99 @@
+//! Hosts with a daemon of this controller: it pulls through a tunnel, and nothing is pushed.
+
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use skyclaw::protocol::JobStatus;
+
+use crate::common::{Running, eventually};
+use crate::place::{Place, SOON, out};
+
+impl Place {
+    /// The file that leads the host's daemon here.
+    fn coordinator_file(&self) -> PathBuf {
+        let id = std::fs::read_to_string(self.state("controller-id")).unwrap();
+        let below = format!(".local/state/skyclaw/tunnel/{}.json", id.trim());
+        self.bed.server.home().join(below)
+    }
+
+    /// Writes the settings of a daemon there, as deploy would.
+    fn seat(&self) -> PathBuf {
+        let settings = self.bed.server.home().join(".config/skyclaw/host.env");
+        std::fs::create_dir_all(settings.parent().unwrap()).unwrap();
+        let text = format!(
+            "SKYCLAW_COORDINATOR_FILE={}\nSKYCLAW_HOST_NAME=web1\n",
+            self.coordinator_file().display()
+        );
+        std::fs::write(&settings, text).unwrap();
+        settings
+    }
+
+    fn daemon(&self) -> Running {
+        let home = self.bed.server.home();
+        let mut command = self.bed.world.clean(env!("CARGO_BIN_EXE_skyclaw"));
+        command
+            .arg("host")
+            .env("HOME", home)
+            .env("XDG_STATE_HOME", home.join(".local/state"))
+            .env("SKYCLAW_HOST_NAME", "web1")
+            .env("SKYCLAW_ALLOWED_COMMANDS", "sh")
+            .env("SKYCLAW_COORDINATOR_FILE", self.coordinator_file())
+            .current_dir(home);
+        Running::start(command, None)
+    }
+
+    fn ran_by(&self, job: skyclaw::protocol::JobId) -> String {
+        let attempts = self.block_on(self.client().attempts(job)).unwrap().attempts;
+        attempts.last().unwrap().host.to_string()
+    }
+}
+
+#[test]
+fn a_host_is_pushed_to_or_pulls_and_never_both() {
+    let Some(mut place) = Place::ready(&["web1"], 1) else {
+        return;
+    };
+    let pushed = place.sh(Some("web1"), "echo pushed");
+    assert_eq!(out(&place.wait(pushed)), "pushed\n");
+    assert_eq!(place.ran_by(pushed), "web1");
+
+    // The settings of a daemon are there: it is its turn.
+    let settings = place.seat();
+    let controller = place.controller.take().unwrap();
+    controller.terminate();
+    assert_eq!(controller.wait(SOON).code, 0);
+    place.up(&[]);
+    let controller = place.controller.as_ref().unwrap();
+    controller.wait_for_line("web1: its daemon pulls", SOON);
+    let waits = place.sh(Some("web1"), "echo pulled");
+    eventually(SOON, || place.hosts().is_empty());
+    assert_eq!(place.record(waits).status, JobStatus::Queued);
+    let daemon = place.daemon();
+    assert_eq!(out(&place.wait(waits)), "pulled\n");
+    assert!(
+        place.ran_by(waits).starts_with("host_"),
+        "{}",
+        place.ran_by(waits)
+    );
+    assert_eq!(place.hosts().len(), 1, "{:?}", place.hosts());
+
+    // The tunnel comes back by itself, and the daemon with it.
+    place.bed.server.drop_connections();
+    let again = place.sh(Some("web1"), "echo again");
+    assert_eq!(out(&place.wait(again)), "again\n");
+
+    // The daemon is gone, and so are its settings: jobs are pushed again.
+    daemon.terminate();
+    assert_eq!(daemon.wait(SOON).code, 0);
+    std::fs::remove_file(settings).unwrap();
+    let controller = place.controller.as_ref().unwrap();
+    controller.signal(Signal::HUP);
+    place.wait_for_hosts(1);
+    let pushed = place.sh(Some("web1"), "echo pushed");
+    assert_eq!(out(&place.wait(pushed)), "pushed\n");
+    assert_eq!(place.ran_by(pushed), "web1");
+    assert!(
+        !place.coordinator_file().exists(),
+        "nothing of the tunnel is left"
+    );
+}
