@@ -132,6 +132,10 @@ impl Site {
             cwd: None,
             env: Default::default(),
             timeout_ms: None,
+            grace_ms: None,
+            argv_b64: Vec::new(),
+            stdin: None,
+            agent: None,
         };
         let job = SubmitJob {
             payload: Some(Payload::of(&kind).unwrap()),

@@ -155,6 +155,8 @@ fn after(
         not_before,
         assigned_host_id: None,
         lease_expires_at: None,
+        last_host_id: Some(claimed.host.clone()),
+        started_at: Some(claimed.expires_at.minus(claimed.lease_for)),
         cancel: None,
         error: result.error.clone(),
         result: Some(result),

@@ -8,6 +8,7 @@ pub(super) mod error;
 mod events;
 mod exchange;
 mod explain;
+mod groups;
 mod health;
 mod heartbeats;
 mod hosts;
@@ -66,6 +67,7 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(completions::routes())
         .merge(submit::routes())
         .merge(jobs::routes())
+        .merge(groups::routes())
         .merge(explain::routes())
         .merge(logs::routes())
         .merge(state::routes())

@@ -90,11 +90,11 @@ async fn submit_many(
     let group = match value.group {
         None => None,
         Some(asked) => Some(NewGroup {
-            id: GroupId::fresh(),
+            id: asked.id.unwrap_or_else(GroupId::fresh),
             kind: short("group.kind", asked.kind.unwrap_or_else(|| "batch".into()))?,
             title: short("group.title", asked.title.unwrap_or_default())?,
-            parent: None,
-            meta: fails::meta(asked.max_fails),
+            parent: asked.parent,
+            meta: fails::meta(asked.max_fails, asked.meta)?,
         }),
     };
     let mut jobs = Vec::with_capacity(value.jobs.len());
@@ -220,6 +220,8 @@ fn record(job: &NewJob, group: Option<GroupId>, now: Timestamp) -> JobRecord {
         not_before: job.not_before,
         assigned_host_id: None,
         lease_expires_at: None,
+        last_host_id: None,
+        started_at: None,
         cancel: None,
         result: None,
         error: None,
@@ -275,6 +277,7 @@ fn new_job(asked: SubmitJob, now: Timestamp) -> Result<NewJob, Refused> {
         .delay_ms
         .map(|millis| now.plus(Duration::from_millis(millis)));
     Ok(NewJob {
+        id: asked.id.unwrap_or(base.id),
         requirement: requirement.normalized(),
         submitted_by: asked
             .submitted_by

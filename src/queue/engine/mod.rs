@@ -102,6 +102,7 @@ fn accepted(applied: Applied) -> Result<Applied, Error> {
     match applied.outcome {
         Outcome::Refused(Refusal::NoSuchGroup(id)) => Err(Error::NoSuchGroup(id)),
         Outcome::Refused(Refusal::KeyConflict(key)) => Err(Error::KeyConflict(key)),
+        Outcome::Refused(Refusal::IdInUse(id)) => Err(Error::IdInUse(id)),
         Outcome::Submitted(_)
         | Outcome::Claimed(_)
         | Outcome::Renewed(_)
