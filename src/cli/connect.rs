@@ -40,7 +40,7 @@ pub struct ConnectArgs {
     )]
     pub host_key: HostKeyArg,
     /// How many hosts at once
-    #[arg(short = 'f', long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(short = 'f', long, value_name = "N", default_value_t = FANOUT, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub fanout: u32,
 }
 
@@ -57,6 +57,18 @@ pub enum HostKeyArg {
 }
 
 impl ConnectArgs {
+    /// Returns the flag that says something about connections of our own, if one was given.
+    pub fn own(&self) -> Option<&'static str> {
+        let given = [
+            (self.host_key != HostKeyArg::default(), "--host-key"),
+            (self.keepalive.is_some(), "--keepalive"),
+            (self.fanout != FANOUT, "--fanout"),
+        ];
+        given
+            .into_iter()
+            .find_map(|(given, flag)| given.then_some(flag))
+    }
+
     /// Returns the connections of this run. `usual` is the connect timeout where none was given.
     pub fn links(&self, usual: Duration) -> Links {
         let policy = match self.host_key {
@@ -86,6 +98,9 @@ impl ConnectArgs {
         links
     }
 }
+
+/// How many hosts at once where nobody says.
+const FANOUT: u32 = 32;
 
 /// The connect timeout of verbs that change or run something.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::args::{OnArgs, load_fleet};
 use super::connect::selected;
 use super::deploy::{SourceArgs, as_failure};
@@ -13,7 +11,9 @@ use super::exit::Exit;
 use super::output::Output;
 use super::perform::{self, Performance};
 use super::task_args::RunArgs;
+use super::{resume, retry};
 use crate::fleet::agent::{AgentPreset, Passing};
+use crate::fleet::asked::Asked;
 use crate::fleet::attend::Attendant;
 use crate::fleet::choose::{self, Candidate};
 use crate::fleet::dispatch::{Spread, Work, prepare};
@@ -41,7 +41,7 @@ With exactly one host and one task: the agent's own exit code, or 255 if SSH fai
 )]
 pub struct Args {
     /// The task; several are spread over the hosts
-    #[arg(value_name = "TASK", required_unless_present = "tasks")]
+    #[arg(value_name = "TASK", required_unless_present_any = ["tasks", "resume", "retry"])]
     pub texts: Vec<String>,
     /// Which agent: picoclaw, openclaw, or a command with {task} [default: the host's `agent`, else picoclaw]
     #[arg(long, value_name = "AGENT")]
@@ -64,6 +64,12 @@ pub struct Args {
     /// Install PicoClaw first on hosts that have no agent, and put them back to how they were afterwards
     #[arg(long)]
     pub ephemeral: bool,
+    /// Go on with a run that was cut off, or tell again what came of it: its id, the beginning of it, or `last`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["texts", "agent", "session", "task_stdin", "one", "deploy_missing", "ephemeral", "on", "hosts_from", "limit", "tasks", "each", "env", "env_from", "cwd", "sudo", "stdin", "timeout", "deadline", "dry_run"])]
+    pub resume: Option<String>,
+    /// Do again what did not come out well in a run, as a new run: its id, the beginning of it, or `last`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "texts", "agent", "session", "task_stdin", "one", "deploy_missing", "ephemeral", "on", "hosts_from", "limit", "tasks", "each", "env", "env_from", "cwd", "sudo", "stdin"])]
+    pub retry: Option<String>,
     /// Which hosts.
     #[command(flatten)]
     pub on: OnArgs,
@@ -80,6 +86,12 @@ pub struct Args {
 /// # Errors
 /// When nothing could be started; what fails on hosts is in the exit code.
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    if let Some(word) = &args.resume {
+        return resume::run(word, "dispatch", &args.run, args.strip, output).await;
+    }
+    if let Some(word) = &args.retry {
+        return retry::run(word, "dispatch", &args.run, args.strip, output).await;
+    }
     let fleet = load_fleet(&args.run.fleet, output)?;
     check_no_host_among(&args.texts, &fleet)?;
     let hosts = selected(&fleet, &args.on.selection()?, output)?;
@@ -108,7 +120,6 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         false => (hosts, spread),
     };
     let title = perform::title(&texts);
-    let meta = json!({ "tasks": texts, "agent": args.agent, "spread": spread == Spread::Once });
     let work = Work::Tasks {
         texts,
         agent,
@@ -119,14 +130,17 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             Passing::Preferred
         },
     };
-    let prepared = prepare(work, spread, args.run.task.common(fill_in)?, &hosts)
+    let common = args.run.task.common(fill_in)?;
+    let asked = Asked::of(&work, spread, &common);
+    let prepared = prepare(work, spread, common, &hosts)
         .map_err(|error| Failure::usage("dispatch").because(error))?;
     perform::perform(
         Performance {
             run,
             kind: "dispatch",
             title,
-            meta,
+            asked,
+            fleet: &fleet.path,
             hosts,
             prepared,
             task: &args.run.task,

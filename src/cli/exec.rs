@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use serde_json::json;
-
 use super::args::{SelectArgs, load_fleet};
 use super::connect::selected;
 use super::error::Failure;
@@ -12,6 +10,8 @@ use super::exit::Exit;
 use super::output::Output;
 use super::perform::{self, Performance};
 use super::task_args::RunArgs;
+use super::{resume, retry};
+use crate::fleet::asked::Asked;
 use crate::fleet::dispatch::{Spread, Work, prepare};
 use crate::protocol::GroupId;
 
@@ -31,11 +31,17 @@ pub struct Args {
     #[command(flatten)]
     pub select: SelectArgs,
     /// The command and its arguments
-    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["shell", "tasks"])]
+    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["shell", "tasks", "resume", "retry"])]
     pub command: Vec<OsString>,
     /// A line for the host's sh, instead of a command
     #[arg(long, value_name = "LINE", conflicts_with_all = ["command", "tasks"])]
     pub shell: Option<String>,
+    /// Go on with a run that was cut off, or tell again what came of it: its id, the beginning of it, or `last`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["command", "shell", "hosts", "on", "hosts_from", "limit", "tasks", "each", "env", "env_from", "cwd", "sudo", "stdin", "timeout", "deadline", "dry_run"])]
+    pub resume: Option<String>,
+    /// Do again what did not come out well in a run, as a new run: its id, the beginning of it, or `last`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "command", "shell", "hosts", "on", "hosts_from", "limit", "tasks", "each", "env", "env_from", "cwd", "sudo", "stdin"])]
+    pub retry: Option<String>,
     /// Everything else.
     #[command(flatten)]
     pub run: RunArgs,
@@ -46,6 +52,12 @@ pub struct Args {
 /// # Errors
 /// When nothing could be started; what fails on hosts is in the exit code.
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    if let Some(word) = &args.resume {
+        return resume::run(word, "exec", &args.run, false, output).await;
+    }
+    if let Some(word) = &args.retry {
+        return retry::run(word, "exec", &args.run, false, output).await;
+    }
     let fleet = load_fleet(&args.run.fleet, output)?;
     let hosts = selected(&fleet, &args.select.selection()?, output)?;
     let lines = match &args.shell {
@@ -88,16 +100,18 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     } else {
         lines
     });
-    let meta = json!({ "spread": spread == Spread::Once });
     let common = args.run.task.common(listed)?;
-    let prepared = prepare(Work::Commands(commands), spread, common, &hosts)
+    let work = Work::Commands(commands);
+    let asked = Asked::of(&work, spread, &common);
+    let prepared = prepare(work, spread, common, &hosts)
         .map_err(|error| Failure::usage("exec").because(error))?;
     perform::perform(
         Performance {
             run: GroupId::fresh(),
             kind: "exec",
             title,
-            meta,
+            asked,
+            fleet: &fleet.path,
             hosts,
             prepared,
             task: &args.run.task,

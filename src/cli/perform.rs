@@ -1,6 +1,7 @@
 //! Carries out a prepared run for `dispatch` and `exec`: shows it while it happens, sums it up, and
 //! turns it into an exit code.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -8,17 +9,18 @@ use serde_json::Value;
 
 use super::connect::{CONNECT_TIMEOUT, ConnectArgs};
 use super::exit::Exit;
-use super::output::{Format, Output};
-use super::progress::Progress;
-use super::show::Show;
-use super::summary;
+use super::output::Output;
+use super::stage::{Stage, is_live};
 use super::task_args::{ShowArgs, TaskArgs};
+use super::through;
+use crate::fleet::asked::{Asked, Limits};
 use crate::fleet::attend::Attendant;
 use crate::fleet::dispatch::Prepared;
 use crate::fleet::file::Host;
+use crate::fleet::follow::{self, Handover};
 use crate::fleet::link::{route_of, target_of};
 use crate::fleet::report::{Status, TaskReport};
-use crate::fleet::run::{self, Means, Plan};
+use crate::fleet::run::{self, Begin, Means, Plan};
 use crate::fleet::runs;
 use crate::protocol::{GroupId, Payload};
 use crate::ssh::Target;
@@ -34,7 +36,9 @@ pub struct Performance<'a> {
     /// One line for people.
     pub title: String,
     /// What is remembered of it.
-    pub meta: Value,
+    pub asked: Asked,
+    /// The fleet file.
+    pub fleet: &'a Path,
     /// Its hosts.
     pub hosts: Vec<Arc<Host>>,
     /// Its units and commands.
@@ -82,21 +86,23 @@ pub fn title(texts: &[String]) -> String {
     }
 }
 
-/// Carries out the run.
+/// Carries out the run: through a running `fleet up` if there is one and the run can be handed over,
+/// else in this process.
 ///
 /// # Errors
-/// When the queue fails or the result cannot be written.
+/// When it cannot be carried out or the result cannot be written.
 pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::Result<Exit> {
     let Performance {
         run: group,
         kind,
         title,
-        mut meta,
+        mut asked,
         hosts,
         prepared,
         task,
         show,
         connect,
+        fleet,
         strip,
         attendant,
         one_by_one,
@@ -105,108 +111,98 @@ pub async fn perform(performance: Performance<'_>, output: &Output) -> anyhow::R
         return dry_run(&hosts, &prepared, output);
     }
     show.prepare(output)?;
-    let directory = runs::directory(group)?;
-    let _presence = runs::announce(group)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let links = connect.links(CONNECT_TIMEOUT);
-    let queue = runs::open_queue().context("open the local queue")?;
-    let shutdown = Shutdown::listen().context("listen for signals")?;
-    output.leave_on(&shutdown);
     let (timeout, outranks) = task.limit();
     let hosts: Vec<Arc<Host>> = hosts
         .iter()
         .map(|host| with_timeout(host, timeout, outranks))
         .collect();
-    let several = !one_by_one && hosts.len() > 1 || prepared.units.len() > 1;
-    let live = !show.group && !show.gather && output.format() != Format::Json && !strip;
+    let started_at = SystemClock.now();
     let names: Vec<String> = hosts.iter().map(|host| host.name.to_string()).collect();
-    let input = task.input()?;
-    let (events, received) = run::channel();
-    if let Some(map) = meta.as_object_mut() {
-        map.insert("hosts".into(), names.clone().into());
-    }
-    let started_at = clock.now();
-    let showing = Show {
+    let deadline = task.deadline.and_then(|limit| limit.0);
+    asked.remember(&Limits {
+        hosts: &names,
+        one: one_by_one,
+        timeout: outranks.then_some(timeout),
+        grace: task.grace,
+        deadline_at: deadline.map(|span| started_at.plus(span)),
+        kept_back: kept_back(&prepared, task, attendant.is_some()),
+    });
+    let stage = Stage {
         run: group,
         kind,
         title: title.clone(),
+        hosts: &hosts,
         names,
         tasks: prepared.units.iter().map(|unit| unit.task).collect(),
-        several,
-        live,
+        show,
         strip,
-        group: show.group,
-        raw: show.raw,
-    };
-    let means = Means {
-        queue: queue.clone(),
-        links,
-        clock: Arc::clone(&clock),
+        one_by_one,
+        started_at,
     };
     let plan = Plan {
         kind,
         title,
-        meta: Payload::of(&meta).unwrap_or_else(|_| Payload::empty()),
+        meta: Payload::of(&asked).unwrap_or_else(|_| Payload::empty()),
         hosts: hosts.clone(),
         units: prepared.units,
         command: prepared.command,
-        input,
+        input: task.input()?,
         attendant,
         one_by_one,
         timeout,
-        deadline: task.deadline.and_then(|limit| limit.0),
+        deadline,
         grace: task.grace,
         max_output: show.cap(),
-        directory: directory.clone(),
-        live,
+        directory: runs::directory(group)?,
+        live: is_live(show, strip, output),
     };
-    let carrying = run::carry_out(plan, group, means, shutdown.clone(), events);
-    let progress = match several {
-        true => Progress::start(output, kind, showing.tasks.len()),
-        // Its raw output goes to the terminal as it comes, and a bar would be drawn into it.
-        false => Progress::none(output),
-    };
-    let (carried, outcome) = showing.during(carrying, received, output, &progress).await;
-    drop(progress);
-    let mut outcome = Outcome {
-        cause: shutdown.cause(),
-        ..outcome
-    };
-    if one_by_one && outcome.reports.iter().all(|report| report.host.is_some()) {
-        // A candidate that could not be used is worth a word, but another one did the work.
-        for (name, _, why, _) in outcome.down.drain(..) {
-            output.note(&format!("{name} could not be used: {why}"));
-        }
+    let travels = follow::travels(&plan, &prepared.kept_back, prepared.differs);
+    let controller = through::controller(&plan, fleet, connect, travels).await;
+    let shutdown = Shutdown::listen().context("listen for signals")?;
+    output.leave_on(&shutdown);
+    let (events, received) = run::channel();
+    let cause = || shutdown.cause();
+    if let Some(client) = controller {
+        let (handover, places) = Handover::of(&plan, group, asked.parent, started_at);
+        let course = through::course(&plan, group, places, connect);
+        let carrying = follow::carry_out(course, Some(handover), client, shutdown.clone(), events);
+        return stage.play(carrying, received, cause, output).await;
     }
-    // These count whoever did the work.
-    outcome.down.append(&mut outcome.unclean);
-    let took = clock.now().since(started_at);
-    let exit = summary::exit(&outcome);
-    let context = summary::Context {
-        run: group,
-        kind,
-        hosts: &hosts,
-        took,
-        exit,
-        strip,
+    let parent = asked.parent;
+    let _presence = runs::announce(group)?;
+    let queue = runs::open_queue().context("open the local queue")?;
+    let means = Means {
+        queue: queue.clone(),
+        links: connect.links(CONNECT_TIMEOUT),
+        clock: Arc::new(SystemClock),
     };
-    if show.gather {
-        summary::gather(&outcome, show.similar, &context, output);
-    }
-    let written = match &show.output_dir {
-        Some(dir) => summary::write_files(dir, &outcome, &context),
-        None => Ok(()),
-    };
-    // Files that cannot be written must not hide what came of the tasks.
-    summary::print(&outcome, &context, several, output)?;
-    carried?;
-    written?;
+    let begin = Begin::New { parent };
+    let carrying = run::carry_out(plan, group, begin, means, shutdown.clone(), events);
+    let exit = stage.play(carrying, received, cause, output).await?;
     runs::prune(&queue).await;
     Ok(exit)
 }
 
+/// Returns, as flags, what a run needs and nobody writes down.
+fn kept_back(prepared: &Prepared, task: &TaskArgs, attended: bool) -> Vec<String> {
+    let mut flags: Vec<String> = prepared
+        .kept_back
+        .iter()
+        // The fleet file is read again by whoever goes on.
+        .filter(|flag| flag.starts_with("--"))
+        .cloned()
+        .collect();
+    if let Some(path) = &task.stdin {
+        flags.push(format!("--stdin {}", path.display()));
+    }
+    if attended {
+        flags.push("--deploy-missing or --ephemeral".to_owned());
+    }
+    flags
+}
+
 /// The flag outranks the fleet file, the fleet file outranks the default.
-fn with_timeout(
+pub fn with_timeout(
     host: &Arc<Host>,
     timeout: Option<std::time::Duration>,
     outranks: bool,

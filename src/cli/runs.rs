@@ -8,9 +8,9 @@ use super::exit::Exit;
 use super::output::{Format, Output};
 use super::summary::insert_bytes;
 use super::table::Table;
-use crate::fleet::runs;
-use crate::protocol::JobStatus;
-use crate::queue::store::JobView;
+use crate::fleet::ledger::{self, Run};
+use crate::fleet::{recall, runs};
+use crate::protocol::{JobRecord, JobStatus};
 
 /// List the runs this machine remembers
 #[derive(Debug, clap::Args)]
@@ -45,11 +45,11 @@ pub struct ShowArgs {
 /// # Errors
 /// When the local queue cannot be read.
 pub async fn list(_args: &ListArgs, output: &Output) -> anyhow::Result<Exit> {
-    let queue = runs::open_queue()?;
     let mut table = Table::new(["RUN", "STARTED", "KIND", "OK", "FAILED", "OPEN", "WHAT"]);
     let mut rows = Vec::new();
-    for run in runs::list(&queue).await? {
-        let is_abandoned = runs::is_abandoned(&run);
+    for run in ledger::list().await? {
+        let is_abandoned = run.is_abandoned();
+        let run = run.record;
         let counts = run.counts;
         // What was running when its controller was killed will be lost as soon as its lease ends.
         let (failed, open, abandoned) = match is_abandoned {
@@ -86,29 +86,23 @@ pub async fn list(_args: &ListArgs, output: &Output) -> anyhow::Result<Exit> {
 /// # Errors
 /// When there is no such run or the local queue cannot be read.
 pub async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
-    let queue = runs::open_queue()?;
-    let run = runs::find(&queue, &args.run)
-        .await
-        .map_err(|error| match error {
-            runs::Error::NoSuchRun(_) | runs::Error::Ambiguous(_) => {
-                anyhow::Error::from(Failure::usage(error.to_string()))
-            }
-            runs::Error::Place(_) | runs::Error::Queue(_) => error.into(),
-        })?;
-    let is_abandoned = runs::is_abandoned(&run);
-    let jobs = runs::jobs(&queue, run.id).await?;
-    let wanted: Vec<&JobView> = jobs
+    let run = find(&args.run).await?;
+    let is_abandoned = run.is_abandoned();
+    let jobs = run.jobs().await?;
+    let names = run.host_names().await?;
+    let host_of = |job: &JobRecord| {
+        ledger::host_of(job, &names).map_or_else(|| "-".to_owned(), |name| name.to_string())
+    };
+    let run = run.record;
+    let wanted: Vec<&JobRecord> = jobs
         .iter()
-        .filter(|view| args.on.as_deref().is_none_or(|name| host_of(view) == name))
+        .filter(|job| args.on.as_deref().is_none_or(|name| host_of(job) == name))
         .collect();
     if let Some(name) = args.on.as_deref().filter(|_| wanted.is_empty()) {
         return Err(Failure::usage(format!("host `{name}` had no part in run {}", run.id)).into());
     }
     if args.on.is_some() && output.format() == Format::Human {
-        for result in wanted
-            .iter()
-            .filter_map(|view| view.last.as_ref()?.result.as_ref())
-        {
+        for result in wanted.iter().filter_map(|job| job.result.as_ref()) {
             output.bytes(&result.stdout.bytes);
             output.error_bytes(&result.stderr.bytes);
             if result.stdout.truncated || result.stderr.truncated {
@@ -122,15 +116,11 @@ pub async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
     }
     let mut table = Table::new(["HOST", "STATUS", "EXIT", "SECONDS", "BYTES", "DETAILS"]);
     let mut rows = Vec::new();
-    for view in &wanted {
-        let result = view.last.as_ref().and_then(|last| last.result.as_ref());
-        let (status, why) = status_of(view, is_abandoned);
-        let error = result
-            .and_then(|result| result.error.clone())
-            .or_else(|| view.job.error.clone())
-            .or_else(|| why.map(str::to_owned));
+    for job in &wanted {
+        let result = job.result.as_ref();
+        let (status, error) = status_of(job, is_abandoned);
         table.row([
-            host_of(view),
+            host_of(job),
             status.clone(),
             result
                 .and_then(|result| result.exit_code)
@@ -144,7 +134,7 @@ pub async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
                 .unwrap_or_default(),
             error.clone().unwrap_or_default(),
         ]);
-        let row = row_json(view, &status, error);
+        let row = row_json(job, &host_of(job), &status, error);
         output.event("result", &row)?;
         rows.push(row);
     }
@@ -161,51 +151,48 @@ pub async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn host_of(view: &JobView) -> String {
-    let pinned = || view.job.requirement.hosts.first().cloned();
-    view.last
-        .as_ref()
-        .map(|last| last.host.to_string())
-        .or_else(pinned)
-        .unwrap_or_else(|| "-".into())
+/// Finds a run by what the user calls it.
+///
+/// # Errors
+/// When there is none, or several, or the records cannot be read.
+pub async fn find(word: &str) -> anyhow::Result<Run> {
+    ledger::find(word).await.map_err(|error| match error {
+        ledger::Error::Own(error @ (runs::Error::NoSuchRun(_) | runs::Error::Ambiguous(_))) => {
+            anyhow::Error::from(Failure::usage(error.to_string()))
+        }
+        ledger::Error::Own(_)
+        | ledger::Error::Place(_)
+        | ledger::Error::Stopped(_)
+        | ledger::Error::Running(_) => error.into(),
+    })
 }
 
-/// The word the run gave it, and why where the run could not say; a job without a word is waiting,
-/// running, or was cut off.
-fn status_of(view: &JobView, is_abandoned: bool) -> (String, Option<&'static str>) {
-    let detail = view
-        .last
-        .as_ref()
-        .and_then(|last| last.result.as_ref()?.detail.clone());
-    if let Some(word) = detail {
-        return (word, None);
+/// The word the run gave it, and why; a job without a word is waiting, running, or was cut off.
+fn status_of(job: &JobRecord, is_abandoned: bool) -> (String, Option<String>) {
+    if let Some(verdict) = recall::verdict(job) {
+        return (verdict.status.as_str().to_owned(), verdict.error);
     }
-    let (word, why) = match (view.job.status, view.job.reason) {
-        (JobStatus::Queued, _) if is_abandoned => (
+    let (word, why) = match job.status {
+        JobStatus::Queued if is_abandoned => (
             "abandoned",
             Some("never started: skyclaw was killed before its turn came"),
         ),
-        (JobStatus::Leased, _) if is_abandoned => ("lost", Some("skyclaw was killed while it ran")),
-        (JobStatus::Queued, _) => ("waiting", None),
-        (JobStatus::Leased, _) => ("running", None),
-        (JobStatus::Completed, _) => ("ok", None),
-        (JobStatus::Failed, Some(reason)) => (reason.as_str(), None),
-        (JobStatus::Failed, None) => ("failed", None),
+        JobStatus::Leased if is_abandoned => ("lost", Some("skyclaw was killed while it ran")),
+        JobStatus::Queued => ("waiting", None),
+        JobStatus::Leased => ("running", None),
+        JobStatus::Completed | JobStatus::Failed => (job.status.as_str(), None),
     };
-    (word.to_owned(), why)
+    (word.to_owned(), why.map(str::to_owned))
 }
 
-fn row_json(view: &JobView, status: &str, error: Option<String>) -> Value {
+fn row_json(job: &JobRecord, host: &str, status: &str, error: Option<String>) -> Value {
+    let tried = job.started_at.is_some();
     let mut row = json!({
-        "host": host_of(view), "status": status, "job": view.job.id.to_string(),
-        "attempt": view.last.as_ref().map(|last| last.attempt),
-        "startedAt": view.last.as_ref().map(|last| last.started_at),
+        "host": host, "status": status, "job": job.id.to_string(),
+        "attempt": tried.then_some(job.attempts), "startedAt": job.started_at,
         "error": error,
     });
-    if let (Some(map), Some(result)) = (
-        row.as_object_mut(),
-        view.last.as_ref().and_then(|last| last.result.as_ref()),
-    ) {
+    if let (Some(map), Some(result)) = (row.as_object_mut(), &job.result) {
         map.insert("exit".into(), json!(result.exit_code));
         map.insert("durationMs".into(), json!(result.duration_ms));
         for (name, kept) in [("stdout", &result.stdout), ("stderr", &result.stderr)] {

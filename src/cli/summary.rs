@@ -211,8 +211,12 @@ fn print_human(outcome: &Outcome, context: &Context<'_>, several: bool, output: 
             })
             .collect();
         let took = span::human(context.took);
+        let retry = match clean {
+            true => String::new(),
+            false => format!("; retry: skyclaw fleet {} --retry last", context.kind),
+        };
         output.note(&format!(
-            "{} in {took} (run {}; details: skyclaw fleet show last)",
+            "{} in {took} (run {}; details: skyclaw fleet show last{retry})",
             counts.join(", "),
             context.run
         ));

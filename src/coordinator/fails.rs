@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::Room;
-use crate::protocol::{GroupId, Payload};
+use crate::protocol::{GroupId, Invalid, Payload};
 use crate::queue::Cancel;
 
 /// How many groups are remembered; more than that only costs another look.
@@ -23,11 +24,30 @@ struct Meta {
     max_fails: Option<u64>,
 }
 
-/// Returns what is kept with a group that bears at most `most` failures.
-pub fn meta(most: Option<u32>) -> Payload {
-    let text = most.map(|most| format!("{{\"maxFails\":{most}}}"));
-    text.and_then(|text| Payload::parse(text).ok())
-        .unwrap_or_else(Payload::empty)
+/// Returns what is kept with a group that bears at most `most` failures: that, and what its maker wants
+/// to find again.
+///
+/// # Errors
+/// When the maker's is no object.
+pub fn meta(most: Option<u32>, own: Option<Payload>) -> Result<Payload, Invalid> {
+    let mut fields: Map<String, Value> = match &own {
+        None => Map::new(),
+        Some(own) => serde_json::from_str(own.as_str())
+            .map_err(|_| Invalid::new("group.meta", "must be an object"))?,
+    };
+    // Whoever gives both means the one that is checked.
+    let unchanged = most.is_none() && !fields.contains_key("maxFails");
+    match (own, most) {
+        (Some(own), None) if unchanged => Ok(own),
+        (_, None) => {
+            fields.remove("maxFails");
+            Payload::of(&fields)
+        }
+        (_, Some(most)) => {
+            fields.insert("maxFails".to_owned(), most.into());
+            Payload::of(&fields)
+        }
+    }
 }
 
 impl Limits {

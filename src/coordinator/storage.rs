@@ -23,6 +23,7 @@ impl Storage {
             Error::Invalid(_)
             | Error::NoSuchGroup(_)
             | Error::KeyConflict(_)
+            | Error::IdInUse(_)
             | Error::Busy { .. } => {}
         }
     }

@@ -107,6 +107,11 @@ impl Capture {
             .ok_or_else(|| io::Error::other("spool file"))
     }
 
+    /// Forgets all that came.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.cap, self.spool_path.clone());
+    }
+
     /// Moves what is in memory to the file too, and returns where all of it is now.
     pub fn spill(&mut self) -> Option<PathBuf> {
         match self.spool_file() {

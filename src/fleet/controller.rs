@@ -32,6 +32,12 @@ pub struct Running {
     /// Where it listens, once it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The fleet file it works with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<PathBuf>,
+    /// The hosts that it works for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
 }
 
 /// What says that this process is the controller, as long as it is held.
@@ -247,6 +253,8 @@ mod tests {
         let running = Running {
             pid: 7,
             url: Some("http://127.0.0.1:1".into()),
+            fleet: None,
+            hosts: Some(vec!["a".into()]),
         };
         lock.say(&running).unwrap();
         assert_eq!(second(), Some(running.clone()));

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod ask;
+pub mod asked;
 pub mod attend;
 pub mod capture;
 pub mod choose;
@@ -12,8 +13,12 @@ pub mod deploy;
 pub mod dispatch;
 pub mod ephemeral;
 pub mod file;
+pub mod follow;
+pub mod ledger;
 pub mod link;
+pub mod payload;
 mod push;
+pub mod recall;
 pub mod release;
 pub mod remote;
 pub mod report;

@@ -264,6 +264,16 @@ impl Value {
     }
 }
 
+impl Value {
+    /// Returns the value if it may be shown.
+    pub fn open(&self) -> Option<&str> {
+        match self {
+            Self::Open(text) => Some(text),
+            Self::Hidden(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Command {
     /// Writes the command as a person would type it, secrets masked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet::capture::Capture;
 use crate::fleet::file::HostName;
+use crate::fleet::recall;
 use crate::fleet::supervise::{Ended, Finished, NotStarted};
 use crate::protocol::{JobId, OUTPUT_LIMIT, Output, Reason};
 use crate::ssh::{Error, Exit, Kind};
@@ -139,6 +140,19 @@ impl Kept {
         )
     }
 
+    /// Returns output as it was recorded; all of it is in `file` if it was too large for the record.
+    pub fn recorded(output: &Output, file: Option<PathBuf>) -> Self {
+        Self {
+            bytes: match file {
+                Some(_) => Vec::new(),
+                None => output.bytes.clone(),
+            },
+            cut: output.truncated && file.is_none(),
+            file,
+            total: output.total,
+        }
+    }
+
     /// Returns all that was kept.
     ///
     /// # Errors
@@ -209,6 +223,35 @@ pub struct TaskReport {
     pub unseen: u64,
 }
 
+impl TaskReport {
+    /// Returns the report of a task that has nothing to show.
+    pub fn without_output(
+        host: Option<HostName>,
+        task: usize,
+        job: JobId,
+        judged: Verdict,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            host,
+            task,
+            job,
+            attempt: 1,
+            status: judged.status,
+            exit: judged.exit,
+            signal: judged.signal,
+            error: judged.error,
+            hint: judged.hint,
+            started_at: now,
+            took: Duration::ZERO,
+            stdout: Kept::default(),
+            stderr: Kept::default(),
+            pipe_held: false,
+            unseen: 0,
+        }
+    }
+}
+
 /// How it came out, without the output.
 #[derive(Debug)]
 pub struct Verdict {
@@ -262,16 +305,16 @@ impl Verdict {
             (Some(Ended::Stopped), _, _) => Self::plain(Status::Cancelled),
             (None, Some(NotStarted::Missing(program)), _) => Self {
                 hint: Some(match program.ends_with("/.local/bin/picoclaw") {
-                    true => "run `skyclaw fleet deploy`, or dispatch with --deploy-missing".into(),
+                    true => recall::INSTALL.into(),
                     false => "install it on the host, or choose another --agent".into(),
                 }),
                 ..Self::because(Status::Missing, format!("{program} is not installed"))
             },
             (None, Some(NotStarted::NoDirectory(directory)), _) => Self {
-                hint: Some("check --cwd or `workdir` in the fleet file".into()),
+                hint: Some(recall::DIRECTORY.into()),
                 ..Self::because(
                     Status::Failed,
-                    format!("cannot enter directory {directory}"),
+                    format!("{}{directory}", recall::NO_DIRECTORY),
                 )
             },
             (None, Some(NotStarted::Shell(said)), _) => Self {
@@ -302,7 +345,8 @@ impl Verdict {
         }
     }
 
-    fn plain(status: Status) -> Self {
+    /// Returns a verdict that needs no words.
+    pub fn plain(status: Status) -> Self {
         Self {
             status,
             exit: None,
@@ -331,6 +375,14 @@ const SIGNALS: [(&str, i32); 14] = [
     ("ALRM", 14),
     ("TERM", 15),
 ];
+
+/// Returns the name of a signal that ends processes, without `SIG`.
+pub fn signal_name(number: i32) -> Option<&'static str> {
+    SIGNALS
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map(|(name, _)| *name)
+}
 
 /// Returns the number of a signal that ends processes.
 pub fn signal_number(name: &str) -> Option<i32> {

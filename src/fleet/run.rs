@@ -144,6 +144,18 @@ pub enum Error {
     Queue(#[from] crate::queue::Error),
 }
 
+/// Whether a run is new.
+#[derive(Debug)]
+pub enum Begin {
+    /// Its jobs are to be handed in.
+    New {
+        /// The run that it repeats.
+        parent: Option<GroupId>,
+    },
+    /// The queue has its jobs; these units have their reports, and what waits is done now.
+    Again(Vec<(usize, TaskReport)>),
+}
+
 /// What a run works with.
 #[derive(Clone)]
 pub struct Means {
@@ -185,6 +197,7 @@ pub fn channel() -> (mpsc::Sender<RunEvent>, mpsc::Receiver<RunEvent>) {
 pub async fn carry_out(
     plan: Plan,
     group: GroupId,
+    begin: Begin,
     means: Means,
     shutdown: Shutdown,
     events: mpsc::Sender<RunEvent>,
@@ -196,7 +209,10 @@ pub async fn carry_out(
         .enumerate()
         .map(|(at, unit)| (unit.job, at))
         .collect();
-    let jobs = submission(&plan, group);
+    let (jobs, known) = match begin {
+        Begin::New { parent } => (Some(submission(&plan, group, parent)), Vec::new()),
+        Begin::Again(known) => (None, known),
+    };
     let run = Arc::new(Run {
         plan,
         group,
@@ -210,6 +226,14 @@ pub async fn carry_out(
         ended: Mutex::default(),
         failed: Mutex::default(),
     });
+    for (unit, report) in known {
+        let host = report.host.as_ref();
+        let host = host.and_then(|name| run.plan.hosts.iter().position(|host| host.name == *name));
+        tell_known(&run.events, unit, host, &report, run.plan.live).await;
+        if let Some(job) = run.plan.units.get(unit).map(|unit| unit.job) {
+            run.end(job, report).await;
+        }
+    }
     // Connecting does not wait for the disk, but no task starts before its job is on it.
     let (on_disk, submitted) = watch::channel(false);
     let one_by_one = run.plan.one_by_one;
@@ -217,7 +241,9 @@ pub async fn carry_out(
     if !one_by_one {
         workers = start_workers(&run, &submitted, &shutdown);
     }
-    run.means.queue.submit(jobs, None).await?;
+    if let Some(jobs) = jobs {
+        run.means.queue.submit(jobs, None).await?;
+    }
     on_disk.send_replace(true);
     let renewing = tokio::spawn(push::renew_leases(Arc::clone(&run)));
     for at in 0..run.plan.hosts.len() {
@@ -243,6 +269,37 @@ pub async fn carry_out(
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// Tells of a task that ended before, as if it ran now: all but its end.
+pub async fn tell_known(
+    events: &mpsc::Sender<RunEvent>,
+    unit: usize,
+    host: Option<usize>,
+    report: &TaskReport,
+    live: bool,
+) {
+    let Some(host) = host else {
+        return;
+    };
+    // Nobody listens any more only when the user left at once.
+    let _ = events.send(RunEvent::Started { unit, host }).await;
+    let streams = [
+        (Stream::Stdout, &report.stdout),
+        (Stream::Stderr, &report.stderr),
+    ];
+    for (stream, kept) in streams.into_iter().filter(|_| live) {
+        let bytes = Bytes::from(kept.read().unwrap_or_default());
+        if !bytes.is_empty() {
+            let _ = events
+                .send(RunEvent::Output {
+                    unit,
+                    stream,
+                    bytes,
+                })
+                .await;
+        }
+    }
+}
+
 fn start_workers(
     run: &Arc<Run>,
     submitted: &watch::Receiver<bool>,
@@ -262,7 +319,7 @@ fn start_workers(
     workers
 }
 
-fn submission(plan: &Plan, group: GroupId) -> Submit {
+fn submission(plan: &Plan, group: GroupId, parent: Option<GroupId>) -> Submit {
     let jobs = plan.units.iter().map(|unit| NewJob {
         id: unit.job,
         requirement: Requirement {
@@ -285,7 +342,7 @@ fn submission(plan: &Plan, group: GroupId) -> Submit {
         id: group,
         kind: plan.kind.to_owned(),
         title: plan.title.clone(),
-        parent: None,
+        parent,
         meta: plan.meta.clone(),
     };
     Submit {
@@ -308,12 +365,7 @@ impl Run {
     }
 
     fn has_work_for(&self, at: usize) -> bool {
-        !self.is_out(at)
-            && self
-                .plan
-                .units
-                .iter()
-                .any(|unit| unit.host.is_none_or(|host| host == at))
+        !self.is_out(at) && self.has_open_work_for(at)
     }
 
     /// Tells whether something is left that this host could run.
@@ -427,7 +479,10 @@ impl Run {
         let cancelled = self
             .means
             .queue
-            .cancel(Cancel::Group(self.group), Some(why.to_owned()))
+            .cancel(
+                Cancel::Group(self.group),
+                Some(format!("{}: {why}", status.as_str())),
+            )
             .await;
         if let Err(error) = cancelled {
             self.fail(error);
@@ -461,22 +516,7 @@ impl Run {
         host: Option<&Host>,
         judged: report::Verdict,
     ) -> TaskReport {
-        TaskReport {
-            host: host.map(|host| host.name.clone()),
-            task: unit.task,
-            job: unit.job,
-            attempt: 1,
-            status: judged.status,
-            exit: judged.exit,
-            signal: judged.signal,
-            error: judged.error,
-            hint: judged.hint,
-            started_at: self.means.clock.now(),
-            took: Duration::ZERO,
-            stdout: report::Kept::default(),
-            stderr: report::Kept::default(),
-            pipe_held: false,
-            unseen: 0,
-        }
+        let host = host.map(|host| host.name.clone());
+        TaskReport::without_output(host, unit.task, unit.job, judged, self.means.clock.now())
     }
 }

@@ -63,6 +63,28 @@ impl Drop for Presence {
     }
 }
 
+/// Says that `run` is at work again, for somebody who goes on with it; nothing if somebody else does.
+///
+/// # Errors
+/// When the place cannot be made.
+pub fn take_over(run: GroupId) -> Result<Option<Presence>, Error> {
+    let path = presence(run)?;
+    if let Some(dir) = path.parent() {
+        paths::create_private_dir(dir)?;
+    }
+    let lock = paths::append_private(&path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(Presence { path, _lock: lock })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(paths::Error::Io {
+            act: "lock",
+            path,
+            source,
+        }
+        .into()),
+    }
+}
+
 /// Says from now on that `run` is at work. Comes before its jobs, or they would seem abandoned.
 ///
 /// # Errors
@@ -81,11 +103,16 @@ pub fn announce(run: GroupId) -> Result<Presence, Error> {
     Ok(Presence { path, _lock: lock })
 }
 
+/// Tells whether a group is a run of `dispatch` or `exec`.
+pub fn is_of_the_fleet(run: &GroupRecord) -> bool {
+    matches!(run.kind.as_str(), "dispatch" | "exec")
+}
+
 /// Tells whether nobody is at work on `run` any more though not all of it is done: its controller was
 /// killed. What it ran has ended with its connections, and what it had not started nobody will start.
 pub fn is_abandoned(run: &GroupRecord) -> bool {
     // Only these belong to one process.
-    if run.counts.is_final() || !matches!(run.kind.as_str(), "dispatch" | "exec") {
+    if run.counts.is_final() || !is_of_the_fleet(run) {
         return false;
     }
     let Ok(path) = presence(run.id) else {
@@ -130,24 +157,6 @@ pub async fn list(queue: &Queue) -> Result<Vec<GroupRecord>, Error> {
     // A controller that was killed left leases behind; what ran under them is lost by now.
     queue.expire_due().await?;
     Ok(queue.groups(MOST_LISTED).await?)
-}
-
-/// Finds a run by its id, the beginning of it, or `last`.
-///
-/// # Errors
-/// When there is none, or several.
-pub async fn find(queue: &Queue, word: &str) -> Result<GroupRecord, Error> {
-    let mut runs = list(queue).await?;
-    if word == "last" {
-        runs.truncate(1);
-    } else {
-        runs.retain(|run| run.id.to_string().starts_with(word));
-    }
-    match runs.len() {
-        0 => Err(Error::NoSuchRun(word.to_owned())),
-        1 => runs.pop().ok_or_else(|| Error::NoSuchRun(word.to_owned())),
-        _ => Err(Error::Ambiguous(word.to_owned())),
-    }
 }
 
 /// Returns the jobs of a run in order.

@@ -69,7 +69,12 @@ pub(super) struct Allowed {
     /// Name and file; no file if there was none.
     programs: BTreeMap<String, Option<PathBuf>>,
     argv: Option<Vec<ArgvPattern>>,
+    /// The search path, if every program on it may run, and every absolute one.
+    every: Option<String>,
 }
+
+/// In the list it stands for every program: for a host whose jobs come from its own user.
+const EVERY: &str = "*";
 
 impl Allowed {
     /// Looks for each of `names` in `path`, a list of directories with `:` between them.
@@ -78,25 +83,35 @@ impl Allowed {
         argv: Option<Vec<ArgvPattern>>,
         path: &str,
     ) -> Self {
+        let (every, names): (Vec<&str>, Vec<&str>) =
+            names.into_iter().partition(|name| *name == EVERY);
         let programs = names
             .into_iter()
             .map(|name| (name.to_owned(), find(name, path)))
             .collect();
-        Self { programs, argv }
+        Self {
+            programs,
+            argv,
+            every: (!every.is_empty()).then(|| path.to_owned()),
+        }
     }
 
     /// Returns the file to run for `command`: a name of the list, or exactly the file that a name stands for.
-    pub(super) fn program(&self, command: &str, args: &[String]) -> Result<&Path, Refusal> {
+    pub(super) fn program(&self, command: &str, args: &[String]) -> Result<PathBuf, Refusal> {
         let by_name = self.programs.get(command);
         let found = match by_name {
-            Some(found) => found.as_ref(),
+            Some(found) => found.clone(),
+            None if self.every.is_some() => {
+                self.every.as_ref().and_then(|path| find(command, path))
+            }
             // A path in the payload must be a file that a name stands for.
             None => Some(
                 self.programs
                     .values()
                     .flatten()
-                    .find(|file| command.contains('/') && file.as_path() == Path::new(command))
-                    .ok_or(Refusal::NotAllowed)?,
+                    .find(|file| command.contains('/') && is_same(file, Path::new(command)))
+                    .ok_or(Refusal::NotAllowed)?
+                    .clone(),
             ),
         };
         let allowed = self.argv.as_ref().is_none_or(|patterns| {
@@ -107,13 +122,16 @@ impl Allowed {
         if !allowed {
             return Err(Refusal::NotAllowed);
         }
-        found.map(PathBuf::as_path).ok_or(Refusal::Missing)
+        found.ok_or(Refusal::Missing)
     }
 
     /// Returns the names on the list that run whatever they are given, unless arguments are limited.
     pub(super) fn unlimited(&self) -> Vec<&str> {
         if self.argv.is_some() {
             return Vec::new();
+        }
+        if self.every.is_some() {
+            return vec![EVERY];
         }
         let base = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
         self.programs
@@ -125,7 +143,7 @@ impl Allowed {
 
     /// Tells whether anything may run.
     pub(super) fn any(&self) -> bool {
-        self.programs.values().any(Option::is_some)
+        self.every.is_some() || self.programs.values().any(Option::is_some)
     }
 
     /// Returns the names on the list that are not on this machine.
@@ -149,6 +167,13 @@ pub(super) fn find(name: &str, path: &str) -> Option<PathBuf> {
         .filter(|dir| dir.starts_with('/'))
         .map(|dir| Path::new(dir).join(name))
         .find(|file| !name.is_empty() && is_program(file))
+}
+
+/// Tells whether two paths are one file of one name: `/bin` is often a link to `/usr/bin`.
+fn is_same(file: &Path, named: &Path) -> bool {
+    let real = |path: &Path| path.parent().and_then(|dir| dir.canonicalize().ok());
+    let by_name = named.is_absolute() && file.file_name() == named.file_name();
+    file == named || by_name && real(file) == real(named)
 }
 
 fn is_program(file: &Path) -> bool {
@@ -179,17 +204,22 @@ mod tests {
         let path = format!(".:{}:{}", dir.path().display(), other.path().display());
         let allowed = Allowed::resolve(["tool", "gone"], None, &path);
         let ask = |command: &str| allowed.program(command, &[]);
-        assert_eq!(
-            ask("tool"),
-            Ok(tool.as_path()),
-            "not the one that cannot run"
-        );
-        assert_eq!(ask(tool.to_str().unwrap()), Ok(tool.as_path()));
+        assert_eq!(ask("tool"), Ok(tool.clone()), "not the one that cannot run");
+        assert_eq!(ask(tool.to_str().unwrap()), Ok(tool.clone()));
         assert_eq!(ask(plain.to_str().unwrap()), Err(Refusal::NotAllowed));
         assert_eq!(ask("gone"), Err(Refusal::Missing));
         assert_eq!(ask("./tool"), Err(Refusal::NotAllowed));
         assert_eq!(ask(""), Err(Refusal::NotAllowed));
         assert_eq!(allowed.missing(), ["gone"]);
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(other.path(), &link).unwrap();
+        assert_eq!(ask(link.join("tool").to_str().unwrap()), Ok(tool.clone()));
+        let every = Allowed::resolve(["*"], None, &path);
+        let ask = |command: &str| every.program(command, &[]);
+        assert_eq!(ask("tool"), Ok(tool.clone()));
+        assert_eq!(ask(tool.to_str().unwrap()), Ok(tool));
+        assert_eq!(ask("nothing-of-this-name"), Err(Refusal::Missing));
+        assert!(every.any() && every.unlimited() == ["*"]);
     }
 
     #[test]

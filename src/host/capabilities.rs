@@ -20,7 +20,9 @@ pub(super) fn of(settings: &Settings, kinds: &Kinds) -> Vec<String> {
         ("automaton", has(&agents.automaton)),
         (
             "picoclaw",
-            kinds.agent_file(&agents.picoclaw).is_some_and(is_picoclaw),
+            kinds
+                .agent_file(&agents.picoclaw)
+                .is_some_and(|file| is_picoclaw(&file)),
         ),
     ];
     found

@@ -175,10 +175,7 @@ fn offer_kept(core: &Core) {
 fn gather_profile(core: &Arc<Core>) {
     let home = Arc::clone(core);
     tokio::task::spawn_blocking(move || {
-        let program: Option<PathBuf> = home
-            .kinds
-            .agent_file(&home.settings.agents.openclaw)
-            .map(Into::into);
+        let program: Option<PathBuf> = home.kinds.agent_file(&home.settings.agents.openclaw);
         let profile = facts::openclaw(
             home.settings.openclaw_profile,
             program.as_deref(),

@@ -1,8 +1,13 @@
 //! What a job's payload means on this host: which program, with which arguments, where, with what input.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::allow::{Allowed, Refusal};
 use super::environment::Environment;
@@ -25,6 +30,7 @@ pub(super) struct Kinds {
     /// The files of agents that the owner named and the list does not have.
     chosen: BTreeMap<String, PathBuf>,
     workdir: Option<PathBuf>,
+    home: Option<PathBuf>,
     scratch: PathBuf,
     keep_failed: bool,
     timeout: Duration,
@@ -37,12 +43,13 @@ struct Wanted {
     command: String,
     /// The agent behind the kind, if it has one.
     agent: bool,
-    args: Vec<String>,
+    args: Vec<OsString>,
     directory: Option<String>,
     env: BTreeMap<String, String>,
     /// Variables that the program is to be without.
     without: &'static [&'static str],
     timeout_ms: Option<u64>,
+    grace_ms: Option<u64>,
     input: Option<Vec<u8>>,
 }
 
@@ -75,6 +82,7 @@ impl Kinds {
             agents: settings.agents.clone(),
             chosen,
             workdir: settings.workdir.clone(),
+            home: settings.environment.get("HOME").map(PathBuf::from),
             scratch,
             keep_failed: settings.keep_failed,
             timeout: settings.timeout,
@@ -84,7 +92,7 @@ impl Kinds {
     }
 
     /// Returns the file of an agent, if a job may run it here.
-    pub(super) fn agent_file(&self, agent: &Agent) -> Option<&Path> {
+    pub(super) fn agent_file(&self, agent: &Agent) -> Option<PathBuf> {
         self.program(&agent.command, &[], true).ok()
     }
 
@@ -103,9 +111,16 @@ impl Kinds {
             let text = format!("the payload is not understood: {error}");
             refuse(Reason::NotAllowed, Some(NOT_ALLOWED), text)
         })?;
-        let wanted = self.wanted(kind, job);
+        let wanted = self
+            .wanted(kind, job)
+            .map_err(|text| refuse(Reason::NotAllowed, Some(NOT_ALLOWED), text))?;
+        let shown: Vec<String> = wanted
+            .args
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
         let program = self
-            .program(&wanted.command, &wanted.args, wanted.agent)
+            .program(&wanted.command, &shown, wanted.agent)
             .map_err(|why| match why {
                 Refusal::NotAllowed => {
                     let text = format!("command not allowed: {}", wanted.command);
@@ -138,7 +153,7 @@ impl Kinds {
         Ok(Task {
             job,
             attempt,
-            program: program.to_owned(),
+            program,
             name: wanted.command,
             args: wanted.args,
             env,
@@ -147,51 +162,75 @@ impl Kinds {
             keep_failed: self.keep_failed,
             input: wanted.input,
             limit: limit.max(LEAST_LIMIT),
-            grace: self.grace,
+            grace: wanted.grace_ms.map_or(self.grace, Duration::from_millis),
             max_output: self.max_output,
         })
     }
 
-    fn program(&self, command: &str, args: &[String], agent: bool) -> Result<&Path, Refusal> {
+    fn program(&self, command: &str, args: &[String], agent: bool) -> Result<PathBuf, Refusal> {
         match self.allowed.program(command, args) {
-            Err(Refusal::NotAllowed) if agent => self
-                .chosen
-                .get(command)
-                .map(PathBuf::as_path)
-                .ok_or(Refusal::NotAllowed),
+            Err(Refusal::NotAllowed) if agent => {
+                self.chosen.get(command).cloned().ok_or(Refusal::NotAllowed)
+            }
             other => other,
         }
     }
 
-    fn wanted(&self, kind: JobKind, job: JobId) -> Wanted {
-        let plain = |command: &str, args, directory, env, timeout_ms| Wanted {
+    /// Returns what a payload asks for, or what is wrong with it.
+    fn wanted(&self, kind: JobKind, job: JobId) -> Result<Wanted, String> {
+        let plain = |command: &str, args: Vec<String>, directory, env, timeout_ms| Wanted {
             command: command.to_owned(),
             agent: true,
-            args,
+            args: args.into_iter().map(OsString::from).collect(),
             directory,
             env,
             without: &[],
             timeout_ms,
+            grace_ms: None,
             input: None,
         };
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        match kind {
+        Ok(match kind {
             JobKind::Shell {
                 command,
                 args,
+                argv_b64,
+                stdin,
+                agent,
                 cwd,
                 env,
                 timeout_ms,
-            } => Wanted {
-                agent: false,
-                ..plain(&command, args, cwd, env, timeout_ms)
-            },
+                grace_ms,
+            } => {
+                let wanted = Wanted {
+                    agent: false,
+                    grace_ms,
+                    input: stdin.map(String::into_bytes),
+                    ..plain(&command, args, cwd, env, timeout_ms)
+                };
+                let mut wanted = match decoded(&argv_b64)? {
+                    None => wanted,
+                    Some((command, args)) => Wanted {
+                        command,
+                        args,
+                        ..wanted
+                    },
+                };
+                // An agent may lie in the home of whoever it works for.
+                if let (Some(_), Some(home), Some(path)) =
+                    (agent, &self.home, wanted.command.strip_prefix("~/"))
+                {
+                    wanted.command = home.join(path).to_string_lossy().into_owned();
+                }
+                wanted
+            }
             JobKind::OpenclawRun {
                 args,
                 message,
                 openclaw_dir,
                 env,
                 timeout_ms,
+                grace_ms,
             } => {
                 // The original's default, `run`, is a command that OpenClaw does not have.
                 let (args, input) = match (args.is_empty(), message) {
@@ -201,6 +240,7 @@ impl Kinds {
                 };
                 let command = &self.agents.openclaw.command;
                 Wanted {
+                    grace_ms,
                     input: input.map(String::into_bytes),
                     ..plain(command, args, openclaw_dir, env, timeout_ms)
                 }
@@ -222,12 +262,26 @@ impl Kinds {
             JobKind::PicoclawTask {
                 message,
                 session,
+                task_stdin,
+                cwd,
                 mut env,
                 timeout_ms,
+                grace_ms,
             } => {
                 // A fresh conversation, or the jobs of a host would remember one another.
                 let session = session.unwrap_or_else(|| format!("agent:main:skyclaw:{job}"));
-                let args = ["agent", "-m", &message, "-s", &session];
+                let args = match task_stdin {
+                    false => words(&["agent", "-m", &message, "-s", &session]),
+                    true => words(&["agent", "-s", &session]),
+                };
+                // It takes every line as a task of its own.
+                let input = task_stdin.then(|| format!("{}\n", message.trim_end_matches('\n')));
+                if input
+                    .as_ref()
+                    .is_some_and(|line| line.trim_end_matches('\n').contains('\n'))
+                {
+                    return Err("with taskStdin the message must be one line".to_owned());
+                }
                 for (name, value) in [("NO_COLOR", "1"), ("PICOCLAW_LOG_LEVEL", "error")] {
                     env.entry(name.to_owned())
                         .or_insert_with(|| value.to_owned());
@@ -235,23 +289,26 @@ impl Kinds {
                 Wanted {
                     // With it PicoClaw prints lines about time zones before the answer.
                     without: &["TZ"],
-                    ..plain(
-                        &self.agents.picoclaw.command,
-                        words(&args),
-                        None,
-                        env,
-                        timeout_ms,
-                    )
+                    grace_ms,
+                    input: input.map(String::into_bytes),
+                    ..plain(&self.agents.picoclaw.command, args, cwd, env, timeout_ms)
                 }
             }
-        }
+        })
     }
 
     /// Checks a directory that a job names.
     fn directory(&self, named: &str) -> Result<PathBuf, (Reason, String)> {
-        let path = match &self.workdir {
-            Some(below) => below.join(named),
-            None => PathBuf::from(named),
+        let at_home = named
+            .strip_prefix('~')
+            .filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let path = match (at_home, &self.home, &self.workdir) {
+            // Who keeps jobs to a directory means that one.
+            (Some(rest), _, Some(home)) | (Some(rest), Some(home), None) => {
+                home.join(rest.trim_start_matches('/'))
+            }
+            (None, _, Some(below)) => below.join(named),
+            (_, _, None) => PathBuf::from(named),
         };
         // Links are followed before it is compared.
         let real = path
@@ -276,4 +333,21 @@ impl Kinds {
             ))
         }
     }
+}
+
+/// Returns the program and arguments of a vector in base64; nothing if there is none.
+fn decoded(argv: &[String]) -> Result<Option<(String, Vec<OsString>)>, String> {
+    let mut words = argv.iter().map(|word| {
+        STANDARD
+            .decode(word)
+            .map(OsString::from_vec)
+            .map_err(|_| "argvB64 is not base64".to_owned())
+    });
+    let Some(program) = words.next().transpose()? else {
+        return Ok(None);
+    };
+    let program = program
+        .into_string()
+        .map_err(|_| "the program's name is not UTF-8".to_owned())?;
+    Ok(Some((program, words.collect::<Result<_, _>>()?)))
 }

@@ -31,7 +31,7 @@ impl GroupCounts {
 }
 
 /// A group and where its jobs stand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupRecord {
     /// Its id.

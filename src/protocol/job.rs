@@ -372,6 +372,12 @@ pub struct JobRecord {
     /// When that lease runs out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lease_expires_at: Option<Timestamp>,
+    /// Who made the last try, running or over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_host_id: Option<HostId>,
+    /// When that try began.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started_at: Option<Timestamp>,
     /// That it is to end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cancel: Option<CancelRecord>,

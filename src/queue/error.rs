@@ -21,6 +21,9 @@ pub enum Error {
     /// The idempotency key was used with another body. Trying again does not help.
     #[error("idempotency key {0:?} was used for another request")]
     KeyConflict(String),
+    /// A job or group has this id already. Trying again does not help.
+    #[error("{0} is there already")]
+    IdInUse(String),
     /// The directory or the file could not be made. Trying again helps when the cause is gone.
     #[error("prepare the queue file")]
     Place(#[source] Arc<paths::Error>),

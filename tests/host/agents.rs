@@ -15,6 +15,7 @@ fn openclaw(args: &[&str], message: Option<&str>) -> JobKind {
         openclaw_dir: None,
         env: Default::default(),
         timeout_ms: None,
+        grace_ms: None,
     }
 }
 
@@ -67,6 +68,9 @@ fn each_kind_runs_its_agent() {
         session: None,
         env: Default::default(),
         timeout_ms: None,
+        grace_ms: None,
+        task_stdin: false,
+        cwd: None,
     };
     let text = run(&task);
     assert!(

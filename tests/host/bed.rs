@@ -240,6 +240,10 @@ pub fn shell(script: &str) -> JobKind {
         cwd: None,
         env: Default::default(),
         timeout_ms: None,
+        grace_ms: None,
+        argv_b64: Vec::new(),
+        stdin: None,
+        agent: None,
     }
 }
 

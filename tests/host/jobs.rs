@@ -86,6 +86,10 @@ fn a_limit_ends_a_job_with_all_that_it_started() {
         cwd: None,
         env: Default::default(),
         timeout_ms: Some(10),
+        grace_ms: None,
+        argv_b64: Vec::new(),
+        stdin: None,
+        agent: None,
     }));
     assert_failed(&job, Reason::Timeout);
     assert_eq!(

@@ -15,6 +15,10 @@ fn command(program: &str, args: &[&str]) -> JobKind {
         cwd: None,
         env: BTreeMap::new(),
         timeout_ms: None,
+        grace_ms: None,
+        argv_b64: Vec::new(),
+        stdin: None,
+        agent: None,
     }
 }
 

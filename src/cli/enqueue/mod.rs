@@ -125,9 +125,13 @@ pub fn shell(command: &[String], process: Process) -> JobKind {
     JobKind::Shell {
         command: words.next().unwrap_or_default(),
         args: words.collect(),
+        argv_b64: Vec::new(),
+        stdin: None,
+        agent: None,
         cwd: process.directory,
         env: process.env,
         timeout_ms: process.timeout_ms,
+        grace_ms: None,
     }
 }
 
@@ -165,6 +169,7 @@ impl OpenclawVerb {
             openclaw_dir: process.directory,
             env: process.env,
             timeout_ms: process.timeout_ms,
+            grace_ms: None,
         })?;
         deliver(batch, &self.after, &self.coordinator, output).await
     }
@@ -210,8 +215,11 @@ impl PicoclawVerb {
         let batch = self.job.batch(JobKind::PicoclawTask {
             message: self.message.clone(),
             session: self.session.clone(),
+            task_stdin: false,
+            cwd: None,
             env: process.env,
             timeout_ms: process.timeout_ms,
+            grace_ms: None,
         })?;
         deliver(batch, &self.after, &self.coordinator, output).await
     }

@@ -148,6 +148,7 @@ impl JobArgs {
                 kind: Some("array".to_owned()),
                 title: Some(title),
                 max_fails: self.max_fails,
+                ..GroupRequest::default()
             }),
         )
     }
@@ -176,6 +177,7 @@ impl JobArgs {
                 .delay
                 .map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
             group: None,
+            id: None,
         })
     }
 

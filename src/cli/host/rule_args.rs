@@ -8,7 +8,7 @@ use crate::cli::given::Given;
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Jobs")]
 pub struct RuleArgs {
-    /// Commands that jobs may run, with commas [default: openclaw,automaton,picoclaw,node,bash,sh,npm,pnpm]
+    /// Commands that jobs may run, with commas; * means any [default: openclaw,automaton,picoclaw,node,bash,sh,npm,pnpm]
     #[arg(
         long,
         value_name = "LIST",

@@ -20,7 +20,7 @@ use crate::cli::exit::Exit;
 use crate::cli::given::Given;
 use crate::cli::output::Output;
 use crate::client;
-use crate::fleet::controller::{self, Place, Running, Taken};
+use crate::fleet::controller::{self, Lock, Place, Running, Taken};
 use crate::fleet::file::Host;
 use crate::fleet::seat::ControllerId;
 use crate::fleet::work::{Crew, Happened, Means};
@@ -62,6 +62,8 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     lock.say(&Running {
         pid: pid(),
         url: None,
+        fleet: None,
+        hosts: None,
     })?;
     let controller = ControllerId::of_this_machine()?;
     let token = token(&place)?;
@@ -85,11 +87,9 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }),
     };
     let mut crew = Crew::new(means, controller);
+    crew.forget_others(&hosts).await;
     crew.work_for(&hosts);
-    lock.say(&Running {
-        pid: pid(),
-        url: Some(coordinator.url.clone()),
-    })?;
+    lock.say(&running(args, &coordinator, &hosts)?)?;
     output.line(&format!(
         "[skyclaw] controller {} serves {} for {} hosts",
         pid(),
@@ -114,7 +114,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     watch(
         args,
         (&coordinator, &guests),
-        &mut crew,
+        (&mut crew, &mut lock),
         &mut view,
         (hangup, log),
         &shutdown,
@@ -161,7 +161,7 @@ impl View<'_> {
 async fn watch(
     args: &Args,
     (coordinator, guests): (&Coordinator, &Guests),
-    crew: &mut Crew,
+    (crew, lock): (&mut Crew, &mut Lock),
     view: &mut View<'_>,
     (mut hangup, log): (Option<Signal>, Option<PathBuf>),
     shutdown: &Shutdown,
@@ -179,7 +179,13 @@ async fn watch(
         tokio::select! {
             biased;
             () = stop.reached(shutdown::Urgency::Stop) => return Ok(()),
-            _ = hung_up => read_again(args, guests, crew, output),
+            _ = hung_up => {
+                if let Some(hosts) = read_again(args, guests, crew, output)
+                    && let Err(error) = lock.say(&running(args, coordinator, &hosts)?)
+                {
+                    tracing::warn!(%error, "cannot say which hosts there are");
+                }
+            }
             _ = log_timer.tick(), if log.is_some() => {
                 if let Some(log) = &log
                     && let Err(error) = controller::bound(log, LOG)
@@ -197,7 +203,12 @@ async fn watch(
 }
 
 /// Takes over what the fleet file says now. What is wrong with it changes nothing.
-fn read_again(args: &Args, guests: &Guests, crew: &mut Crew, output: &Output) {
+fn read_again(
+    args: &Args,
+    guests: &Guests,
+    crew: &mut Crew,
+    output: &Output,
+) -> Option<Vec<Arc<Host>>> {
     match hosts(args, output) {
         Ok(hosts) => {
             guests.are(&hosts);
@@ -206,11 +217,24 @@ fn read_again(args: &Args, guests: &Guests, crew: &mut Crew, output: &Output) {
                 "[skyclaw] fleet file read again: {} hosts, {came} new or changed, {went} gone or changed",
                 hosts.len()
             ));
+            Some(hosts)
         }
         Err(error) => {
             output.note(&format!("the fleet file is not used: {error:#}"));
+            None
         }
     }
+}
+
+/// What others may know of us.
+fn running(args: &Args, coordinator: &Coordinator, hosts: &[Arc<Host>]) -> anyhow::Result<Running> {
+    let fleet = args.fleet.path()?;
+    Ok(Running {
+        pid: pid(),
+        url: Some(coordinator.url.clone()),
+        fleet: Some(fleet.canonicalize().unwrap_or(fleet)),
+        hosts: Some(hosts.iter().map(|host| host.name.to_string()).collect()),
+    })
 }
 
 fn hosts(args: &Args, output: &Output) -> anyhow::Result<Vec<Arc<Host>>> {

@@ -102,6 +102,9 @@ impl From<queue::Error> for Refused {
                     format!("idempotency key reuse conflict for route {route}"),
                 )
             }
+            queue::Error::IdInUse(id) => {
+                Self::new(Code::Conflict, format!("{id} is there already"))
+            }
             queue::Error::Full { .. } => Self::new(
                 Code::Unavailable,
                 "the disk of the coordinator is full: nothing was changed",

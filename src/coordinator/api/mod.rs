@@ -6,7 +6,9 @@ mod claims;
 mod completions;
 pub(super) mod error;
 mod events;
+mod exchange;
 mod explain;
+mod groups;
 mod health;
 mod heartbeats;
 mod hosts;
@@ -65,6 +67,7 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(completions::routes())
         .merge(submit::routes())
         .merge(jobs::routes())
+        .merge(groups::routes())
         .merge(explain::routes())
         .merge(logs::routes())
         .merge(state::routes())

@@ -58,6 +58,8 @@ pub fn of(host: &Host, home: &str, asks: &Asks) -> Result<Vec<(&'static str, Sec
         Asks::Controller(id) => {
             let file = format!("{home}/{}", id.coordinator_file());
             lines.push(("SKYCLAW_COORDINATOR_FILE", file));
+            // Its jobs come from whoever may log in there; a list would only make `fleet exec` differ.
+            lines.push(("SKYCLAW_ALLOWED_COMMANDS", "*".to_owned()));
         }
         Asks::Network { urls, token } => {
             lines.push(("SKYCLAW_COORDINATOR_URLS", urls.join(",")));

@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use crate::fleet::agent::AgentPreset;
 use crate::fleet::file::Host;
+use crate::fleet::payload;
 use crate::fleet::seat::{self, ControllerId};
 use crate::fleet::status::{self, Agent, Observed};
-use crate::fleet::work::task;
 use crate::protocol::api::Facts;
 use crate::ssh::shell::{Code, Marker, command_line, header};
 use crate::ssh::upload::path_word;
@@ -60,7 +60,7 @@ async fn pulls(connection: &Connection, controller: &ControllerId) -> Result<boo
 
 fn capabilities(host: &Host, seen: &Observed) -> Vec<String> {
     let mut found = vec!["shell".to_owned()];
-    let has_agent = match task::preset(host) {
+    let has_agent = match payload::preset(host) {
         Ok(AgentPreset::Picoclaw) => matches!(seen.agent, Agent::Installed { .. }),
         // What the fleet file names is there, or the job says what is missing.
         Ok(AgentPreset::Openclaw | AgentPreset::Custom(_)) => true,

@@ -36,7 +36,7 @@ pub(super) struct Program<'p> {
     pub file: &'p Path,
     /// What it is called.
     pub name: &'p str,
-    pub args: &'p [String],
+    pub args: &'p [OsString],
     /// The whole environment.
     pub env: &'p [(OsString, OsString)],
     pub directory: &'p Path,

@@ -40,7 +40,7 @@ pub(in crate::host) struct Task {
     pub program: PathBuf,
     /// What it is called, by itself and in errors.
     pub name: String,
-    pub args: Vec<String>,
+    pub args: Vec<OsString>,
     /// The whole environment.
     pub env: Vec<(OsString, OsString)>,
     /// Where it runs. Filled in from `scratch` if that is asked for.

@@ -38,7 +38,7 @@ fn task(dir: &Path, script: &str) -> Task {
         attempt: AttemptNo::new(1),
         program: "/bin/sh".into(),
         name: "sh".to_owned(),
-        args: vec!["-c".to_owned(), script.to_owned()],
+        args: vec!["-c".into(), script.into()],
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         directory: dir.to_owned(),
         scratch: None,

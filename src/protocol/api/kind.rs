@@ -17,7 +17,16 @@ pub enum JobKind {
         /// Its arguments.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         args: Vec<String>,
-        /// Where it runs; without it in a fresh directory that goes with the job.
+        /// Program and arguments in base64, where they are not all UTF-8; outranks the two above.
+        #[serde(default, rename = "argvB64", skip_serializing_if = "Vec::is_empty")]
+        argv_b64: Vec<String>,
+        /// What it reads on standard input.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stdin: Option<String>,
+        /// The agent whose command it is: where the program is missing, that agent is not installed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// Where it runs, `~` being the home; without it in a fresh directory that goes with the job.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cwd: Option<String>,
         /// What is added to its environment.
@@ -26,6 +35,9 @@ pub enum JobKind {
         /// How long it may run, in milliseconds; at least 1000 are granted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+        /// Between TERM and KILL, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grace_ms: Option<u64>,
     },
     /// The host's OpenClaw.
     #[serde(rename = "openclaw-run")]
@@ -45,6 +57,9 @@ pub enum JobKind {
         /// How long it may run, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+        /// Between TERM and KILL, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grace_ms: Option<u64>,
     },
     /// The host's Automaton, as the older form of the original calls it.
     #[serde(rename = "automaton-run")]
@@ -70,12 +85,21 @@ pub enum JobKind {
         /// The conversation it belongs to; without it a fresh one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<String>,
+        /// The message goes to the agent's standard input; it must be one line then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        task_stdin: bool,
+        /// Where it runs, `~` being the home; without it in a fresh directory that goes with the job.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cwd: Option<String>,
         /// What is added to its environment.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         env: BTreeMap<String, String>,
         /// How long it may run, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+        /// Between TERM and KILL, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grace_ms: Option<u64>,
     },
 }
 
@@ -110,6 +134,16 @@ impl JobKind {
         match self {
             Self::Shell { .. } | Self::OpenclawRun { .. } => false,
             Self::AutomatonRun { .. } | Self::PicoclawTask { .. } => true,
+        }
+    }
+
+    /// Returns what is between TERM and KILL, in milliseconds, if the payload says so.
+    pub const fn grace_ms(&self) -> Option<u64> {
+        match self {
+            Self::Shell { grace_ms, .. }
+            | Self::OpenclawRun { grace_ms, .. }
+            | Self::PicoclawTask { grace_ms, .. } => *grace_ms,
+            Self::AutomatonRun { .. } => None,
         }
     }
 

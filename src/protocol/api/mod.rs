@@ -7,6 +7,7 @@
 pub mod claim;
 pub mod error;
 pub mod event;
+pub mod group;
 pub mod host;
 pub mod job;
 pub mod kind;
@@ -21,6 +22,7 @@ pub use claim::{
 };
 pub use error::{Code, ErrorBody};
 pub use event::Event;
+pub use group::{GroupReply, Groups};
 pub use host::{
     Facts, Heartbeat, HeartbeatReply, HostMode, HostRecord, HostReply, HostState, Hosts, Instance,
     OpenclawProfile, Register, Registered,

@@ -10,6 +10,9 @@ use crate::support::clock::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SubmitJob {
+    /// Its id, if the caller makes ids; no other job may have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<JobId>,
     /// What to run; see the job kinds. Required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<super::JobKind>)]
@@ -47,6 +50,15 @@ pub struct SubmitJob {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupRequest {
+    /// Its id, if the caller makes ids; no other group may have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<GroupId>,
+    /// The group it repeats or continues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<GroupId>,
+    /// Whatever its maker wants to find again: an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Payload>,
     /// What makes it, such as `array`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,

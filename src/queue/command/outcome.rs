@@ -59,6 +59,8 @@ pub enum Refusal {
     NoSuchGroup(GroupId),
     /// The idempotency key was used for something else.
     KeyConflict(String),
+    /// A job or group has this id already.
+    IdInUse(String),
 }
 
 /// Accepted jobs.

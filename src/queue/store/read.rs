@@ -137,10 +137,12 @@ impl Reader {
                 .attempts_between(seq, found.job.attempts.get(), u16::MAX)?
                 .pop(),
         };
-        Ok(JobView {
-            job: found.job,
-            last,
-        })
+        let job = JobRecord {
+            last_host_id: last.as_ref().map(|last| last.host.clone()),
+            started_at: last.as_ref().map(|last| last.started_at),
+            ..found.job
+        };
+        Ok(JobView { job, last })
     }
 
     /// Returns every try of a job, oldest first; nothing if there is no such job.

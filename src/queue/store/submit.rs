@@ -1,5 +1,7 @@
 //! Writes new jobs and their groups.
 
+use std::collections::HashSet;
+
 use rusqlite::params;
 
 use super::needs;
@@ -12,6 +14,9 @@ use crate::support::clock::Timestamp;
 
 /// Writes the jobs of one request, all or none.
 pub fn submit(tx: &mut Tx<'_>, now: Timestamp, submit: &Submit) -> rusqlite::Result<Outcome> {
+    if let Some(id) = taken(tx, submit)? {
+        return Ok(Outcome::Refused(Refusal::IdInUse(id)));
+    }
     let group = match &submit.group {
         None => None,
         Some(IntoGroup::New(group)) => {
@@ -35,6 +40,29 @@ pub fn submit(tx: &mut Tx<'_>, now: Timestamp, submit: &Submit) -> rusqlite::Res
     Ok(Outcome::Submitted(
         submit.jobs.iter().map(|job| job.id).collect(),
     ))
+}
+
+/// Returns the first id that is there already: callers may make their own.
+fn taken(tx: &Tx<'_>, submit: &Submit) -> rusqlite::Result<Option<String>> {
+    if let Some(IntoGroup::New(group)) = &submit.group {
+        let there = tx
+            .connection
+            .prepare_cached("SELECT 1 FROM grp WHERE id = ?1")?
+            .exists([group.id.as_bytes()])?;
+        if there {
+            return Ok(Some(group.id.to_string()));
+        }
+    }
+    let mut known = tx
+        .connection
+        .prepare_cached("SELECT 1 FROM job WHERE id = ?1")?;
+    let mut seen = HashSet::with_capacity(submit.jobs.len());
+    for job in &submit.jobs {
+        if !seen.insert(job.id) || known.exists([job.id.as_bytes()])? {
+            return Ok(Some(job.id.to_string()));
+        }
+    }
+    Ok(None)
 }
 
 fn insert_group(tx: &Tx<'_>, now: Timestamp, group: &NewGroup) -> rusqlite::Result<()> {

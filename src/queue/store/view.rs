@@ -113,6 +113,8 @@ pub fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, Found)> {
         not_before,
         assigned_host_id: lease.map(|lease| lease.host.clone()),
         lease_expires_at: lease.map(|lease| lease.expires_at),
+        last_host_id: None,
+        started_at: None,
         cancel,
         error: result.as_ref().and_then(|result| result.error.clone()),
         result,

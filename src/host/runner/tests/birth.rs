@@ -34,7 +34,7 @@ fn what_cannot_start_says_why() {
     let orphan = file(&bench, "orphan", "#!/nonexistent/interpreter\n", 0o755);
     assert_eq!(fails(&bench, plain(&orphan)), "spawn tool ENOENT");
     let long = Task {
-        args: vec!["x".repeat(200_000)],
+        args: vec!["x".repeat(200_000).into()],
         ..plain(Path::new("/bin/echo"))
     };
     assert_eq!(fails(&bench, long), "spawn tool E2BIG");
@@ -44,7 +44,7 @@ fn what_cannot_start_says_why() {
     };
     assert_eq!(fails(&bench, nowhere), "spawn tool ENOENT");
     let torn = Task {
-        args: vec!["a\0b".to_owned()],
+        args: vec!["a\0b".into()],
         ..plain(Path::new("/bin/echo"))
     };
     assert!(fails(&bench, torn).starts_with("spawn tool "));
@@ -72,7 +72,7 @@ fn a_script_that_does_not_name_its_shell_runs() {
     let ran = bench.run(Task {
         program: program.clone(),
         name: "bare".to_owned(),
-        args: vec!["one".to_owned(), "two words".to_owned()],
+        args: vec!["one".into(), "two words".into()],
         ..bench.script("")
     });
     let text = String::from_utf8(ran.result.stdout.bytes).unwrap();
@@ -105,7 +105,8 @@ fn signals_are_as_programs_expect_them() {
     let ran = bench.run(Task {
         program: "/bin/cat".into(),
         name: "cat".to_owned(),
-        args: vec!["/proc/self/status".to_owned()],
+        args: vec!["/proc/self/status".into()],
+        max_output: 100_000,
         ..bench.script("")
     });
     let text = String::from_utf8(ran.result.stdout.bytes).unwrap();

@@ -1,0 +1,547 @@
+//! Carries a run out through a coordinator: hands its jobs in, follows them wherever they run, and tells
+//! the same as a run in this process would.
+//!
+//! The coordinator owns the jobs. It may go away and come back while we follow, and we may go away: the
+//! run goes on without us.
+
+mod attend;
+mod feed;
+mod find;
+mod names;
+mod submit;
+mod tape;
+mod travel;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use self::attend::{Attendant, Seen, Shared};
+use self::feed::News;
+use self::names::{Names, Roll, Step};
+use crate::client::{self, Client, JobQuery};
+use crate::fleet::file::{Host, HostName};
+use crate::fleet::link::Links;
+use crate::fleet::recall;
+use crate::fleet::report::{Status, TaskReport, Verdict};
+use crate::fleet::run::RunEvent;
+use crate::protocol::api::{CancelJobs, Event};
+use crate::protocol::{GroupId, JobId, JobRecord, Payload};
+use crate::support::clock::{Clock, SystemClock};
+use crate::support::shutdown::{Shutdown, Urgency};
+
+pub use find::{Found, find};
+pub use submit::{Handover, submit};
+pub use travel::{Reason, travels};
+
+/// How long a coordinator may be away before nobody waits for it any longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How often we look at what no event tells: hosts that are away, and whether we missed something.
+const LOOK: Duration = Duration::from_secs(1);
+/// Every so many looks everything is looked at.
+const LOOKS: u32 = 10;
+/// What tasks get beyond their grace to be reported as ended.
+const LAST_CALL: Duration = Duration::from_secs(5);
+/// How long a cancel may take once the user has asked twice to go.
+const LEAVE: Duration = Duration::from_secs(1);
+/// Log streams that are open at once.
+const STREAMS: usize = 256;
+/// Records that are asked for at once.
+const ASKS: usize = 16;
+
+/// Where one job of a run belongs.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its job.
+    pub job: JobId,
+    /// Which task, from 0.
+    pub task: usize,
+    /// The host it must run on; none = any.
+    pub host: Option<usize>,
+    /// What it runs.
+    pub payload: Payload,
+}
+
+/// Our own way to the hosts, to find out why one is not there.
+pub struct Reach {
+    /// How they are connected to.
+    pub links: Links,
+    /// The hosts, in the order of the run.
+    pub hosts: Vec<Arc<Host>>,
+}
+
+/// What is followed, and how.
+pub struct Course {
+    /// The run.
+    pub group: GroupId,
+    /// Its jobs, in order.
+    pub places: Vec<Place>,
+    /// Its hosts, in order.
+    pub names: Vec<HostName>,
+    /// When it must end.
+    pub deadline: Option<Duration>,
+    /// Between TERM and KILL.
+    pub grace: Duration,
+    /// Our own way to the hosts, if we have one.
+    pub reach: Option<Reach>,
+    /// How long a host may be away before its tasks are `unreachable`; none = for ever.
+    pub connect: Option<Duration>,
+    /// The most output kept of a stream, in bytes.
+    pub max_output: Option<u64>,
+    /// Where output too large for memory goes.
+    pub directory: PathBuf,
+    /// Whether output is told while it comes.
+    pub live: bool,
+}
+
+/// A run that cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The coordinator did not take it. Nothing runs.
+    #[error("`fleet up` did not take the run")]
+    Submit(#[source] client::Error),
+    /// The coordinator is gone. What it was given goes on when it is back.
+    #[error("`fleet up` is gone; run {run} goes on when it is back")]
+    Away {
+        /// The run.
+        run: GroupId,
+        /// Why.
+        #[source]
+        source: client::Error,
+    },
+}
+
+impl Course {
+    fn file_name(&self, unit: usize, place: &Place, ending: &str) -> String {
+        match place.host.and_then(|at| self.names.get(at)) {
+            Some(name) => format!("{name}-{unit}.{ending}"),
+            None => format!("any-{unit}.{ending}"),
+        }
+    }
+}
+
+/// Carries out a run whose jobs `handover` holds, or goes on with one whose jobs the coordinator has.
+/// Every unit gets exactly one [`RunEvent::Ended`], unless the coordinator is gone.
+///
+/// # Errors
+/// When the coordinator cannot be asked for longer than [`PATIENCE`].
+pub async fn carry_out(
+    course: Course,
+    handover: Option<Handover>,
+    client: Client,
+    mut shutdown: Shutdown,
+    events: mpsc::Sender<RunEvent>,
+) -> Result<(), Error> {
+    // Before the jobs, so that nothing of them is missed.
+    let news = feed::listen(&client).await.map_err(Error::Submit)?;
+    let is_new = handover.is_some();
+    if let Some(handover) = &handover {
+        tokio::select! {
+            taken = submit(&client, handover) => taken.map_err(Error::Submit)?,
+            // Whether it was taken is not known; taking it back is right either way.
+            () = shutdown.reached(Urgency::Now) => {}
+        }
+    }
+    let deadline = course.deadline.map(|span| Instant::now() + span);
+    let roll = Roll::new(course.connect);
+    let by_job = (0..).zip(&course.places);
+    let units = by_job.map(|(at, place)| (place.job, at)).collect();
+    let states = course.places.iter().map(|_| State::default()).collect();
+    let shared = Arc::new(Shared {
+        course,
+        client,
+        events,
+        names: Names::default(),
+        streams: Semaphore::new(STREAMS),
+        asks: Semaphore::new(ASKS),
+    });
+    let mut follower = Follower {
+        shared,
+        units,
+        states,
+        attendants: JoinSet::new(),
+        tries: JoinSet::new(),
+        hints: HashMap::new(),
+        open: 0,
+        roll,
+        deadline,
+        leave_at: None,
+        away_since: None,
+    };
+    follower.open = follower.states.len();
+    if !is_new {
+        follower
+            .catch_up()
+            .await
+            .map_err(|source| follower.away(source))?;
+    }
+    follower.run(news, &mut shutdown).await
+}
+
+/// Where one task stands for us.
+#[derive(Debug, Default)]
+struct State {
+    /// Its attendant, once somebody took it.
+    seen: Option<watch::Sender<Seen>>,
+    /// Its report was given.
+    told: bool,
+}
+
+struct Follower {
+    shared: Arc<Shared>,
+    units: HashMap<JobId, usize>,
+    states: Vec<State>,
+    attendants: JoinSet<(usize, Result<TaskReport, client::Error>)>,
+    /// Hosts that we try to reach, and why we cannot.
+    tries: JoinSet<(usize, Option<Verdict>)>,
+    /// What to do about hosts that were given up.
+    hints: HashMap<usize, (Status, String)>,
+    /// How many have no report yet.
+    open: usize,
+    roll: Roll,
+    deadline: Option<Instant>,
+    leave_at: Option<Instant>,
+    /// Since when the coordinator says nothing.
+    away_since: Option<Instant>,
+}
+
+impl Follower {
+    async fn run(
+        &mut self,
+        mut news: mpsc::Receiver<News>,
+        shutdown: &mut Shutdown,
+    ) -> Result<(), Error> {
+        let mut awaited = Urgency::Stop;
+        let mut looks = 0;
+        let mut look_at = Instant::now() + LOOK;
+        while self.open > 0 {
+            tokio::select! {
+                biased;
+                () = shutdown.reached(awaited) => {
+                    let asked = self.cancel(Status::Cancelled, recall::NOT_STARTED, Vec::new());
+                    if shutdown.urgency() >= Urgency::Now {
+                        // Stay until it is on its way: gone before, it would not be sent.
+                        let _ = tokio::time::timeout(LEAVE, asked).await;
+                        break;
+                    }
+                    awaited = Urgency::Now;
+                    self.leave_at = Some(Instant::now() + self.shared.course.grace + LAST_CALL);
+                    tokio::spawn(asked);
+                }
+                () = at(self.leave_at) => break,
+                () = at(self.deadline) => {
+                    self.deadline = None;
+                    tokio::spawn(self.cancel(Status::Skipped, recall::DEADLINE, Vec::new()));
+                }
+                Some(done) = self.attendants.join_next() => {
+                    let Ok((unit, done)) = done else { continue };
+                    let report = done.map_err(|source| self.away(source))?;
+                    self.tell(unit, report).await;
+                }
+                Some(tried) = self.tries.join_next() => match tried {
+                    Ok((at, Some(verdict))) => self.give_up(at, verdict).await,
+                    Ok((at, None)) => self.roll.reached(at),
+                    Err(_) => {}
+                },
+                heard = news.recv() => self.hear(heard).await?,
+                () = sleep_until(look_at) => {
+                    looks += 1;
+                    if looks % LOOKS == 0 {
+                        self.check().await;
+                    }
+                    self.look_for_hosts().await;
+                    look_at = Instant::now() + LOOK;
+                }
+            }
+        }
+        self.end_leftovers(shutdown).await;
+        Ok(())
+    }
+
+    async fn hear(&mut self, news: Option<News>) -> Result<(), Error> {
+        match news {
+            Some(News::Event(event)) => {
+                self.away_since = None;
+                self.take(event);
+            }
+            Some(News::Missed) => {
+                self.away_since = None;
+                // If that fails too, the next look does it.
+                if let Err(error) = self.catch_up().await {
+                    tracing::debug!(%error, "cannot catch up with the run");
+                }
+            }
+            Some(News::Away(source)) => {
+                let since = *self.away_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > PATIENCE {
+                    return Err(self.away(source));
+                }
+            }
+            // The listener ends only with us; if it does not, the looks go on.
+            None => tokio::time::sleep(LOOK).await,
+        }
+        Ok(())
+    }
+
+    fn away(&self, source: client::Error) -> Error {
+        Error::Away {
+            run: self.shared.course.group,
+            source,
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::JobLeased {
+                job_id,
+                attempt,
+                host_id,
+                ..
+            } => self.note(job_id, |seen| seen.holder = Some((host_id, attempt))),
+            Event::JobEnded { job_id, .. } => self.note(job_id, |seen| seen.ended = true),
+            Event::JobReady { .. }
+            | Event::JobCancelAsked { .. }
+            | Event::HostRegistered { .. }
+            | Event::HostChanged { .. }
+            | Event::Gap { .. } => {}
+        }
+    }
+
+    /// Passes on what became of a job to its attendant, who is there from then on.
+    fn note(&mut self, job: JobId, change: impl FnOnce(&mut Seen)) {
+        let Some(unit) = self.units.get(&job).copied() else {
+            return;
+        };
+        let (Some(state), Some(place)) = (
+            self.states.get_mut(unit),
+            self.shared.course.places.get(unit),
+        ) else {
+            return;
+        };
+        if state.told {
+            return;
+        }
+        match &state.seen {
+            Some(seen) => seen.send_modify(change),
+            None => {
+                let mut first = Seen::default();
+                change(&mut first);
+                let (sender, seen) = watch::channel(first);
+                state.seen = Some(sender);
+                let attendant = Attendant::new(&self.shared, unit, place.clone(), seen);
+                self.attendants
+                    .spawn(async move { (unit, attendant.attend().await) });
+            }
+        }
+    }
+
+    /// Reads where all jobs stand.
+    async fn catch_up(&mut self) -> Result<(), client::Error> {
+        for job in jobs(&self.shared.client, self.shared.course.group).await? {
+            if job.status.is_final() {
+                self.note(job.id, |seen| seen.ended = true);
+            } else if let Some(host) = job.assigned_host_id.clone() {
+                let attempt = job.attempts;
+                self.note(job.id, |seen| seen.holder = Some((host, attempt)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Catches up if more has ended than we were told.
+    async fn check(&mut self) {
+        let group = self.shared.client.group(self.shared.course.group).await;
+        let ended = match group {
+            Ok(group) => group.counts.completed + group.counts.failed,
+            Err(error) => return tracing::debug!(%error, "cannot look at the run"),
+        };
+        let noted = |state: &&State| {
+            state.told || state.seen.as_ref().is_some_and(|seen| seen.borrow().ended)
+        };
+        let known = self.states.iter().filter(noted).count();
+        if ended > known as u64
+            && let Err(error) = self.catch_up().await
+        {
+            tracing::debug!(%error, "cannot catch up with the run");
+        }
+    }
+
+    /// Gives up hosts that are not there, and what only they could have run.
+    async fn look_for_hosts(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let course = &shared.course;
+        let waiting: Vec<&Place> = self
+            .states
+            .iter()
+            .zip(&course.places)
+            .filter(|(state, _)| !state.told && state.seen.is_none())
+            .map(|(_, place)| place)
+            .collect();
+        if waiting.is_empty() || self.leave_at.is_some() {
+            return;
+        }
+        let hosts = match shared.client.hosts().await {
+            Ok(hosts) => hosts,
+            Err(error) => return tracing::debug!(%error, "the hosts cannot be listed"),
+        };
+        for step in self.roll.call(course, &waiting, &hosts) {
+            match (step, &course.reach) {
+                (Step::GiveUp(at, verdict), _) => self.give_up(at, verdict).await,
+                (Step::Try(at), Some(reach)) => {
+                    let (links, host) = (reach.links.clone(), reach.hosts.get(at).cloned());
+                    self.tries.spawn(async move {
+                        let Some(host) = host else { return (at, None) };
+                        let failed = links.open(&host).await.err();
+                        (at, failed.as_ref().map(Verdict::of_error))
+                    });
+                }
+                (Step::Try(_), None) => {}
+            }
+        }
+    }
+
+    /// Ends what only this host could have run, or says that it is out.
+    async fn give_up(&mut self, at: usize, verdict: Verdict) {
+        let shared = Arc::clone(&self.shared);
+        let course = &shared.course;
+        self.roll.give_up(at);
+        let pinned = course.places.iter().filter(|place| place.host == Some(at));
+        let pinned: Vec<JobId> = pinned.map(|place| place.job).collect();
+        if !pinned.is_empty() {
+            let why = verdict.error.unwrap_or_default();
+            tokio::spawn(self.cancel(verdict.status, &why, pinned));
+            // The record has no place for it.
+            if let Some(hint) = verdict.hint {
+                self.hints.insert(at, (verdict.status, hint));
+            }
+            return;
+        }
+        let verdict = Box::new(verdict);
+        let event = RunEvent::HostDown { host: at, verdict };
+        let _ = shared.events.send(event).await;
+        if (0..course.names.len()).all(|at| self.roll.is_out(at)) {
+            let waiting = self.states.iter().zip(&course.places);
+            let left: Vec<JobId> = waiting
+                .filter(|(state, _)| !state.told && state.seen.is_none())
+                .map(|(_, place)| place.job)
+                .collect();
+            if !left.is_empty() {
+                tokio::spawn(self.cancel(Status::Skipped, NO_HOST, left));
+            }
+        }
+    }
+
+    /// Takes these jobs back, or all; with the words for those that have not started.
+    fn cancel(
+        &self,
+        status: Status,
+        why: &str,
+        ids: Vec<JobId>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let grace = self.shared.course.grace.as_millis();
+        let cancel = CancelJobs {
+            group: ids.is_empty().then_some(self.shared.course.group),
+            ids,
+            grace_ms: u64::try_from(grace).ok(),
+            reason: Some(format!("{}: {why}", status.as_str())),
+        };
+        let client = self.shared.client.clone();
+        async move {
+            let since = Instant::now();
+            while let Err(error) = client.cancel(&cancel).await {
+                if !error.retry_helps() || since.elapsed() > PATIENCE {
+                    return tracing::warn!(%error, "jobs could not be taken back");
+                }
+                tokio::time::sleep(LEAVE / 2).await;
+            }
+        }
+    }
+
+    async fn tell(&mut self, unit: usize, mut report: TaskReport) {
+        let Some(state) = self.states.get_mut(unit).filter(|state| !state.told) else {
+            return;
+        };
+        state.told = true;
+        let host = self
+            .shared
+            .course
+            .places
+            .get(unit)
+            .and_then(|place| place.host);
+        if let Some((status, hint)) = host.and_then(|at| self.hints.get(&at))
+            && *status == report.status
+        {
+            report.hint = Some(hint.clone());
+        }
+        self.open = self.open.saturating_sub(1);
+        let report = Box::new(report);
+        let _ = self
+            .shared
+            .events
+            .send(RunEvent::Ended { unit, report })
+            .await;
+    }
+
+    /// Reports what nobody has confirmed by the time we leave.
+    async fn end_leftovers(&mut self, shutdown: &Shutdown) {
+        // Nobody else may tell any more.
+        self.attendants.shutdown().await;
+        debug_assert!(self.open == 0 || shutdown.urgency() > Urgency::Running);
+        let shared = Arc::clone(&self.shared);
+        for (unit, place) in (0..).zip(&shared.course.places) {
+            let started = match self.states.get(unit) {
+                Some(state) if !state.told => state.seen.is_some(),
+                Some(_) | None => continue,
+            };
+            let why = match started {
+                true => recall::UNCONFIRMED,
+                false => recall::NOT_STARTED,
+            };
+            let host = place.host.and_then(|at| shared.course.names.get(at));
+            let report = TaskReport::without_output(
+                host.cloned(),
+                place.task,
+                place.job,
+                Verdict::because(Status::Cancelled, why),
+                SystemClock.now(),
+            );
+            self.tell(unit, report).await;
+        }
+    }
+}
+
+/// Why a task that any host could take was not run.
+const NO_HOST: &str = "no host was left to run it";
+
+/// Returns all jobs of a run, in order.
+///
+/// # Errors
+/// When the coordinator cannot be asked.
+pub async fn jobs(client: &Client, run: GroupId) -> Result<Vec<JobRecord>, client::Error> {
+    let mut query = JobQuery {
+        group: Some(run),
+        limit: Some(500),
+        ..JobQuery::default()
+    };
+    let mut all = Vec::new();
+    loop {
+        let page = client.jobs(&query).await?;
+        all.extend(page.jobs);
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
