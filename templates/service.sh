@@ -20,7 +20,9 @@ XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}; export XDG_RUNTIME_DIR;
 nap() { sleep 0.1 2>/dev/null || sleep 1; };
 now() { date +%s; };
 sc() { systemctl --user "$@" </dev/null; };
-managed() { command -v systemctl >/dev/null 2>&1 && sc show-environment >/dev/null 2>&1; };
+managed() { has systemctl && sc show-environment >/dev/null 2>&1; };
+# A sandbox is no machine of its own: its user's systemd and cron are those of the person beside it.
+has() { [ -z "$SKYCLAW_SANDBOX" ] && command -v "$1" >/dev/null 2>&1; };
 # Whether that process is there and bears one of our names.
 lives() {
 [ -n "$1" ] && [ "$1" -gt 0 ] 2>/dev/null && kill -0 "$1" 2>/dev/null || return 1;
@@ -43,7 +45,7 @@ lives "$p";
 };
 answers() { "$h/.local/bin/skyclaw" host jobs --json --state-dir "$y" </dev/null >/dev/null 2>&1; };
 tell() { if answers; then x=answers; else x=silent; fi; echo "$_m up $k $p $(since "$p") $x"; };
-cron() { command -v crontab >/dev/null 2>&1 && crontab -l 2>/dev/null; };
+cron() { has crontab && crontab -l 2>/dev/null; };
 uncron() {
 case $(cron) in *"$j"*) ;; *) return;; esac;
 x=$(cron | grep -vF "$j");
@@ -85,7 +87,7 @@ choose)
 l=$h/.local/state/skyclaw/linger;
 i=$(id -un);
 lingers() { [ -e "/var/lib/systemd/linger/$i" ] || [ "$(loginctl show-user "$i" -p Linger 2>/dev/null </dev/null)" = Linger=yes ]; };
-if command -v systemctl >/dev/null 2>&1 && command -v loginctl >/dev/null 2>&1; then :; else echo "$_m keeper there is no systemd"; exit 0; fi;
+if has systemctl && has loginctl; then :; else echo "$_m keeper there is no systemd"; exit 0; fi;
 if lingers; then :; else
 x=$(loginctl enable-linger </dev/null 2>&1) || { echo "$_m keeper this user may not linger: $x"; exit 0; };
 mkdir -p "${l%/*}" && : >"$l";
@@ -111,7 +113,7 @@ rm -f "$d/stop";
 o=; command -v setsid >/dev/null 2>&1 && o=setsid;
 $o sh "$d/keeper.sh" </dev/null >/dev/null 2>&1 &
 x=$(cron);
-case $x in *"$j"*) ;; *) if command -v crontab >/dev/null 2>&1; then printf "%s$_n" ${x:+"$x"} "$j" | crontab - >"$d.said" 2>&1; fi;; esac;
+case $x in *"$j"*) ;; *) if has crontab; then printf "%s$_n" ${x:+"$x"} "$j" | crontab - >"$d.said" 2>&1; fi;; esac;
 fi;
 x=$(($(now)+15));
 until seek && answers; do [ "$(now)" -lt "$x" ] || break; nap; done;

@@ -72,6 +72,7 @@ pub struct Args {
 pub enum Component {
     /// PicoClaw
     #[default]
+    #[value(alias = "picoclaw")]
     Agent,
     /// The skyclaw host daemon
     Host,

@@ -7,11 +7,14 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use reqwest::Url;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Shared;
 use super::address::parse_url;
@@ -73,6 +76,8 @@ struct Known {
 struct Announced {
     url: String,
     token: Option<String>,
+    /// A tunnel of our user's has the port, so nobody else may.
+    tunnel: Option<IgnoredAny>,
 }
 
 impl CoordinatorFile {
@@ -121,8 +126,11 @@ impl CoordinatorFile {
         };
         if last.as_ref().is_none_or(|known| known.text != text) {
             *last = None;
-            let settings = parse(&text).map_err(|why| self.fault(Fault::Text(why)))?;
-            let shared = Arc::new(Shared::new(settings)?);
+            let (settings, own_port) = parse(&text).map_err(|why| self.fault(Fault::Text(why)))?;
+            let shared = Arc::new(Shared {
+                own_port,
+                ..Shared::new(settings)?
+            });
             *last = Some(Known { text, shared });
         }
         Ok(())
@@ -190,15 +198,28 @@ fn check(file: &File) -> Result<(), Fault> {
     }
 }
 
+/// Returns the port, if the address is one of this machine's own.
+fn loopback_port(url: &Url) -> Option<u16> {
+    let host = url
+        .host_str()?
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    url.port_or_known_default().filter(|_| local)
+}
+
 const NO_JSON: &str = "it should be one line of JSON with the field `url`";
 
-/// What is wrong never shows what is in the file.
-fn parse(text: &Secret) -> Result<Settings, &'static str> {
+/// Returns also the port of this machine that must be ours. What is wrong never shows what is in the file.
+fn parse(text: &Secret) -> Result<(Settings, Option<u16>), &'static str> {
     let announced: Announced = serde_json::from_str(text.expose()).map_err(|_| NO_JSON)?;
-    Ok(Settings {
+    let url = parse_url(&announced.url)?;
+    let own_port = announced.tunnel.and_then(|_| loopback_port(&url));
+    let settings = Settings {
         token: announced.token.map(Secret::new),
-        ..Settings::new(vec![parse_url(&announced.url)?])
-    })
+        ..Settings::new(vec![url])
+    };
+    Ok((settings, own_port))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod file;
 pub mod holder;
+mod neighbour;
 mod routes;
 mod send;
 mod settings;
@@ -58,6 +59,8 @@ struct Shared {
     api_key: Option<HeaderValue>,
     timeout: Duration,
     choice: Choice,
+    /// The loopback port that must not be another user's.
+    own_port: Option<u16>,
 }
 
 /// How long a connection may take to open. A machine that is gone says nothing at all, and the next
@@ -117,6 +120,7 @@ impl Shared {
             timeout: settings.timeout,
             choice: Choice::new(settings.urls.len(), settings.return_after),
             urls: settings.urls,
+            own_port: None,
         })
     }
 }

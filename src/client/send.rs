@@ -11,6 +11,7 @@ use super::address::Reach;
 use super::ask::Ask;
 use super::error::{Error, Tried, refusal};
 use super::file::may_have_moved;
+use super::neighbour::stranger_at;
 use super::{Client, Shared};
 use crate::support::chain::chain;
 
@@ -158,6 +159,13 @@ impl Shared {
     where
         F: Future<Output = Result<T, reqwest::Error>>,
     {
+        // Before each request, for the tunnel may have gone just now.
+        if let Some(port) = self.own_port
+            && let Some(user) = stranger_at(port)
+        {
+            let cause = format!("another user ({user}) listens there, and nothing is sent");
+            return Err(NoAnswer::Other(cause));
+        }
         let mut request = reach
             .http
             .request(ask.method.clone(), ask.url(&reach.base))

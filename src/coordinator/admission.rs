@@ -16,10 +16,9 @@ use hyper_util::service::TowerToHyperService;
 use super::Room;
 use super::api::error::Refused;
 use super::api::key::decode;
-use super::auth::Tokens;
+use super::auth::shows;
 use super::caller::Caller;
 use crate::protocol::api::Code;
-use crate::support::secret::Secret;
 
 const PUBLIC: &str = "/v1/public/jobs";
 const CORS: [(HeaderName, HeaderValue); 2] = [
@@ -40,8 +39,10 @@ pub async fn answer(
     caller: Arc<Caller>,
     mut request: Request<Incoming>,
 ) -> Response {
-    if let Caller::Host { token, .. } = &*caller
-        && !shows(token.as_ref(), &request)
+    if let Caller::Host {
+        token: Some(token), ..
+    } = &*caller
+        && !shows(request.headers(), std::slice::from_ref(token))
     {
         return Refused::new(Code::Unauthorized, "unauthorized").into_response();
     }
@@ -85,11 +86,6 @@ pub async fn answer(
         return refused.into_response();
     }
     route(router, request).await
-}
-
-/// Tells whether a request over a tunnel shows what it must.
-fn shows(token: Option<&Secret>, request: &Request<Incoming>) -> bool {
-    token.is_none_or(|token| Tokens::one(token.clone()).accept(request.headers()))
 }
 
 /// Refuses writes where more coordinators are asked for than there are.

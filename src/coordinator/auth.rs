@@ -33,34 +33,35 @@ impl Tokens {
         )
     }
 
-    /// Returns just this token, which may be empty: nobody shows that one.
-    pub fn one(token: Secret) -> Self {
-        Self(vec![token])
-    }
-
     /// Tells whether everybody is let in.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Tells whether the headers show one of the tokens. Takes as long for a wrong one as for a right one.
+    /// Tells whether the headers show one of the tokens, or none is needed.
     pub fn accept(&self, headers: &HeaderMap) -> bool {
         if self.0.is_empty() {
             return true;
         }
-        let shown = headers
-            .get("x-skyclaw-token")
-            .map(|value| value.as_bytes().trim_ascii())
-            .or_else(|| bearer(headers));
-        let Some(shown) = shown else {
-            return false;
-        };
-        let mut good = subtle::Choice::from(0);
-        for token in &self.0 {
-            good |= token.expose().as_bytes().ct_eq(shown);
-        }
-        good.into()
+        shows(headers, &self.0)
     }
+}
+
+/// Tells whether the headers show one of `tokens`. Takes as long for a wrong one as for a right one; an
+/// empty one is no token.
+pub fn shows(headers: &HeaderMap, tokens: &[Secret]) -> bool {
+    let shown = headers
+        .get("x-skyclaw-token")
+        .map(|value| value.as_bytes().trim_ascii())
+        .or_else(|| bearer(headers));
+    let Some(shown) = shown.filter(|shown| !shown.is_empty()) else {
+        return false;
+    };
+    let mut good = subtle::Choice::from(0);
+    for token in tokens {
+        good |= token.expose().as_bytes().ct_eq(shown);
+    }
+    good.into()
 }
 
 /// Returns what stands after `Bearer` in the authorization header.
@@ -132,6 +133,10 @@ mod tests {
         }
         assert!(Tokens::parse(" , ").accept(&HeaderMap::new()));
         assert!(!format!("{tokens:?}").contains("one"));
+        let nothing = [Secret::new(String::new())];
+        for empty in [HeaderMap::new(), headers("x-skyclaw-token", " ")] {
+            assert!(!shows(&empty, &nothing), "an empty token opens nothing");
+        }
     }
 
     #[tokio::test(start_paused = true)]

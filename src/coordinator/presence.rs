@@ -163,11 +163,11 @@ impl Presence {
         hosts.get(id).map(|host| host.entry.host.name.clone())
     }
 
-    /// Tells whether a host is called so.
-    pub fn is_called(&self, name: &str) -> bool {
-        self.hosts()
-            .values()
-            .any(|host| host.entry.host.name == name)
+    /// Returns how many hosts are called so.
+    pub fn count_called(&self, name: &str) -> usize {
+        let hosts = self.hosts();
+        let called = hosts.values().filter(|host| host.entry.host.name == name);
+        called.count()
     }
 
     /// Tells whether the host is known.

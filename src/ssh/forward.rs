@@ -7,6 +7,7 @@
 
 mod doors;
 mod stream;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;

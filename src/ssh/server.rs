@@ -1,9 +1,10 @@
 //! An SSH server on loopback: one listener plays one machine with a home of its own.
 //!
-//! It runs commands and nothing else: no terminal, no forwarding, no file transfer protocol. One user
-//! may log in, with one key. Everything started through it ends with it.
+//! It runs commands and listens for its clients, on sockets in that home and on loopback ports; nothing else: no
+//! terminal, no other forwarding, no file transfer protocol. One user may log in, with one key. Everything started through it ends with it.
 
 mod exec;
+mod forward;
 mod gate;
 mod keys;
 mod processes;

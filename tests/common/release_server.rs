@@ -29,6 +29,8 @@ pub const PROGRAM: &str = "#!/bin/sh\necho '\u{1f99e} picoclaw 1.2 (git: fake)'\
 pub enum Mode {
     /// `picoclaw-linux-amd64` and its like, with `sha256sums.txt`.
     BareNames,
+    /// `skyclaw-linux-amd64` and its like, with `sha256sums.txt`: what skyclaw's own releases offer.
+    OwnNames,
     /// `picoclaw_Linux_x86_64.tar.gz` and its like, with `picoclaw_1.2_checksums.txt` and API digests.
     TarballNames,
     /// Archives with API digests and no checksum file.
@@ -188,6 +190,12 @@ impl Shared {
             "picoclaw-linux-riscv64",
             "picoclaw-darwin-arm64",
         ];
+        let own = [
+            "skyclaw-linux-amd64",
+            "skyclaw-linux-arm64",
+            "skyclaw-linux-riscv64",
+            "skyclaw-darwin-arm64",
+        ];
         let packed = [
             "picoclaw_Linux_x86_64.tar.gz",
             "picoclaw_Linux_arm64.tar.gz",
@@ -200,12 +208,13 @@ impl Shared {
         };
         let mut files = match self.mode {
             Mode::BareNames => named(bare, &self.program),
+            Mode::OwnNames => named(own, &self.program),
             Mode::MissingAsset => HashMap::from([("picoclaw_x.deb".to_owned(), b"deb".to_vec())]),
             _ => named(packed, &tarball(&self.program)),
         };
         let version = self.tag.trim_start_matches('v');
         let sums = match self.mode {
-            Mode::BareNames => "sha256sums.txt".to_owned(),
+            Mode::BareNames | Mode::OwnNames => "sha256sums.txt".to_owned(),
             Mode::TarballNames | Mode::WrongChecksum | Mode::CutTransfer | Mode::Redirect => {
                 format!("picoclaw_{version}_checksums.txt")
             }

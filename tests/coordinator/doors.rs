@@ -47,6 +47,18 @@ async fn every_door_has_its_own_rule_and_all_are_open_at_once() {
 }
 
 #[tokio::test]
+async fn a_door_that_nobody_comes_through_any_more_closes_no_other() {
+    let mut room = Room::open().await;
+    // The only sender goes.
+    room.streams = tokio::sync::mpsc::channel(1).0;
+    for _ in 0..3 {
+        room.get("/v1/queue").await.ok();
+        room.owner().get("/v1/queue").await.ok();
+    }
+    room.stop().await;
+}
+
+#[tokio::test]
 async fn the_socket_goes_with_the_coordinator_and_the_next_one_opens_it_again() {
     let room = Room::open().await;
     let socket = Room::socket(&room.dir());

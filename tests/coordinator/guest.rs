@@ -1,6 +1,6 @@
 //! Clients that come in by other doors than the port.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder};
@@ -65,6 +65,11 @@ impl Room {
 
     /// Returns a client whose connections are handed over as those of `caller`.
     pub fn guest(&self, caller: &Caller) -> Guest {
+        Guest::at(&self.relay(caller))
+    }
+
+    /// Returns a socket whose connections are handed over as those of `caller`.
+    pub fn relay(&self, caller: &Caller) -> PathBuf {
         let path = self.dir().join(format!("{}.sock", JobId::fresh()));
         let listener = UnixListener::bind(&path).unwrap();
         let (streams, caller) = (self.streams.clone(), caller.clone());
@@ -79,6 +84,6 @@ impl Room {
                 }
             }
         });
-        Guest::at(&path)
+        path
     }
 }

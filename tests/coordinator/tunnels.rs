@@ -1,9 +1,14 @@
 //! Hosts that come through tunnels, side by side: whose key, whose lease, whose id.
 
-use serde_json::json;
+use std::process::Command;
 
+use reqwest::Method;
+use serde_json::json;
+use skyclaw::client::unix_url;
+
+use crate::common::Running;
 use crate::guest::{host, submitting};
-use crate::harness::{Got, Room, done, lease};
+use crate::harness::{Got, Room, SOON, done, lease};
 
 #[tokio::test]
 async fn the_same_key_of_two_callers_is_two_keys() {
@@ -104,5 +109,73 @@ async fn no_id_is_taken_that_work_for_another_name_would_go_to() {
         .await
         .ok();
     assert!(got["host"]["id"].as_str().unwrap().starts_with("host_"));
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_does_not_fill_the_coordinator_with_itself() {
+    let room = Room::open().await;
+    let a = room.guest(&host("a"));
+    let one = json!({"name": "a"});
+    for _ in 0..100 {
+        a.post("/v1/hosts/register", &one).await.ok();
+    }
+    let text = a.post("/v1/hosts/register", &one).await;
+    let text = text.refused(429, "too_many");
+    assert!(text.contains("skyclaw host remove"), "{text}");
+    // Those that are there may come again, and others may come.
+    let known = room.get("/v1/hosts").await.ok()["hosts"][7]["id"].clone();
+    let again = json!({"name": "a", "hostId": known});
+    a.post("/v1/hosts/register", &again).await.ok();
+    let b = room.guest(&host("b"));
+    b.post("/v1/hosts/register", &json!({"name": "b"}))
+        .await
+        .ok();
+    room.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_needs_nothing_that_is_closed_to_it() {
+    let room = Room::with(|settings| settings.lease_for = std::time::Duration::from_secs(2)).await;
+    let home = room.dir();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skyclaw"));
+    let url = unix_url(&room.relay(&host("lab"))).unwrap();
+    command
+        .args(["host", "--name", "lab", "--coordinator", url.as_str()])
+        .env_clear()
+        .env("HOME", &home)
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir(&home);
+    let daemon = Running::start(&mut command, None);
+    room.until(async |room| room.get("/v1/hosts").await.ok()["hosts"][0]["name"] == "lab")
+        .await;
+    let submit = async |script: &str| {
+        let payload = json!({"kind": "shell", "command": "sh", "args": ["-c", script]});
+        let got = room.post("/v1/jobs", json!({ "payload": payload })).await;
+        got.ok()["job"]["id"].as_str().unwrap().to_owned()
+    };
+    // Long enough for its lease to be renewed, and its output to come while it runs.
+    let long = submit("echo begun; exec sleep 600").await;
+    let short = submit("exit 4").await;
+    let printed = async |room: &Room| {
+        let logs = room.get(&format!("/v1/jobs/{long}/logs")).await.ok();
+        !logs["pieces"].as_array().unwrap().is_empty()
+    };
+    room.until(printed).await;
+    let before = room.job(&long).await["leaseExpiresAt"].clone();
+    room.until(async |room| room.job(&long).await["leaseExpiresAt"] != before)
+        .await;
+    let path = format!("/v1/jobs/{long}/cancel");
+    room.send(room.request(Method::POST, &path)).await.ok();
+    for job in [&long, &short] {
+        room.until(async |room| room.job(job).await["status"] == "failed")
+            .await;
+    }
+    assert_eq!(room.job(&short).await["result"]["exitCode"], 4);
+    daemon.terminate();
+    let ended = tokio::task::spawn_blocking(move || daemon.wait(SOON));
+    let ended = ended.await.unwrap();
+    assert!(!ended.err().contains("403"), "{ended}");
+    assert_eq!(room.get("/v1/hosts").await.ok()["hosts"], json!([]));
     room.stop().await;
 }

@@ -7,6 +7,7 @@ use super::fakes::{calls, with_systemd, without_systemd};
 use super::*;
 use crate::common::coordinator::Plan;
 use crate::common::{Proc, eventually, holds_within, scan_files};
+use crate::release_server::{Mode, ReleaseServer};
 
 const SOON: Duration = Duration::from_secs(60);
 const SETTINGS: &str = ".config/skyclaw/host.env";
@@ -18,6 +19,7 @@ const STATE: &str = ".local/state/skyclaw/host/fleet";
 struct Site {
     bed: Bed,
     program: PathBuf,
+    _fakes: tempfile::TempDir,
 }
 
 impl Site {
@@ -29,18 +31,19 @@ impl Site {
         fakes: impl Fn(&Path),
         change: impl FnOnce(SshdBuilder) -> SshdBuilder,
     ) -> Option<Self> {
-        // Below the target directory, so that no other test looks there.
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .unwrap()
-            .keep();
-        fakes(&dir);
-        let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        fakes(dir.path());
+        let path = path_with(dir.path());
         let bed = Bed::with(|server| change(server.env("PATH", &path)))?;
         let host = bed.server.fleet_host("alpha").with("slots", 3);
         let host = host.with("labels", serde_json::json!({"zone": "b", "gpu": ""}));
         bed.world.fleet(&[host]);
         let program = stripped(bed.world.dir());
-        Some(Self { bed, program })
+        Some(Self {
+            bed,
+            program,
+            _fakes: dir,
+        })
     }
 
     fn args<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
@@ -82,6 +85,11 @@ impl Site {
     fn log(&self) -> String {
         fs::read_to_string(self.bed.home(".local/state/skyclaw/service/log")).unwrap_or_default()
     }
+}
+
+/// A PATH on which what is in `dir` comes first.
+fn path_with(dir: &Path) -> String {
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
 }
 
 fn stripped(dir: &Path) -> PathBuf {
@@ -142,6 +150,9 @@ fn without_systemd_a_script_keeps_the_daemon_running() {
         "{}",
         daemon.environ
     );
+
+    let status = site.bed.world.skyclaw(&["fleet", "status", "--json"]);
+    assert_eq!(only(&status)["daemon"]["state"], "active", "{status}");
 
     let before = state(&site.bed.home(".config"));
     let row = site.deploy(&[]);
@@ -260,10 +271,11 @@ fn a_redeploy_lets_running_jobs_end() {
         assert!(!proc.contains("the-token-4711"), "{proc:?}");
     }
 
-    let (begun, mark) = (site.bed.home("begun"), site.bed.home("done"));
+    let [begun, go, mark] = ["begun", "go", "done"].map(|name| site.bed.home(name));
     let line = format!(
-        "echo > {}; sleep 2; echo yes > {}",
+        "echo > {}; until [ -e {} ]; do sleep 0.1; done; echo yes > {}",
         begun.display(),
+        go.display(),
         mark.display()
     );
     let mut enqueue = site
@@ -275,8 +287,17 @@ fn a_redeploy_lets_running_jobs_end() {
     eventually(SOON, || begun.exists());
     let pid = site.pid();
     let another = site.another();
-    let args = ["--component", "host", "--from", another.to_str().unwrap()];
-    let row = site.bed.row(0, &[&args[..], &network].concat());
+    let args = ["fleet", "deploy", "--json", "--component", "host", "--from"];
+    let from = [another.to_str().unwrap()];
+    let deploying = site.bed.world.spawn(&[&args[..], &from, &network].concat());
+    // It is being ended, and waits for its job.
+    let stop = site.bed.home(".local/state/skyclaw/service/stop");
+    eventually(SOON, || stop.exists());
+    eventually(SOON, || site.log().contains("stopping"));
+    assert_eq!(site.pid(), pid);
+    assert!(!mark.exists());
+    fs::write(&go, "").unwrap();
+    let row = only(&deploying.wait(DEADLINE).expect_code(0));
     assert_eq!(row["result"], "updated", "{row}");
     assert_eq!(
         fs::read_to_string(&mark).unwrap(),
@@ -579,7 +600,11 @@ fn a_server_that_allows_one_command_at_a_time_is_deployed_to() {
 
 #[test]
 fn builds_for_other_hosts_are_looked_for_beside_the_program() {
-    let Some(bed) = Bed::with(|server| server.env("PATH", &with_uname("aarch64"))) else {
+    let fakes = tempfile::tempdir().unwrap();
+    let uname = "#!/bin/sh\necho Linux aarch64\n";
+    crate::common::bed::install(fakes.path(), "uname", uname);
+    let path = path_with(fakes.path());
+    let Some(bed) = Bed::with(|server| server.env("PATH", &path)) else {
         return;
     };
     let dir = bed.world.dir().join("bin");
@@ -617,16 +642,6 @@ fn builds_for_other_hosts_are_looked_for_beside_the_program() {
         (&"installed".into(), &"7.7.7".into())
     );
     assert!(!bed.home(SETTINGS).exists() && !bed.home(KEEPER).exists());
-}
-
-/// A PATH on which the machine says that it is another one.
-fn with_uname(machine: &str) -> String {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .unwrap()
-        .keep();
-    let script = format!("#!/bin/sh\necho Linux {machine}\n");
-    crate::common::bed::install(&dir, "uname", &script);
-    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
 }
 
 #[test]
@@ -674,4 +689,49 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
         "{said}"
     );
     assert!(holds_within(SOON, || site.daemon().is_some()));
+}
+
+#[test]
+fn all_is_the_agent_and_the_daemon_and_releases_will_do() {
+    let Some(site) = Site::new(without_systemd) else {
+        return;
+    };
+    let releases = ReleaseServer::start(Mode::BareNames);
+    let dir = site.bed.world.dir().join("bin");
+    fs::create_dir(&dir).unwrap();
+    let own = dir.join("skyclaw");
+    fs::hard_link(env!("CARGO_BIN_EXE_skyclaw"), &own).unwrap();
+    let target = skyclaw::fleet::target::Target::of_this_machine().unwrap();
+    let beside = format!("skyclaw-{}-{}", target.os, target.arch);
+    fs::hard_link(&site.program, dir.join(beside)).unwrap();
+    let mut command = site.bed.world.clean(own.to_str().unwrap());
+    command.args(["fleet", "deploy", "--json", "--component", "all"]);
+    command.args(["--api-url", releases.base()]);
+    let row = only(&Running::start(command, None).wait(DEADLINE).expect_code(0));
+    assert_eq!(row["versions"]["picoclaw"], "1.2", "{row}");
+    assert_eq!(row["versions"]["skyclaw"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(row["service"], "keeper", "{row}");
+    let installed = fs::read(site.bed.home(".local/bin/skyclaw")).unwrap();
+    assert_eq!(installed, fs::read(&site.program).unwrap());
+    assert!(site.bed.home(".picoclaw/.env").exists() && site.daemon().is_some());
+
+    let program = fs::read(site.another()).unwrap();
+    let releases = ReleaseServer::serving(Mode::OwnNames, "v9", &program);
+    let args = ["--component", "host", "--repo", "EricGrill/picoclaw"];
+    let row = site
+        .bed
+        .row(0, &[&args[..], &["--api-url", releases.base()]].concat());
+    assert_eq!(row["result"], "updated", "{row}");
+    assert_eq!(
+        fs::read(site.bed.home(".local/bin/skyclaw")).unwrap(),
+        program
+    );
+    let output = site
+        .bed
+        .deploy(&["--component", "host", "--version", "v9"])
+        .expect_code(2);
+    assert!(output.err().contains("--repo"), "{output}");
+    let row = site.teardown(&["--component", "all", "--purge"]);
+    assert_eq!(row["outcome"], "clean", "{row}");
+    assert!(!site.bed.program().exists() && site.daemon().is_none());
 }

@@ -1,5 +1,10 @@
 //! Waiting and following: streams, exit codes, interruptions.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
+use serde_json::json;
+
 use crate::common::{Running, eventually};
 use crate::place::{Place, SOON, bare};
 
@@ -149,4 +154,69 @@ fn a_reader_that_goes_away_ends_the_following_and_the_job_goes_on() {
     let job = &place.coordinator.get(&format!("/v1/jobs/{id}"))["job"];
     assert_eq!(job["status"], "leased", "the job goes on");
     place.says(&["job", "cancel", &id]);
+}
+
+/// A coordinator whose only job is claimed just between the question for running and that for waiting ones.
+fn slippery(listener: &TcpListener) {
+    let job = |status: &str| {
+        json!({
+            "id": "job_00000000-0000-4000-8000-000000000001", "status": status, "attempts": 1,
+            "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z",
+            "requirement": {"requiredCapabilities": []}, "payload": {"kind": "shell", "command": "true"},
+            "priority": 0, "updatedBy": "n", "version": 1,
+        })
+    };
+    let (mut seen, mut over) = (false, false);
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let mut line = String::new();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        reader.read_line(&mut line).unwrap();
+        let mut rest = String::new();
+        while reader.read_line(&mut rest).unwrap() > 2 {
+            rest.clear();
+        }
+        let state = if over { "completed" } else { "leased" };
+        let body = if line.contains("/v1/jobs/job_") {
+            over = true;
+            json!({ "job": job("completed") })
+        } else if line.contains("status=leased") {
+            let found = (seen && !over).then(|| job(state));
+            json!({ "jobs": found.into_iter().collect::<Vec<_>>() })
+        } else if line.contains("status=") {
+            json!({ "jobs": [] })
+        } else {
+            seen = true;
+            json!({ "jobs": [job(state)] })
+        };
+        let body = body.to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        write!(
+            stream,
+            "{head}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_group_is_waited_for_also_if_a_job_slips_between_two_questions() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || slippery(&listener));
+    let group = "00000000-0000-4000-8000-000000000002";
+    let args = [
+        "job",
+        "wait",
+        "--group",
+        group,
+        "--coordinator",
+        &url,
+        "--json",
+    ];
+    let done = Running::start(&mut bare(dir.path(), &args), None).wait(SOON);
+    let done = done.expect_code(0);
+    assert!(done.out().contains("\"completed\""), "{done}");
 }

@@ -1,6 +1,7 @@
 //! Host daemons that find their coordinator by a file: through a tunnel, and without one.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use serde_json::json;
@@ -87,6 +88,34 @@ async fn a_daemon_follows_its_tunnel_to_another_port_with_another_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_lets_in_who_shows_its_token_and_for_its_host_alone() {
+    let forbid = |builder: SshdBuilder| builder.extra("AllowStreamLocalForwarding no");
+    let Some(rig) = Rig::with(forbid) else { return };
+    let mut running = rig.start();
+    let place = running.up().await;
+    let site = Site::within(running.take_visits()).await;
+    let host = start(daemon(rig.server.home(), &rig.file()));
+    host.wait_for_line("host registered", SOON);
+    let job = site.sh("echo with a token").await;
+    assert_eq!(site.output(job).await, "with a token\n");
+    let token = rig.announced()["token"].as_str().unwrap().to_owned();
+    let at = place.to_string().parse().unwrap();
+    let asked = |token: &str, method: &str, path: &str, body: &str| {
+        let mut http = Http::connect(at).unwrap().with("x-skyclaw-token", token);
+        http.send(method, path, body.as_bytes()).unwrap().status
+    };
+    let register = |name: &str| json!({"name": name, "hostId": name}).to_string();
+    let path = "/v1/hosts/register";
+    for wrong in ["", "guessed"] {
+        assert_eq!(asked(wrong, "POST", path, &register("alpha")), 401);
+    }
+    assert_eq!(asked(&token, "POST", path, &register("beta")), 403);
+    assert_eq!(asked(&token, "POST", path, &register("alpha")), 200);
+    let job = json!({"payload": {"kind": "shell", "command": "true"}}).to_string();
+    assert_eq!(asked(&token, "POST", "/v1/jobs", &job), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_file_is_read_again_when_the_coordinator_has_moved() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("coordinator.json");
@@ -160,4 +189,37 @@ fn a_file_that_is_not_ones_own_secret_is_refused_at_the_start() {
             .err();
         assert!(said.contains("belongs to another user (12345)"), "{said}");
     }
+}
+
+#[test]
+fn nothing_is_sent_to_a_port_that_another_user_has_taken() {
+    if !crate::common::is_root() || !crate::common::require_program("busybox") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let mut thief = std::process::Command::new("busybox");
+    thief
+        .args(["nc", "-l", "-p", &port.to_string()])
+        .uid(12_345)
+        .current_dir("/");
+    let thief = start(thief);
+    // It takes one connection, which shall not be ours.
+    let listens = || {
+        ["/proc/net/tcp", "/proc/net/tcp6"]
+            .iter()
+            .filter_map(|table| fs::read_to_string(table).ok())
+            .any(|table| table.contains(&format!(":{port:04X} ")))
+    };
+    eventually(SOON, listens);
+    let file = home.path().join("c.json");
+    // A tunnel that is no more left it, and its port is somebody else's by now.
+    let text = json!({"url": format!("http://127.0.0.1:{port}"), "token": "geheim", "tunnel": "1"});
+    write(&file, &text.to_string(), 0o600);
+    let host = start(daemon(home.path(), &file));
+    let said = host.wait_for_line("another user (12345) listens there", SOON);
+    assert!(!said.contains("geheim"), "{said}");
+    assert_eq!(thief.stdout_so_far(), "");
 }

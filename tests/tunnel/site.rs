@@ -7,11 +7,14 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use skyclaw::client::{Client, Settings, parse_url};
+use skyclaw::coordinator::{self, Caller, Deps, Doors, Visitor};
 use skyclaw::fleet::tunnel::Visit;
 use skyclaw::protocol::api::{JobKind, SubmitJob};
 use skyclaw::protocol::{JobId, JobRecord, Payload, Requirement};
+use skyclaw::queue::{Options, Queue};
+use skyclaw::support::shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::common::Running;
@@ -54,26 +57,70 @@ async fn carry(mut visit: Visit, to: SocketAddr, shown: &Shown) -> std::io::Resu
 
 /// A coordinator on loopback.
 pub struct Site {
-    pub coordinator: Coordinator,
+    address: SocketAddr,
+    /// Its own process, if it has one.
+    _process: Option<Coordinator>,
     _dir: tempfile::TempDir,
 }
 
 impl Site {
+    /// One of its own.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let coordinator = Plan::new(dir.path()).start();
         Self {
-            coordinator,
+            address: coordinator.address,
+            _process: Some(coordinator),
+            _dir: dir,
+        }
+    }
+
+    /// One in this process, which takes the streams itself and knows whose they are.
+    pub async fn within(mut visits: mpsc::Receiver<Visit>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(Options::new(dir.path().join("c.db"))).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (streams, visitors) = mpsc::channel(1);
+        let doors = Doors {
+            tcp: vec![listener],
+            unix: None,
+            streams: Some(visitors),
+        };
+        let deps = Deps {
+            queue,
+            settings: coordinator::Settings::new("node_test"),
+            on_event: None,
+        };
+        let (trigger, shutdown) = shutdown::manual();
+        tokio::spawn(async move {
+            coordinator::run(deps, doors, shutdown).await.unwrap();
+            drop(trigger);
+        });
+        tokio::spawn(async move {
+            while let Some(visit) = visits.recv().await {
+                let caller = Caller::Host {
+                    name: visit.host.to_string(),
+                    may_submit: false,
+                    token: visit.token,
+                };
+                let stream = Box::new(visit.stream);
+                let _ = streams.send(Visitor { stream, caller }).await;
+            }
+        });
+        Self {
+            address,
+            _process: None,
             _dir: dir,
         }
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.coordinator.address
+        self.address
     }
 
     fn client(&self) -> Client {
-        let url = parse_url(&self.coordinator.url()).unwrap();
+        let url = parse_url(&format!("http://{}", self.address)).unwrap();
         Client::new(Settings::new(vec![url])).unwrap()
     }
 

@@ -77,6 +77,22 @@ async fn nobody_wants_it_while_the_host_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_wants_it_while_the_host_takes_for_ever() {
+    let bin = tempfile::tempdir().unwrap();
+    let (stuck, begun) = (bin.path().join("ls"), bin.path().join("begun"));
+    let script = format!("#!/bin/sh\n: >{}\nexec sleep 600\n", begun.display());
+    fs::write(&stuck, script).unwrap();
+    fs::set_permissions(&stuck, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.path().display());
+    let Some(rig) = Rig::with(|builder| builder.env("PATH", &path)) else {
+        return;
+    };
+    let running = rig.start();
+    crate::common::eventually(crate::rig::SOON, || begun.exists());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_ends_when_nobody_takes_its_streams() {
     let Some(rig) = Rig::new() else { return };
     let mut running = rig.start();

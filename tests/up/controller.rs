@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
-use skyclaw::protocol::JobStatus;
+use skyclaw::client::HostOrder;
+use skyclaw::protocol::api::HostMode;
+use skyclaw::protocol::{HostId, JobStatus};
 
 use crate::common::{FleetHost, eventually};
 use crate::place::{Place, SOON, out};
@@ -81,9 +83,12 @@ fn a_start_that_fails_shows_why() {
 
 #[test]
 fn killed_and_started_again_it_goes_on() {
-    let Some(mut place) = Place::ready(&["web1"], 2) else {
+    let Some(mut place) = Place::ready(&["web1", "web2", "web3"], 2) else {
         return;
     };
+    let paused = HostId::new("web2").unwrap();
+    let pausing = async { place.client().order_host(&paused, HostOrder::Pause).await };
+    place.block_on(pausing).unwrap();
     let (begun, go) = (place.file("begun"), place.file("go"));
     let script = format!("echo x >> {begun}; while [ ! -e {go} ]; do sleep 0.05; done; echo done");
     let running = place.sh(Some("web1"), &script);
@@ -97,7 +102,17 @@ fn killed_and_started_again_it_goes_on() {
     // What ran goes with it, so that it never runs twice at once.
     place.bed.assert_no_task_within(SOON);
     std::fs::write(&go, "").unwrap();
+    // Meanwhile one host has left the fleet.
+    place.fleet(&["web1", "web2"], |host| host.with("slots", 2));
     place.up(&[]);
+    place.wait_for_hosts(2);
+    let hosts = place.hosts();
+    let modes: Vec<_> = hosts
+        .iter()
+        .map(|host| (host.name.as_str(), host.mode))
+        .collect();
+    let as_before = [("web1", HostMode::Active), ("web2", HostMode::Paused)];
+    assert_eq!(modes, as_before, "what people have decided stays");
     for (n, job) in waiting.iter().enumerate() {
         assert_eq!(out(&place.wait(*job)), format!("{n}\n"));
     }

@@ -14,3 +14,4 @@ mod place;
 mod pull;
 mod push;
 mod stopping;
+mod verbs;

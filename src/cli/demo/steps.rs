@@ -80,6 +80,61 @@ pub fn steps() -> Vec<Step> {
                 1,
             )
         },
+        Step::new(
+            "Now skyclaw itself on one host: a daemon there will fetch its work, and no port is opened for it.",
+            &["fleet", "deploy", "--component", "host", "sandbox3"],
+            0,
+        ),
+        Step::new(
+            "A controller that stays: it has a queue, and holds a connection to every host it can reach.",
+            &["fleet", "up", "--detach", "--port", "0", "sandbox[1,3]"],
+            0,
+        ),
+        Step::new(
+            "This job is pushed to its host over the connection that is open already.",
+            &[
+                "enqueue-shell",
+                "--follow",
+                "--on-host",
+                "sandbox1",
+                "sh",
+                "-c",
+                "echo pushed to $HOME",
+            ],
+            0,
+        ),
+        Step::new(
+            "This one is pulled by the daemon of its host, through the same kind of connection, which the controller opened.",
+            &[
+                "enqueue-shell",
+                "--follow",
+                "--on-host",
+                "sandbox3",
+                "sh",
+                "-c",
+                "echo pulled as $SKYCLAW_JOB_ID",
+            ],
+            0,
+        ),
+        Step::new(
+            "These six go wherever there is room: pushed or pulled, each once.",
+            &[
+                "enqueue-shell",
+                "--wait",
+                "--array",
+                "1-6",
+                "sh",
+                "-c",
+                "sleep 0.1",
+            ],
+            0,
+        ),
+        Step::new(
+            "The hosts, as the controller sees them.",
+            &["host", "list"],
+            0,
+        ),
+        Step::new("It ends when told to.", &["fleet", "down"], 0),
         Step::new("Every run is on record.", &["fleet", "runs"], 0),
         Step::new(
             "This is what came of the last one.",
@@ -87,8 +142,16 @@ pub fn steps() -> Vec<Step> {
             0,
         ),
         Step::new(
-            "Remove the agent again. The dead host cannot be reached, the others are done.",
-            &["fleet", "teardown", "--all", "-y"],
+            "Remove agent and daemon again. The dead host cannot be reached, the others are done.",
+            &[
+                "fleet",
+                "teardown",
+                "--all",
+                "--component",
+                "all",
+                "--purge",
+                "-y",
+            ],
             4,
         ),
     ]

@@ -172,6 +172,7 @@ impl DaemonArgs {
 pub enum Components {
     /// The agent
     #[default]
+    #[value(alias = "agent")]
     Picoclaw,
     /// skyclaw itself
     Host,

@@ -35,19 +35,28 @@ pub async fn wait(
     limit: Option<Duration>,
 ) -> Result<Vec<JobRecord>, Error> {
     let began = Instant::now();
-    // Running ones first: they end before those that wait behind them.
-    while let Some(next) = open_job(client, group).await? {
-        let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
-        let job = client.wait(next, left, PATIENCE).await?;
-        if !job.status.is_final() {
-            break;
+    let all = || {
+        let query = JobQuery {
+            group: Some(group),
+            ..JobQuery::default()
+        };
+        pages::all(client, query, None)
+    };
+    loop {
+        // Running ones first: they end before those that wait behind them.
+        while let Some(next) = open_job(client, group).await? {
+            let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+            let job = client.wait(next, left, PATIENCE).await?;
+            if !job.status.is_final() {
+                return all().await;
+            }
+        }
+        let jobs = all().await?;
+        // Claimed after the first question and before the second, a job is in neither answer.
+        if jobs.iter().all(|job| job.status.is_final()) {
+            return Ok(jobs);
         }
     }
-    let query = JobQuery {
-        group: Some(group),
-        ..JobQuery::default()
-    };
-    pages::all(client, query, None).await
 }
 
 async fn open_job(client: &Client, group: GroupId) -> Result<Option<JobId>, Error> {

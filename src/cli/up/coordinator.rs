@@ -16,7 +16,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
 use crate::cli::output::Output;
-use crate::client::{self, Client, DEFAULT_URL, parse_url};
+use crate::client::{self, Client, DEFAULT_URL, unix_url};
 use crate::coordinator::{self, Caller, Deps, Doors, OwnersSocket, Tokens, Visitor};
 use crate::fleet::controller::Place;
 use crate::fleet::file::{Host, HostName};
@@ -143,8 +143,8 @@ impl Coordinator {
     /// # Errors
     /// When the system gives none.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let url = parse_url(&format!("unix:{}", self.socket.display()))
-            .map_err(|why| Failure::new(Exit::Failed, format!("the controller's socket: {why}")))?;
+        let url = unix_url(&self.socket)
+            .ok_or_else(|| Failure::new(Exit::Failed, "the controller's socket has no address"))?;
         Ok(Client::new(client::Settings::new(vec![url]))?)
     }
 

@@ -27,10 +27,10 @@ const UNIT: &str = include_str!("../../../templates/skyclaw-up.service");
 #[command(
     mut_arg("fanout", |arg| arg.hide(true)),
     after_help = "Example: skyclaw fleet up --detach && skyclaw fleet down\n\n\
-The port on 127.0.0.1 asks for the token in controller.token of the state directory, or the one in SKYCLAW_TOKEN\n\
-or SKYCLAW_TOKEN_FILE if set.\n\n\
-Exit codes: 0 stopped by a signal or `fleet down`, 1 it could not run (another one runs, the port is taken), 2 usage\n\
-or configuration error."
+The port on 127.0.0.1 asks for the token in controller.token of the state directory, or the one in\n\
+SKYCLAW_TOKEN or SKYCLAW_TOKEN_FILE if set.\n\n\
+Exit codes: 0 stopped by a signal or `fleet down`, 1 it could not run (another one runs, the port is\n\
+taken), 2 usage or configuration error."
 )]
 pub struct Args {
     /// Which hosts.

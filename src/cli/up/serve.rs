@@ -87,6 +87,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }),
     };
     let mut crew = Crew::new(means, controller);
+    crew.forget_others(&hosts).await;
     crew.work_for(&hosts);
     lock.say(&running(args, &coordinator, &hosts)?)?;
     output.line(&format!(

@@ -17,6 +17,7 @@ use super::reply::Reply;
 use super::{Shared, heartbeats, wire};
 use crate::coordinator::Room;
 use crate::coordinator::dispatch::give_back;
+use crate::coordinator::presence::Known;
 use crate::coordinator::waiting::Wake;
 use crate::protocol::HostId;
 use crate::protocol::api::{Claim, ClaimedMany, ClaimedOne, Code};
@@ -26,7 +27,7 @@ use crate::support::ids;
 /// How long an answer may be held.
 const LONGEST: Duration = Duration::from_secs(30);
 /// How many jobs one claim may give.
-const MOST: u16 = 1000;
+pub(super) const MOST: u16 = 1000;
 /// For so long after the start waits end a little early, each by another span: hosts that all came
 /// at the same moment must not all come again at the same moment.
 const SPREAD_FOR: Duration = Duration::from_secs(60);
@@ -41,8 +42,8 @@ pub fn routes() -> OpenApiRouter<Arc<Room>> {
 #[derive(Debug, Default)]
 pub(super) struct Got {
     pub jobs: Vec<Claimed>,
-    paused: bool,
-    heartbeat: bool,
+    pub paused: bool,
+    pub heartbeat: bool,
     pub replayed: bool,
 }
 
@@ -96,21 +97,14 @@ fn answer(got: Got, many: bool) -> Response {
     Reply::keyed(body, replayed).into_response()
 }
 
-pub(super) async fn get(
+async fn get(
     room: &Arc<Room>,
     id: &HostId,
     max: Option<u16>,
     wait: Duration,
     idempotency: Option<Idempotency>,
 ) -> Result<Got, Refused> {
-    let now = room.now();
-    let (known, back) = room
-        .presence
-        .contact(id, now)
-        .ok_or_else(|| wire::unknown_host(id))?;
-    if back {
-        heartbeats::came_back(room, id, now);
-    }
+    let known = greet(room, id)?;
     // A host of the original runs one job at a time and asks when that is over, whatever it may run at
     // once. So nobody works on what it still holds, and that must not keep it from working: it posts
     // a completion once, and if that is lost, the lease would stand in its way for ever.
@@ -150,6 +144,19 @@ pub(super) async fn get(
     }
     got.paused = got.jobs.is_empty() && !room.may_work(id);
     Ok(got)
+}
+
+/// Takes note that the host is there, and returns what is known of it.
+pub(super) fn greet(room: &Arc<Room>, id: &HostId) -> Result<Known, Refused> {
+    let now = room.now();
+    let (known, back) = room
+        .presence
+        .contact(id, now)
+        .ok_or_else(|| wire::unknown_host(id))?;
+    if back {
+        heartbeats::came_back(room, id, now);
+    }
+    Ok(known)
 }
 
 /// Claims at once. In a task of its own, so that a request that goes away meanwhile leaves nothing behind.

@@ -8,20 +8,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{Body, LARGE, Results};
-use super::claims::{self, Got};
+use super::claims::Got;
 use super::error::Refused;
+use super::exchange::exchange;
 use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, wire};
 use crate::coordinator::Room;
-use crate::coordinator::dispatch::give_back;
 use crate::protocol::api::{
     Code, Complete, CompleteMany, CompletedMany, JobReply, JobWire, LeaseName, Release,
     ReleasedMany,
 };
 use crate::protocol::{HostId, JobId, JobRecord, JobResult, JobStatus, Reason};
 use crate::queue::command::{Command, Envelope, Outcome};
-use crate::queue::{Claimed, Completion, Idempotency, LeaseProof, LeaseRef, Report, Verdict};
+use crate::queue::{Claimed, Completion, LeaseProof, LeaseRef, Report, Verdict};
 use crate::support::clock::Timestamp;
 
 /// How many completions or releases one request may hold.
@@ -205,23 +205,20 @@ async fn complete_many(
         (wire::lease(&one.lease), report)
     });
     let envelope = key.envelope(&bytes, now, room.settings.idempotency_ttl);
-    let next_key = key
-        .of("claim")
-        .envelope(&bytes, now, room.settings.idempotency_ttl);
-    // Both at once, so that one commit holds both.
-    let (done, next) = tokio::join!(
-        room.queue.complete_many(reports.collect(), envelope),
-        next(&room, &host, value.claim, next_key),
-    );
-    let (done, replayed) = match done {
-        Ok(done) => done,
-        Err(error) => {
-            if let Some(next) = next.filter(|next| !next.replayed) {
-                give_back(&room, next.jobs);
-            }
-            return Err(room.refuse(error));
+    let reports = (reports.collect(), envelope);
+    let (done, next) = match value.claim {
+        None => {
+            let done = room.queue.complete_many(reports.0, reports.1).await;
+            (done, None)
+        }
+        Some(max) => {
+            let key = key.of("claim");
+            let key = key.envelope(&bytes, now, room.settings.idempotency_ttl);
+            let (done, next) = exchange(&room, &host, reports, max, key).await?;
+            (done, Some(next))
         }
     };
+    let (done, replayed) = done.map_err(|error| room.refuse(error))?;
     for name in &names {
         room.leases.over(name.job_id, name.lease_token);
     }
@@ -233,18 +230,6 @@ async fn complete_many(
         claimed: next.map(Got::into_many),
     };
     Ok(Reply::keyed(body, replayed))
-}
-
-/// Claims what the host wants next, if it does. An error is its own claim's to tell.
-async fn next(
-    room: &Arc<Room>,
-    host: &HostId,
-    max: Option<u16>,
-    key: Option<Idempotency>,
-) -> Option<Got> {
-    claims::get(room, host, Some(max?), Duration::ZERO, key)
-        .await
-        .ok()
 }
 
 /// Takes jobs back unharmed.

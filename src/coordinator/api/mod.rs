@@ -6,6 +6,7 @@ mod claims;
 mod completions;
 pub(super) mod error;
 mod events;
+mod exchange;
 mod explain;
 mod groups;
 mod health;

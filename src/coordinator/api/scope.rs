@@ -1,91 +1,42 @@
 //! What a host may do over its tunnel: act for itself, and nothing else. The one place that decides it.
 //!
-//! A route that is not named here is closed to hosts. Ids come in paths and in bodies; both are looked
+//! A route that is not named in `rules` is closed to hosts. Ids come in paths and in bodies; both are looked
 //! at before the handler sees the request, and read by the same code that the handler reads them with.
+
+mod rules;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Path, Request, State};
-use axum::http::Method;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 
+use self::rules::{Named, Rule, leases, rule, submits};
 use super::body::{self, LARGE, SMALL};
 use super::error::Refused;
 use super::{Shared, wire};
 use crate::coordinator::{Caller, Room};
-use crate::protocol::api::{
-    AppendLogs, Code, Complete, CompleteMany, Heartbeat, LeaseName, Register, Release,
-};
+use crate::protocol::api::{Code, Complete, LeaseName, Register};
 use crate::protocol::{AttemptNo, HostId, JobId};
 
-/// Where a route says who is concerned.
-#[derive(Debug, Clone, Copy)]
-enum Rule {
-    /// Nobody.
-    Nobody,
-    /// The host whose name, id and leases the body holds.
-    Register,
-    /// The host whose id the path holds, with the leases of the body.
-    Host(Named),
-    /// The host whose id the body holds, with the job in the path.
-    CompleteOne,
-    /// The host that holds the job in the path just now.
-    Holder,
-}
-
-/// Which leases a body names.
-#[derive(Debug, Clone, Copy)]
-enum Named {
-    None,
-    Heartbeat,
-    Completions,
-    Releases,
-    Logs,
-}
-
-/// Returns the rule for a route; nothing if it is closed to hosts.
-fn rule(method: &Method, path: &str) -> Option<Rule> {
-    match (method.as_str(), path) {
-        ("GET", "/health") => Some(Rule::Nobody),
-        ("POST", "/v1/hosts/register") => Some(Rule::Register),
-        ("POST", "/v1/hosts/{id}/heartbeat") => Some(Rule::Host(Named::Heartbeat)),
-        ("POST", "/v1/hosts/{id}/claim" | "/v1/hosts/{id}/deregister") => {
-            Some(Rule::Host(Named::None))
-        }
-        ("POST", "/v1/hosts/{id}/complete") => Some(Rule::Host(Named::Completions)),
-        ("POST", "/v1/hosts/{id}/release") => Some(Rule::Host(Named::Releases)),
-        ("POST", "/v1/hosts/{id}/logs") => Some(Rule::Host(Named::Logs)),
-        ("POST", "/v1/jobs/{id}/complete") => Some(Rule::CompleteOne),
-        ("GET", "/v1/jobs/{id}") => Some(Rule::Holder),
-        (_, _) => None,
-    }
-}
-
-/// Tells whether the route is one of those that `tunnel_submit` opens: submitting, and reading jobs.
-fn submits(method: &Method, path: &str) -> bool {
-    matches!(
-        (method.as_str(), path),
-        ("POST", "/v1/jobs" | "/v1/jobs/batch")
-            | (
-                "GET",
-                "/v1/jobs"
-                    | "/v1/jobs/{id}"
-                    | "/v1/jobs/{id}/attempts"
-                    | "/v1/jobs/{id}/explain"
-                    | "/v1/jobs/{id}/logs"
-            )
-    )
-}
+/// How many ids one name may have: a daemon whose directory is lost makes itself another one, but not for ever.
+const MOST_IDS: usize = 100;
 
 /// Refuses what a host may not do.
 pub fn forbidden() -> Refused {
     let text = "over its tunnel a host may only act for itself";
     Refused::new(Code::Forbidden, text)
+}
+
+fn too_many_ids(name: &str) -> Refused {
+    let text = format!(
+        "{MOST_IDS} hosts called {name} are registered: those that are gone can be removed with \
+         `skyclaw host remove ID`"
+    );
+    Refused::new(Code::TooMany, text)
 }
 
 /// Lets a request through to its handler, or refuses it.
@@ -168,18 +119,18 @@ impl Scope<'_> {
         if asked.name.trim() != self.name {
             return Err(forbidden());
         }
-        if let Some(id) = &asked.host_id {
-            let known = self.room.presence.name_of(id);
-            let free = match known {
-                Some(name) => name == self.name,
-                None => self.may_take(id),
-            };
-            if !free {
-                return Err(forbidden());
+        let id = asked.host_id.as_ref();
+        match id.and_then(|id| self.room.presence.name_of(id)) {
+            Some(name) if name == self.name => {}
+            Some(_) => return Err(forbidden()),
+            None if id.is_some_and(|id| !self.may_take(id)) => return Err(forbidden()),
+            None if self.room.presence.count_called(self.name) >= MOST_IDS => {
+                return Err(too_many_ids(self.name));
             }
+            None => {}
         }
         let named = asked.leases.unwrap_or_default();
-        self.check_leases(asked.host_id.as_ref(), &named).await
+        self.check_leases(id, &named).await
     }
 
     /// Jobs are sent to hosts by id or by name, so an id that is another's name would be given its work.
@@ -188,7 +139,7 @@ impl Scope<'_> {
         let made_by_chance = id
             .strip_prefix("host_")
             .is_some_and(|rest| uuid::Uuid::try_parse(rest).is_ok());
-        id == self.name || made_by_chance && !self.room.presence.is_called(id)
+        id == self.name || made_by_chance && self.room.presence.count_called(id) == 0
     }
 
     /// Checks that `host` was given each of these leases. Those of jobs or tries that are not known
@@ -277,23 +228,4 @@ async fn in_path(parts: &mut Parts) -> Result<String, Refused> {
         .await
         .map_err(|_| forbidden())?;
     Ok(id)
-}
-
-fn leases(named: Named, bytes: &Bytes) -> Result<Vec<LeaseName>, Refused> {
-    Ok(match named {
-        Named::None => Vec::new(),
-        Named::Heartbeat => {
-            let beat: Heartbeat = body::exact(bytes)?;
-            beat.leases.unwrap_or_default()
-        }
-        Named::Completions => {
-            let many: CompleteMany = body::mended(bytes)?;
-            many.completions.iter().map(|one| one.lease).collect()
-        }
-        Named::Releases => body::exact::<Release>(bytes)?.leases,
-        Named::Logs => {
-            let sent: AppendLogs = body::exact(bytes)?;
-            sent.chunks.iter().map(|chunk| chunk.lease).collect()
-        }
-    })
 }

@@ -18,7 +18,7 @@ use crate::protocol::api::{
 };
 use crate::protocol::{GroupId, JobId, JobRecord, JobStatus, Payload};
 use crate::queue::command::{Command, Envelope, Outcome};
-use crate::queue::{IntoGroup, NewGroup, NewJob, Submit, Submitted};
+use crate::queue::{Idempotency, IntoGroup, NewGroup, NewJob, Submit, Submitted};
 use crate::support::clock::Timestamp;
 
 /// How many jobs one batch may hold.
@@ -57,8 +57,7 @@ pub async fn one(
     let now = room.now();
     let group = asked.group;
     let job = new_job(asked, now)?;
-    let ttl = room.settings.idempotency_ttl;
-    room.admit(1, || key.envelope(bytes, now, ttl)).await?;
+    room.admit(1, || same(room, key, bytes, now)).await?;
     let record = record(&job, group, now);
     let into = group.map(IntoGroup::Existing);
     let submitted = hand_in(room, key, bytes, into, vec![job], now).await?;
@@ -113,9 +112,8 @@ async fn submit_many(
             })?;
         jobs.push(job);
     }
-    let ttl = room.settings.idempotency_ttl;
     let count = jobs.len() as u64;
-    room.admit(count, || key.envelope(&bytes, now, ttl)).await?;
+    room.admit(count, || same(&room, &key, &bytes, now)).await?;
     let id = group.as_ref().map(|group| group.id).or(existing);
     let into = group
         .map(IntoGroup::New)
@@ -136,6 +134,10 @@ async fn submit_many(
         group,
     };
     Ok(Reply::keyed(body, submitted.replayed))
+}
+
+fn same(room: &Room, key: &Key, bytes: &[u8], now: Timestamp) -> Option<Idempotency> {
+    key.envelope(bytes, now, room.settings.idempotency_ttl)
 }
 
 async fn hand_in(
@@ -159,7 +161,7 @@ async fn hand_in(
     let submit = Submit { group, jobs };
     let envelope = Envelope {
         command: Command::Submit { now, submit },
-        idempotency: key.envelope(bytes, now, room.settings.idempotency_ttl),
+        idempotency: same(room, key, bytes, now),
     };
     let applied = room.queue.apply(envelope).await;
     let fresh = applied.as_ref().is_ok_and(|applied| !applied.replayed);
@@ -186,11 +188,8 @@ async fn hand_in(
 
 /// Returns the job as it was when it was accepted. What was asked is the same, or the key had refused it.
 async fn first_answer(room: &Room, id: JobId, record: JobRecord) -> Result<JobRecord, Refused> {
-    let view = room
-        .queue
-        .job(id)
-        .await
-        .map_err(|error| room.refuse(error))?;
+    let view = room.queue.job(id).await;
+    let view = view.map_err(|error| room.refuse(error))?;
     // One that was forgotten meanwhile keeps its id, which is what matters.
     let created_at = view.map_or(record.created_at, |view| view.job.created_at);
     Ok(JobRecord {

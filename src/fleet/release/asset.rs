@@ -78,6 +78,16 @@ mod tests {
     }
 
     #[test]
+    fn skyclaws_own_builds_are_named_alike() {
+        let names = candidates("skyclaw", target("Linux x86_64"));
+        assert_eq!(names[0], "skyclaw-linux-amd64");
+        assert_eq!(
+            checksum_files("skyclaw", "v1.2")[0],
+            "skyclaw_1.2_checksums.txt"
+        );
+    }
+
+    #[test]
     fn picks_the_name_that_fits() {
         let all = [
             "picoclaw_Linux_arm64.tar.gz",

@@ -124,8 +124,19 @@ impl Tunnel {
             link = self.links.open(&self.host) => link.map_err(|error| never_up(error.into()))?,
         };
         link.step_aside();
-        // Not broken off halfway: what is made is removed only by those who know of it.
-        let mut way = match timeout(LIMIT, Way::open(&link.connection, &self.controller)).await {
+        let opening = Way::open(&link.connection, &self.controller);
+        tokio::pin!(opening);
+        let opened = tokio::select! {
+            opened = timeout(LIMIT, &mut opening) => opened,
+            () = self.unwanted(shutdown) => {
+                // What is made halfway is removed only by those who know of it.
+                if let Ok(Ok(way)) = timeout(CLOSE_LIMIT, opening).await {
+                    self.take_down(&link, way).await;
+                }
+                return Ok(());
+            }
+        };
+        let mut way = match opened {
             Ok(way) => way.map_err(never_up)?,
             Err(_) => return Err(never_up(Error::Slow { limit: LIMIT })),
         };

@@ -40,7 +40,7 @@ struct Announced<'a> {
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
-    /// For us: whose it is.
+    /// Whose it is. The daemon takes it for a sign that the port is held for its own user.
     tunnel: &'a str,
 }
 

@@ -1,5 +1,6 @@
 //! What the tasks of one worker share.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(super) struct Core {
     pub controller: ControllerId,
     pub host: Arc<Host>,
     pub id: HostId,
+    /// The controller stops; the host stays in its list, with what people have decided about it.
+    pub ending: Arc<AtomicBool>,
     pub slots: u16,
     /// Counts on while the machine sleeps; not the time of day.
     pub steady: SteadyClock,
@@ -55,6 +58,7 @@ impl Core {
         controller: ControllerId,
         host: Arc<Host>,
         id: HostId,
+        ending: Arc<AtomicBool>,
     ) -> (Self, UnboundedReceiver<Report>) {
         let slots = claim::slots(&host);
         let (reports, inbox) = mpsc::unbounded_channel();
@@ -70,6 +74,7 @@ impl Core {
             means,
             controller,
             id,
+            ending,
             slots,
             steady: SteadyClock::start(),
             table: Table::new(true),

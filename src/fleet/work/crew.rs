@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -23,6 +24,8 @@ pub struct Crew {
     means: Arc<Means>,
     controller: ControllerId,
     members: BTreeMap<HostName, Member>,
+    /// All stop, and their hosts are still in the fleet.
+    ending: Arc<AtomicBool>,
     /// Workers of hosts that are no more, or are different now.
     leaving: Vec<JoinHandle<()>>,
 }
@@ -50,6 +53,7 @@ impl Crew {
             means: Arc::new(means),
             controller,
             members: BTreeMap::new(),
+            ending: Arc::default(),
             leaving: Vec::new(),
         }
     }
@@ -100,6 +104,7 @@ impl Crew {
             self.controller.clone(),
             Arc::clone(host),
             id,
+            Arc::clone(&self.ending),
         );
         let (trigger, shutdown) = shutdown::manual();
         let again = Arc::new(Notify::new());
@@ -121,6 +126,29 @@ impl Crew {
         }
     }
 
+    /// Takes hosts out of the coordinator's list that are in it since a former life and not among these: their
+    /// fleet file has changed meanwhile.
+    pub async fn forget_others(&self, hosts: &[Arc<Host>]) {
+        let known = match self.means.client.hosts().await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look which hosts there were");
+                return;
+            }
+        };
+        for host in known {
+            // A daemon has an id of its own and speaks for itself.
+            let pushed = host.id.as_str() == host.name;
+            let still = hosts.iter().any(|one| one.name.as_str() == host.name);
+            if pushed
+                && !still
+                && let Err(error) = self.means.client.deregister(&host.id).await
+            {
+                tracing::warn!(host = %host.name, %error, "cannot take a host out of the list");
+            }
+        }
+    }
+
     /// Returns how every host stands, by name.
     pub fn views(&self) -> Vec<View> {
         let members = self.members.values();
@@ -129,6 +157,7 @@ impl Crew {
 
     /// Ends all workers: what runs may end, for as long as jobs are given; less if `shutdown` is urgent.
     pub async fn stop(mut self, mut shutdown: Shutdown) {
+        self.ending.store(true, Ordering::Relaxed);
         let mut tasks = std::mem::take(&mut self.leaving);
         let mut triggers = Vec::new();
         for (_, member) in std::mem::take(&mut self.members) {

@@ -1,6 +1,7 @@
 //! One worker from its start to its end: connect, look, work until the connection dies, again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -240,7 +241,9 @@ async fn stop(core: &Core, shutdown: &mut Shutdown) {
         LAST_RESULTS
     };
     let _ = timeout(patience, core.until(|core| core.table.is_empty())).await;
-    leave(core).await;
+    if !core.ending.load(Ordering::Relaxed) {
+        leave(core).await;
+    }
 }
 
 /// Takes the host out of the coordinator's list, so that nobody waits for it.

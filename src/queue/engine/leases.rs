@@ -5,11 +5,16 @@ use std::time::Duration;
 use super::{Queue, mixed_up};
 use crate::protocol::{LeaseToken, OUTPUT_LIMIT};
 use crate::queue::command::{
-    ClaimRequest, Claimed, Command, Completion, Idempotency, LeaseRef, Outcome, Renewed, Report,
+    ClaimRequest, Claimed, Command, Completion, Envelope, Idempotency, LeaseRef, Outcome, Renewed,
+    Report,
 };
 use crate::queue::domain::backoff;
 use crate::queue::error::Error;
+use crate::queue::store::Applied;
 use crate::support::ids;
+
+/// An answer, and whether it was remembered from an earlier request with the same key.
+pub type Keyed<T> = Result<(T, bool), Error>;
 
 impl Queue {
     /// Gives leases on waiting jobs to the hosts that ask. No work is an empty list.
@@ -32,20 +37,20 @@ impl Queue {
         request: ClaimRequest,
         idempotency: Option<Idempotency>,
     ) -> Result<(Vec<Claimed>, bool), Error> {
+        let command = self.claim_command(request);
+        claimed(self.apply_keyed(command, idempotency).await?)
+    }
+
+    fn claim_command(&self, request: ClaimRequest) -> Command {
         let wanted: usize = request
             .claimants
             .iter()
             .map(|claimant| usize::from(claimant.max))
             .sum();
-        let command = Command::Claim {
+        Command::Claim {
             now: self.now.get(),
             request,
             tokens: (0..wanted).map(|_| LeaseToken::fresh()).collect(),
-        };
-        let applied = self.apply_keyed(command, idempotency).await?;
-        match applied.outcome {
-            Outcome::Claimed(given) => Ok((given, applied.replayed)),
-            other => Err(mixed_up(&other)),
         }
     }
 
@@ -122,19 +127,38 @@ impl Queue {
         reports: Vec<(LeaseRef, Report)>,
         idempotency: Option<Idempotency>,
     ) -> Result<(Vec<Completion>, bool), Error> {
+        let command = self.complete_command(reports);
+        completed(self.apply_keyed(command, idempotency).await?)
+    }
+
+    fn complete_command(&self, reports: Vec<(LeaseRef, Report)>) -> Command {
         let reports = reports.into_iter().map(|(lease, report)| {
             let result = report.result.within(OUTPUT_LIMIT);
             (lease, Report { result, ..report }, jitter())
         });
-        let command = Command::CompleteMany {
+        Command::CompleteMany {
             now: self.now.get(),
             reports: reports.collect(),
-        };
-        let applied = self.apply_keyed(command, idempotency).await?;
-        match applied.outcome {
-            Outcome::CompletedMany(all) => Ok((all, applied.replayed)),
-            other => Err(mixed_up(&other)),
         }
+    }
+
+    /// Takes reports as [`Self::complete_many`] does and then claims as [`Self::claim_keyed`] does, in one
+    /// commit. Each stands alone.
+    pub async fn exchange(
+        &self,
+        (reports, reports_key): (Vec<(LeaseRef, Report)>, Option<Idempotency>),
+        (request, request_key): (ClaimRequest, Option<Idempotency>),
+    ) -> (Keyed<Vec<Completion>>, Keyed<Vec<Claimed>>) {
+        let first = Envelope {
+            command: self.complete_command(reports),
+            idempotency: reports_key,
+        };
+        let second = Envelope {
+            command: self.claim_command(request),
+            idempotency: request_key,
+        };
+        let [told, given] = self.apply_both(first, second).await;
+        (told.and_then(completed), given.and_then(claimed))
     }
 
     /// Gives jobs back unharmed; nobody gets them before `delay` is over.
@@ -155,6 +179,20 @@ impl Queue {
             Outcome::Released(answers) => Ok(answers),
             other => Err(mixed_up(&other)),
         }
+    }
+}
+
+fn claimed(applied: Applied) -> Keyed<Vec<Claimed>> {
+    match applied.outcome {
+        Outcome::Claimed(given) => Ok((given, applied.replayed)),
+        other => Err(mixed_up(&other)),
+    }
+}
+
+fn completed(applied: Applied) -> Keyed<Vec<Completion>> {
+    match applied.outcome {
+        Outcome::CompletedMany(all) => Ok((all, applied.replayed)),
+        other => Err(mixed_up(&other)),
     }
 }
 

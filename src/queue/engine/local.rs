@@ -37,10 +37,16 @@ impl Borrow<Envelope> for Waiting {
     }
 }
 
+/// What is sent to the writer at once: what belongs together shares a commit.
+struct Posted {
+    first: Waiting,
+    second: Option<Waiting>,
+}
+
 /// The way to the writer thread.
 pub struct Local {
     /// Taken away to tell the thread to end.
-    sender: Option<Sender<Waiting>>,
+    sender: Option<Sender<Posted>>,
     thread: Option<JoinHandle<()>>,
     news: broadcast::Sender<Change>,
 }
@@ -79,13 +85,35 @@ impl Local {
     /// # Errors
     /// When the file fails or the writer has ended.
     pub async fn run(&self, envelope: Envelope) -> Result<Applied, Error> {
-        let (answer, answered) = oneshot::channel();
-        let sender = self.sender.as_ref().ok_or(Error::Closed)?;
-        sender
-            .send(Waiting { envelope, answer })
-            .map_err(|_| Error::Closed)?;
+        let (first, answered) = waiting(envelope);
+        self.post(Posted {
+            first,
+            second: None,
+        })?;
         answered.await.unwrap_or(Err(Error::Closed))
     }
+
+    /// Has two commands applied in one commit, the first one first. Each stands alone.
+    pub async fn run_both(&self, first: Envelope, second: Envelope) -> [Result<Applied, Error>; 2] {
+        let (first, one) = waiting(first);
+        let (second, other) = waiting(second);
+        let second = Some(second);
+        if let Err(error) = self.post(Posted { first, second }) {
+            return [Err(error.clone()), Err(error)];
+        }
+        let (one, other) = tokio::join!(one, other);
+        [one, other].map(|answer| answer.unwrap_or(Err(Error::Closed)))
+    }
+
+    fn post(&self, posted: Posted) -> Result<(), Error> {
+        let sender = self.sender.as_ref().ok_or(Error::Closed)?;
+        sender.send(posted).map_err(|_| Error::Closed)
+    }
+}
+
+fn waiting(envelope: Envelope) -> (Waiting, oneshot::Receiver<Result<Applied, Error>>) {
+    let (answer, answered) = oneshot::channel();
+    (Waiting { envelope, answer }, answered)
 }
 
 impl Drop for Local {
@@ -100,12 +128,12 @@ impl Drop for Local {
     }
 }
 
-fn write(mut store: Store, commands: &Receiver<Waiting>, news: &broadcast::Sender<Change>) {
+fn write(mut store: Store, commands: &Receiver<Posted>, news: &broadcast::Sender<Change>) {
     let mut unsaved = false;
     loop {
-        let first = if unsaved {
+        let posted = if unsaved {
             match commands.recv_timeout(IDLE) {
-                Ok(first) => first,
+                Ok(posted) => posted,
                 Err(RecvTimeoutError::Timeout) => {
                     store.checkpoint();
                     unsaved = false;
@@ -115,25 +143,31 @@ fn write(mut store: Store, commands: &Receiver<Waiting>, news: &broadcast::Sende
             }
         } else {
             match commands.recv() {
-                Ok(first) => first,
+                Ok(posted) => posted,
                 Err(mpsc::RecvError) => return,
             }
         };
-        commit(&store, first, commands, news);
+        commit(&store, posted, commands, news);
         unsaved = true;
     }
 }
 
-/// Commits `first` and whatever comes while the transaction is open.
+/// Commits what was posted and whatever comes while the transaction is open.
 fn commit(
     store: &Store,
-    first: Waiting,
-    commands: &Receiver<Waiting>,
+    posted: Posted,
+    commands: &Receiver<Posted>,
     news: &broadcast::Sender<Change>,
 ) {
-    let mut waiting = vec![first];
+    let mut waiting = vec![posted.first];
+    let mut second = posted.second;
     let done = store.run(&mut waiting, |taken| {
-        (taken < BATCH).then(|| commands.try_recv().ok()).flatten()
+        if second.is_some() || taken >= BATCH {
+            return second.take();
+        }
+        let posted = commands.try_recv().ok()?;
+        second = posted.second;
+        Some(posted.first)
     });
     // A caller that went away (a closed request) is no reason to stop.
     for (one, answer) in waiting.into_iter().zip(done.answers) {
@@ -143,5 +177,13 @@ fn commit(
         for change in done.changes {
             let _ = news.send(change);
         }
+    }
+    // The first one failed before the second one's turn came.
+    if let Some(first) = second {
+        let left = Posted {
+            first,
+            second: None,
+        };
+        commit(store, left, commands, news);
     }
 }

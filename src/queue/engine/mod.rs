@@ -97,6 +97,32 @@ pub struct Queue {
     now: Arc<Now>,
 }
 
+/// Makes an error of a refusal.
+fn accepted(applied: Applied) -> Result<Applied, Error> {
+    match applied.outcome {
+        Outcome::Refused(Refusal::NoSuchGroup(id)) => Err(Error::NoSuchGroup(id)),
+        Outcome::Refused(Refusal::KeyConflict(key)) => Err(Error::KeyConflict(key)),
+        Outcome::Refused(Refusal::IdInUse(id)) => Err(Error::IdInUse(id)),
+        Outcome::Submitted(_)
+        | Outcome::Claimed(_)
+        | Outcome::Renewed(_)
+        | Outcome::Completed(_)
+        | Outcome::CompletedMany(_)
+        | Outcome::Released(_)
+        | Outcome::Cancelled(_)
+        | Outcome::Expired(_)
+        | Outcome::Reprieved(_)
+        | Outcome::Host(_)
+        | Outcome::Forgotten(_)
+        | Outcome::Paused(_)
+        | Outcome::Logged(_)
+        | Outcome::Retried(_)
+        | Outcome::Service(_)
+        | Outcome::ServiceReported(_)
+        | Outcome::Pruned(_) => Ok(applied),
+    }
+}
+
 impl Queue {
     /// Opens the queue, or makes it.
     ///
@@ -126,29 +152,13 @@ impl Queue {
     /// # Errors
     /// When the file fails; see [`Error`].
     pub async fn apply(&self, envelope: Envelope) -> Result<Applied, Error> {
-        let applied = self.local.run(envelope).await?;
-        match applied.outcome {
-            Outcome::Refused(Refusal::NoSuchGroup(id)) => Err(Error::NoSuchGroup(id)),
-            Outcome::Refused(Refusal::KeyConflict(key)) => Err(Error::KeyConflict(key)),
-            Outcome::Refused(Refusal::IdInUse(id)) => Err(Error::IdInUse(id)),
-            Outcome::Submitted(_)
-            | Outcome::Claimed(_)
-            | Outcome::Renewed(_)
-            | Outcome::Completed(_)
-            | Outcome::CompletedMany(_)
-            | Outcome::Released(_)
-            | Outcome::Cancelled(_)
-            | Outcome::Expired(_)
-            | Outcome::Reprieved(_)
-            | Outcome::Host(_)
-            | Outcome::Forgotten(_)
-            | Outcome::Paused(_)
-            | Outcome::Logged(_)
-            | Outcome::Retried(_)
-            | Outcome::Service(_)
-            | Outcome::ServiceReported(_)
-            | Outcome::Pruned(_) => Ok(applied),
-        }
+        self.local.run(envelope).await.and_then(accepted)
+    }
+
+    /// Applies two commands in one commit, the first one first. Each stands alone.
+    async fn apply_both(&self, first: Envelope, second: Envelope) -> [Result<Applied, Error>; 2] {
+        let both = self.local.run_both(first, second).await;
+        both.map(|applied| applied.and_then(accepted))
     }
 
     /// Applies a command whose answer is remembered under the key, if there is one.

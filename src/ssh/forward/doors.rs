@@ -9,7 +9,8 @@ use russh::client::{ChannelOpenHandle, Msg};
 use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::stream::{Closed, Stream, Wire};
+use super::stream::Stream;
+use super::wire::{Closed, Wire};
 use super::{Limits, Place};
 
 /// What a connection may have unread in all its streams, in bytes.

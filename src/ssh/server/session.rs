@@ -9,6 +9,7 @@ use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Verif
 use russh::{Channel, ChannelId, ChannelWriteHalf};
 
 use super::exec::{Exec, Feed};
+use super::forward::Forwards;
 use super::gate::Gate;
 use super::{Account, Tether};
 
@@ -22,6 +23,7 @@ pub(super) struct Session {
     gate: Arc<Gate>,
     tether: Tether,
     channels: HashMap<ChannelId, State>,
+    forwards: Forwards,
 }
 
 enum State {
@@ -46,6 +48,7 @@ impl Session {
             gate,
             tether,
             channels: HashMap::new(),
+            forwards: Forwards::default(),
         }
     }
 
@@ -180,6 +183,46 @@ impl Handler for Session {
         session: &mut russh::server::Session,
     ) -> Result<(), Self::Error> {
         session.channel_failure(id)
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &str,
+        session: &mut russh::server::Session,
+    ) -> Result<bool, Self::Error> {
+        let (home, client) = (&self.account.home, session.handle());
+        Ok(self
+            .forwards
+            .open_socket(path, home, client, self.tether.clone()))
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _session: &mut russh::server::Session,
+    ) -> Result<bool, Self::Error> {
+        Ok(self.forwards.close(path))
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        _address: &str,
+        port: &mut u32,
+        session: &mut russh::server::Session,
+    ) -> Result<bool, Self::Error> {
+        let (client, tether) = (session.handle(), self.tether.clone());
+        let opened = self.forwards.open_port(*port, client, tether).await;
+        *port = opened.unwrap_or(*port);
+        Ok(opened.is_some())
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        _address: &str,
+        port: u32,
+        _session: &mut russh::server::Session,
+    ) -> Result<bool, Self::Error> {
+        Ok(self.forwards.close(&port.to_string()))
     }
 
     async fn data(

@@ -106,6 +106,7 @@ fn signals_are_as_programs_expect_them() {
         program: "/bin/cat".into(),
         name: "cat".to_owned(),
         args: vec!["/proc/self/status".into()],
+        max_output: 100_000,
         ..bench.script("")
     });
     let text = String::from_utf8(ran.result.stdout.bytes).unwrap();

@@ -252,17 +252,13 @@ async fn a_clock_set_back_takes_no_lease_away_and_gives_none_twice() {
     let held = claim_one(&queue, "a").await;
     let start = clock.now();
     clock.set(start.minus(Duration::from_secs(3600)));
-    let until = start.plus(LEASE);
-    assert_eq!(
-        queue.renew(vec![held.lease()]).await.unwrap(),
-        [Renewed::Until(until)]
-    );
+    // Time goes on from where it was.
+    let until = start.plus(LEASE)..start.plus(LEASE + Duration::from_secs(30));
+    let renewed = queue.renew(vec![held.lease()]).await.unwrap();
+    assert!(matches!(&renewed[..], [Renewed::Until(at)] if until.contains(at)));
     queue.submit(only(vec![job()]), None).await.unwrap();
     let second = claim_one(&queue, "a").await;
-    assert_eq!(
-        second.expires_at, until,
-        "time stood still, it did not run back"
-    );
+    assert!(until.contains(&second.expires_at));
     assert_eq!(queue.expire_due().await.unwrap().requeued, 0);
     check(dir.path());
 }

@@ -1,0 +1,88 @@
+//! What came of jobs and the claim for the next ones, in one request and one commit.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::claims::{self, Got};
+use super::error::Refused;
+use crate::coordinator::Room;
+use crate::coordinator::dispatch::give_back;
+use crate::protocol::HostId;
+use crate::protocol::api::Code;
+use crate::queue::{ClaimRequest, Claimant, Completion, Error, Idempotency, LeaseRef, Report};
+
+/// Reports, and what their answer is remembered by.
+pub type Reports = (Vec<(LeaseRef, Report)>, Option<Idempotency>);
+/// What came of them, and whether that was remembered.
+type Told = Result<(Vec<Completion>, bool), Error>;
+
+/// Takes reports and claims up to `max` jobs for the host; `key` is what the claim is remembered by. Waits for
+/// no work. That a claim fails is no fault of the reports, so then there is just no work.
+pub async fn exchange(
+    room: &Arc<Room>,
+    id: &HostId,
+    reports: Reports,
+    max: u16,
+    key: Option<Idempotency>,
+) -> Result<(Told, Got), Refused> {
+    let claimant = Claimant {
+        max: max.min(claims::MOST),
+        ..claims::greet(room, id)?.claimant
+    };
+    let mut got = Got::default();
+    let told = if claimant.max > 0 && room.may_work(id) {
+        let (told, given) = both(room, reports, claimant, key).await?;
+        if let Some((jobs, replayed)) = given {
+            (got.jobs, got.replayed) = (jobs, replayed);
+        }
+        told
+    } else {
+        room.queue.complete_many(reports.0, reports.1).await
+    };
+    got.heartbeat = room.leases.nudge(id);
+    got.paused = got.jobs.is_empty() && !room.may_work(id);
+    Ok((told, got))
+}
+
+type Given = Option<(Vec<crate::queue::Claimed>, bool)>;
+
+/// In a task of its own, so that a request that goes away meanwhile leaves nothing behind.
+async fn both(
+    room: &Arc<Room>,
+    reports: Reports,
+    claimant: Claimant,
+    key: Option<Idempotency>,
+) -> Result<(Told, Given), Refused> {
+    let (tell, answer) = oneshot::channel();
+    let room = Arc::clone(room);
+    tokio::spawn(async move {
+        let request = ClaimRequest {
+            claimants: vec![claimant],
+            group: None,
+            lease_for: room.settings.lease_for,
+        };
+        let keyed = key.is_some();
+        let (told, given) = room.queue.exchange(reports, (request, key)).await;
+        let given = given.map_err(|error| room.refuse(error)).ok();
+        if let Some((jobs, false)) = &given {
+            room.took(jobs);
+        }
+        let answer = match told {
+            Ok(told) => tell.send((Ok(told), given)),
+            Err(error) => {
+                // Nobody is told of jobs together with an error.
+                drop(tell.send((Err(error.clone()), None)));
+                Err((Err(error), given))
+            }
+        };
+        // With a key the asker will ask again and must get the same leases.
+        if let Err((_, Some((jobs, _)))) = answer
+            && !keyed
+        {
+            give_back(&room, jobs);
+        }
+    });
+    let lost = |_| Refused::new(Code::Internal, "internal error");
+    answer.await.map_err(lost)
+}
