@@ -85,8 +85,10 @@ class Site:
         self.skyclaw("fleet", "up", "--detach", "--port", "0")
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            shown = json.loads(self.skyclaw("host", "list", "--json").out)
-            if sum(host["status"] == "active" for host in shown["hosts"]) == 2 * HOSTS:
+            line = UnixConnection(self.state / "controller.sock")
+            line.request("GET", "/v1/hosts")
+            shown = json.loads(line.getresponse().read())
+            if sum(host["state"] == "live" and not host.get("blocked") for host in shown["hosts"]) == 2 * HOSTS:
                 return
             time.sleep(0.1)
         raise RuntimeError(f"not all hosts came: {shown}")
