@@ -14,6 +14,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
 use super::progress::{Line, Progress as Bars};
+use super::up;
 use crate::fleet::deploy::{DeployError, Deployed, Deployer, PrepareError, Progress};
 use crate::fleet::file::Host;
 use crate::fleet::link::Links;
@@ -61,6 +62,9 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         () = shutdown.reached(Urgency::Stop) => was_stopped = Some(stopped(&shutdown)),
     }
     drop(bars);
+    if !dry_run {
+        up::hosts_have_changed();
+    }
     let exit = report.finish()?;
     Ok(was_stopped.unwrap_or(exit))
 }

@@ -12,6 +12,7 @@ use super::deploy::{Components, outcome, outlives, stopped};
 use super::exit::Exit;
 use super::output::Output;
 use super::progress::Progress;
+use super::up;
 use crate::fleet::deploy::Component;
 use crate::fleet::file::Host;
 use crate::fleet::link::Links;
@@ -90,6 +91,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         () = shutdown.reached(Urgency::Stop) => was_stopped = Some(stopped(&shutdown)),
     }
     drop(bars);
+    up::hosts_have_changed();
     let exit = report.finish()?;
     Ok(was_stopped.unwrap_or(exit))
 }

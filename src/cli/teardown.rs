@@ -15,6 +15,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Format, Output};
 use super::progress::Line;
+use super::up;
 use crate::fleet::file::Host;
 use crate::fleet::link::Links;
 use crate::fleet::teardown::{Options, Report, run_on};
@@ -122,6 +123,9 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     tokio::select! {
         rows = sweep(args.options(), &hosts, &links, output) => {
             let rows = rows?;
+            if !args.dry_run {
+                up::hosts_have_changed();
+            }
             show(args, &rows, output)?;
             Ok(Exit::fold(rows.iter().map(Row::exit)))
         }

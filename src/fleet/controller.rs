@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::support::ids::random_hex;
@@ -148,6 +149,20 @@ impl Place {
             source,
         })?;
         Ok(Taken::Ours(Lock { file, path }))
+    }
+
+    /// Has the controller that runs look at its hosts again: what was deployed to them, and who works for them.
+    /// Tells whether one runs.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be used.
+    pub fn look_again(&self) -> Result<bool, paths::Error> {
+        let Seen::Running(running) = self.look()? else {
+            return Ok(false);
+        };
+        // Its number cannot be another's while it holds the lock; gone in this moment is as good.
+        let pid = Pid::from_raw(running.pid);
+        Ok(pid.is_some_and(|pid| kill_process(pid, Signal::USR1).is_ok()))
     }
 
     /// Looks who the controller is. Nothing if there is none.

@@ -62,6 +62,7 @@ fn request(core: &Core) -> Register {
         labels: settings.labels.clone(),
         instance: Some(core.state.instance().clone()),
         leases: Some(core.table.leases()),
+        blocked: core.block.borrow().why(),
         facts: Some(facts::gather(
             &core.state.scratch(),
             core.profile.borrow().clone(),

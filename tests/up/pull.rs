@@ -59,8 +59,10 @@ fn a_host_is_pushed_to_or_pulls_and_never_both() {
 
     // The settings of a daemon are there: it is its turn.
     let settings = place.seat();
+    // Whoever changes something on hosts has the controller look at them.
+    let changed = ["fleet", "teardown", "web1", "-y"];
+    place.bed.run(&changed).expect_code(0);
     let controller = place.controller.as_ref().unwrap();
-    controller.signal(Signal::HUP);
     controller.wait_for_line("web1: its daemon pulls", SOON);
     let waits = place.sh(Some("web1"), "echo pulled");
     eventually(SOON, || place.hosts().is_empty());

@@ -14,6 +14,7 @@ use super::connect::ConnectArgs;
 use super::exit::Exit;
 use super::given::Given;
 use super::output::Output;
+use crate::fleet::controller::Place;
 
 /// The unit that `--print-unit` prints.
 const UNIT: &str = include_str!("../../../templates/skyclaw-up.service");
@@ -22,7 +23,7 @@ const UNIT: &str = include_str!("../../../templates/skyclaw-up.service");
 ///
 /// Jobs come from `skyclaw enqueue-*` and from anybody who has the token, stay in the queue until a host is there
 /// to run them, and survive a restart. Hosts get them over SSH; a host that cannot be reached is tried again until
-/// it can. SIGHUP reads the fleet file again.
+/// it can. SIGHUP (SIGUSR1 on a terminal) reads the fleet file again.
 #[derive(Debug, clap::Args)]
 #[command(
     mut_arg("fanout", |arg| arg.hide(true)),
@@ -73,6 +74,18 @@ pub struct Args {
     /// How to connect.
     #[command(flatten)]
     pub connect: ConnectArgs,
+}
+
+/// Has a controller that runs look at its hosts again, because something was deployed or removed. What was
+/// done stands either way.
+pub fn hosts_have_changed() {
+    match Place::of_this_machine().and_then(|place| place.look_again()) {
+        Ok(true) => tracing::info!("the controller that runs looks at its hosts again"),
+        Ok(false) => {}
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell the controller to look at its hosts again")
+        }
+    }
 }
 
 /// Runs the verb.

@@ -52,6 +52,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         Shutdown::listen_without_hangup()
     };
     let shutdown = shutdown.context("listen for signals")?;
+    let mut asked = Asked::listen(!on_terminal).context("listen for signals")?;
     output.leave_on(&shutdown);
     let hosts = hosts(args, output)?;
     let place = Place::of_this_machine()?;
@@ -105,18 +106,13 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         screen: Screen::start(output),
         told,
     };
-    let hangup = if on_terminal {
-        None
-    } else {
-        Some(signal(SignalKind::hangup()).context("listen for SIGHUP")?)
-    };
     let log = args.detached.then(|| place.log());
     watch(
         args,
         (&coordinator, &guests),
         (&mut crew, &mut lock),
         &mut view,
-        (hangup, log),
+        (&mut asked, log),
         &shutdown,
         output,
     )
@@ -138,6 +134,38 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     output.line("[skyclaw] controller ended");
     drop(lock);
     Ok(Exit::Success)
+}
+
+/// The signals that have the fleet file read and the hosts looked at again.
+struct Asked {
+    /// On a terminal it is that terminal's end.
+    hangup: Option<Signal>,
+    /// Other commands of ours send this one: [`Place::look_again`].
+    user: Signal,
+}
+
+impl Asked {
+    fn listen(to_hangup: bool) -> std::io::Result<Self> {
+        let hangup = to_hangup.then(|| signal(SignalKind::hangup()));
+        Ok(Self {
+            hangup: hangup.transpose()?,
+            user: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits until one of them comes.
+    async fn again(&mut self) {
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = hung_up => {}
+            _ = self.user.recv() => {}
+        }
+    }
 }
 
 /// What is shown, and what it is made of.
@@ -163,23 +191,17 @@ async fn watch(
     (coordinator, guests): (&Coordinator, &Guests),
     (crew, lock): (&mut Crew, &mut Lock),
     view: &mut View<'_>,
-    (mut hangup, log): (Option<Signal>, Option<PathBuf>),
+    (asked, log): (&mut Asked, Option<PathBuf>),
     shutdown: &Shutdown,
     output: &Output,
 ) -> anyhow::Result<()> {
     let mut stop = shutdown.clone();
     let mut log_timer = tokio::time::interval(LOOK_AT_LOG);
     loop {
-        let hung_up = async {
-            match &mut hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = stop.reached(shutdown::Urgency::Stop) => return Ok(()),
-            _ = hung_up => {
+            () = asked.again() => {
                 if let Some(hosts) = read_again(args, guests, crew, output)
                     && let Err(error) = lock.say(&running(args, coordinator, &hosts)?)
                 {

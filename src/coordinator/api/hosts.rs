@@ -112,7 +112,7 @@ async fn register(
         room.leases.named(&id);
     }
     let news = News {
-        blocked: None,
+        blocked: value.blocked,
         facts: value.facts,
         clock_offset_ms: value.now.map(heartbeats::offset),
         names_leases,

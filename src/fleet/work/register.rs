@@ -49,6 +49,7 @@ async fn register(core: &Core, seen: Seen) -> Result<Session, crate::client::Err
         labels: core.host.labels.clone(),
         instance: Some(core.means.instance.clone()),
         leases: Some(core.table.leases()),
+        blocked: core.why_blocked(),
         facts: Some(seen.facts),
         now: None,
     };

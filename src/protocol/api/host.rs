@@ -103,6 +103,9 @@ pub struct Register {
     /// (the original) leases stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leases: Option<Vec<LeaseName>>,
+    /// Why it takes no work by its own decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
     /// About the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<Facts>,
