@@ -157,9 +157,9 @@ pub async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
 /// When there is none, or several, or the records cannot be read.
 pub async fn find(word: &str) -> anyhow::Result<Run> {
     ledger::find(word).await.map_err(|error| match error {
-        ledger::Error::Own(error @ (runs::Error::NoSuchRun(_) | runs::Error::Ambiguous(_))) => {
-            anyhow::Error::from(Failure::usage(error.to_string()))
-        }
+        ledger::Error::Own(
+            error @ (runs::Error::NoSuchRun(_) | runs::Error::NoRuns | runs::Error::Ambiguous(_)),
+        ) => anyhow::Error::from(Failure::usage(error.to_string())),
         ledger::Error::Own(_)
         | ledger::Error::Place(_)
         | ledger::Error::Stopped(_)

@@ -105,6 +105,7 @@ pub async fn find(word: &str) -> Result<Run, Error> {
     match (all.pop(), all.is_empty()) {
         (Some(run), true) => Ok(run),
         (Some(_), false) => Err(runs::Error::Ambiguous(word.to_owned()).into()),
+        (None, _) if word == "last" => Err(runs::Error::NoRuns.into()),
         (None, _) => Err(runs::Error::NoSuchRun(word.to_owned()).into()),
     }
 }

@@ -24,6 +24,9 @@ pub enum Error {
     /// No run has this id.
     #[error("no run `{0}`: `skyclaw fleet runs` lists them")]
     NoSuchRun(String),
+    /// There is none that could be the last.
+    #[error("no runs yet: `skyclaw fleet exec` and `skyclaw fleet dispatch` make them")]
+    NoRuns,
     /// Several runs begin so.
     #[error("`{0}` is the beginning of several runs: give more of it")]
     Ambiguous(String),
