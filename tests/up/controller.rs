@@ -150,6 +150,7 @@ fn a_changed_fleet_file_is_read_again() {
     std::fs::write(place.bed.world.fleet_path(), "{").unwrap();
     controller.signal(Signal::HUP);
     controller.wait_for_error_line("the fleet file is not used", SOON);
+    controller.wait_for_error_line("fleet.json:1:1: error", SOON);
     assert_eq!(
         place.wait(place.sh(Some("web3"), "true")).status,
         JobStatus::Completed

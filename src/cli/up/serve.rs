@@ -18,10 +18,10 @@ use crate::cli::connect::{CONNECT_TIMEOUT, selected};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, problem_line};
 use crate::client;
 use crate::fleet::controller::{self, Lock, Place, Running, Taken};
-use crate::fleet::file::Host;
+use crate::fleet::file::{self, Host};
 use crate::fleet::seat::ControllerId;
 use crate::fleet::work::{Crew, Happened, Means, Window};
 use crate::protocol::api::Instance;
@@ -261,6 +261,11 @@ fn read_again(
         }
         Err(error) => {
             output.note(&format!("the fleet file is not used: {error:#}"));
+            if let Some(file::Error::Invalid { path, problems }) = error.downcast_ref() {
+                for problem in problems {
+                    output.note(&problem_line(path, problem));
+                }
+            }
             None
         }
     }
