@@ -249,7 +249,7 @@ fn read_again(
     crew: &mut Crew,
     output: &Output,
 ) -> Option<Vec<Arc<Host>>> {
-    match hosts(args, output) {
+    match hosts_of_now(args, output) {
         Ok(hosts) => {
             guests.are(&hosts);
             let (came, went) = crew.work_for(&hosts);
@@ -285,6 +285,16 @@ fn running(args: &Args, coordinator: &Coordinator, hosts: &[Arc<Host>]) -> anyho
 fn hosts(args: &Args, output: &Output) -> anyhow::Result<Vec<Arc<Host>>> {
     let fleet = load_fleet(&args.fleet, output)?;
     selected(&fleet, &args.select.selection()?, output)
+}
+
+/// Returns the hosts asked for as far as the fleet file still has them.
+fn hosts_of_now(args: &Args, output: &Output) -> anyhow::Result<Vec<Arc<Host>>> {
+    let fleet = load_fleet(&args.fleet, output)?;
+    let (selection, gone) = args.select.selection()?.still_there(&fleet);
+    for text in gone {
+        output.note(&format!("no host matches `{text}` any more"));
+    }
+    selected(&fleet, &selection, output)
 }
 
 /// Returns the token that the port asks for: the one that was given, or our own.
