@@ -12,7 +12,7 @@ mod submit;
 mod tape;
 mod travel;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub use travel::{Reason, travels};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often we look at what no event tells: hosts that are away, and whether we missed something.
 const LOOK: Duration = Duration::from_secs(1);
+/// After so long it is told why a host does not take its task.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Every so many looks everything is looked at.
 const LOOKS: u32 = 10;
 /// What tasks get beyond their grace to be reported as ended.
@@ -188,6 +190,7 @@ pub async fn carry_out(
         deadline,
         leave_at: None,
         away_since: None,
+        explain_at: Some(Instant::now() + SILENCE),
     };
     follower.open = follower.states.len();
     if !is_new {
@@ -226,6 +229,8 @@ struct Follower {
     leave_at: Option<Instant>,
     /// Since when the coordinator says nothing.
     away_since: Option<Instant>,
+    /// When it is told why a host does not take its task, if that was not told yet.
+    explain_at: Option<Instant>,
 }
 
 impl Follower {
@@ -269,6 +274,7 @@ impl Follower {
                         self.check().await;
                     }
                     self.look_for_hosts().await;
+                    self.explain().await;
                     look_at = Instant::now() + LOOK;
                 }
             }
@@ -439,6 +445,34 @@ impl Follower {
                 }
                 (Step::Try(_), None) => {}
             }
+        }
+    }
+
+    /// Tells once why a task waits that only one host can take, if that host has taken none of ours.
+    async fn explain(&mut self) {
+        if self.explain_at.is_none_or(|at| at > Instant::now()) || self.leave_at.is_some() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let all = || self.states.iter().zip(&shared.course.places);
+        let begun: HashSet<usize> = all()
+            .filter(|(state, _)| state.told || state.seen.is_some())
+            .filter_map(|(_, place)| place.host)
+            .collect();
+        let waits = |place: &&Place| {
+            let host = place.host.filter(|at| !self.roll.is_out(*at));
+            host.is_some_and(|at| !begun.contains(&at))
+        };
+        let Some(place) = all().map(|(_, place)| place).find(waits) else {
+            return;
+        };
+        match shared.client.explain(place.job).await {
+            Ok(explained) => {
+                self.explain_at = None;
+                let why = explained.summary;
+                let _ = shared.events.send(RunEvent::Waiting { why }).await;
+            }
+            Err(error) => tracing::debug!(%error, "nobody says why a task waits"),
         }
     }
 
