@@ -45,10 +45,20 @@ lives "$p";
 };
 answers() { "$h/.local/bin/skyclaw" host jobs --json --state-dir "$y" </dev/null >/dev/null 2>&1; };
 tell() { if answers; then x=answers; else x=silent; fi; echo "$_m up $k $p $(since "$p") $x"; };
-cron() { has crontab && crontab -l 2>/dev/null; };
+# Reads the table of cron into t. Fails unless it is known what is in it: whatever is written replaces all of it.
+cron() {
+has crontab || return 1;
+t=$(crontab -l 2>/dev/null </dev/null) && return 0;
+t=;
+x=$(LC_ALL=C crontab -l 2>&1 >/dev/null </dev/null) && return 1;
+# The second is what busybox says.
+case $x in *"no crontab"*|*"t open "*": No such file or directory"*) return 0;; esac;
+return 1;
+};
 uncron() {
-case $(cron) in *"$j"*) ;; *) return;; esac;
-x=$(cron | grep -vF "$j");
+[ -n "$j" ] && cron || return 0;
+case $t in *"$j"*) ;; *) return;; esac;
+x=$(printf "%s$_n" "$t" | grep -vF "$j") || [ $? = 1 ] || return;
 if [ -n "$x" ]; then printf "%s$_n" "$x" | crontab -; else crontab -r; fi;
 };
 # Ends a daemon with this number, kindly first.
@@ -112,8 +122,9 @@ if [ -e "$v" ]; then rm -f "$v"; managed && sc daemon-reload >/dev/null 2>&1; fi
 rm -f "$d/stop";
 o=; command -v setsid >/dev/null 2>&1 && o=setsid;
 $o sh "$d/keeper.sh" </dev/null >/dev/null 2>&1 &
-x=$(cron);
-case $x in *"$j"*) ;; *) if has crontab; then printf "%s$_n" ${x:+"$x"} "$j" | crontab - >"$d.said" 2>&1; fi;; esac;
+if cron; then
+case $t in *"$j"*) ;; *) printf "%s$_n" ${t:+"$t"} "$j" | crontab - >"$d.said" 2>&1;; esac;
+fi;
 fi;
 x=$(($(now)+15));
 until seek && answers; do [ "$(now)" -lt "$x" ] || break; nap; done;

@@ -182,6 +182,11 @@ fn a_host_in_place_of_a_task_is_a_slip() {
         "{done}"
     );
     assert!(done.err().contains("--on web1"), "{done}");
+    let done = dispatch(&bed, &["task", "web*"]).expect_code(2);
+    assert!(
+        done.err().contains("`web*` selects hosts") && done.err().contains("--on 'web*'"),
+        "{done}"
+    );
     assert!(!bed.server.log().contains("Connection from"));
 }
 

@@ -19,6 +19,7 @@ use crate::fleet::choose::{self, Candidate};
 use crate::fleet::dispatch::{Spread, Work, prepare};
 use crate::fleet::ephemeral::Mark;
 use crate::fleet::file::{Fleet, Host};
+use crate::fleet::select::{self, Selection, Selector, select};
 use crate::fleet::{deploy, status};
 use crate::protocol::GroupId;
 use crate::support::clock::{Clock, SystemClock};
@@ -231,17 +232,43 @@ async fn candidates(hosts: &[Arc<Host>], args: &Args, output: &Output) -> Vec<Ar
     order
 }
 
-/// `dispatch "task" web1` would send a task called web1; whoever writes that means the host.
+/// `dispatch "task" web1` would send a task called web1; whoever writes that means the host. So it is with
+/// what selects hosts, unless it comes first.
 fn check_no_host_among(texts: &[String], fleet: &Fleet) -> Result<(), Failure> {
-    match texts
-        .iter()
-        .find(|text| texts.len() > 1 && fleet.host(text).is_some())
-    {
-        None => Ok(()),
-        Some(name) => Err(
-            Failure::usage(format!("`{name}` is a host, not a task")).hint(format!(
-                "choose hosts with --on {name}; for a task of that name use --tasks FILE"
-            )),
-        ),
+    if texts.len() < 2 {
+        return Ok(());
+    }
+    let (message, flag) = if let Some(name) = texts.iter().find(|text| fleet.host(text).is_some()) {
+        (format!("`{name}` is a host, not a task"), name.clone())
+    } else if let Some(text) = texts.iter().skip(1).find(|text| selects(text, fleet)) {
+        (
+            format!("`{text}` selects hosts, it is not a task"),
+            format!("'{text}'"),
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(message).hint(format!(
+        "choose hosts with --on {flag}; for a task of that name use --tasks FILE"
+    )))
+}
+
+/// Tells whether a text that could be one word of a command line selects hosts.
+fn selects(text: &str, fleet: &Fleet) -> bool {
+    if text.contains(char::is_whitespace) {
+        return false;
+    }
+    let Ok(selector) = Selector::parse(text) else {
+        return false;
+    };
+    let selection = Selection {
+        selectors: vec![selector],
+        limit: None,
+    };
+    match select(fleet, &selection) {
+        Ok(_) | Err(select::Error::Disabled { .. } | select::Error::NothingLeft) => true,
+        Err(
+            select::Error::Malformed { .. } | select::Error::NoMatch { .. } | select::Error::Empty,
+        ) => false,
     }
 }

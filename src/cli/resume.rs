@@ -71,7 +71,7 @@ pub async fn run(
         // Only going on needs it.
         Err(_) => Vec::new(),
     };
-    let resumed = Resumed {
+    let mut resumed = Resumed {
         kind,
         jobs: run.jobs().await?,
         names: run.host_names().await?,
@@ -82,7 +82,7 @@ pub async fn run(
         strip,
         output,
     };
-    let is_complete = resumed.jobs.iter().all(|job| job.status.is_final());
+    let is_complete = resumed.is_complete();
     match &run.keeper {
         Keeper::Running(client) => resumed.follow(client.clone()).await,
         Keeper::Own(_) | Keeper::Stopped(_) if is_complete => resumed.tell_again().await,
@@ -93,9 +93,16 @@ pub async fn run(
         .hint("start `skyclaw fleet up`: the run goes on, and can be followed again")
         .into()),
         Keeper::Own(queue) => {
-            fleet?;
             match runs::take_over(run.record.id)? {
-                Some(presence) => resumed.go_on(queue.clone(), presence).await,
+                Some(presence) => {
+                    // Whoever had it may have ended jobs until it was ours.
+                    resumed.jobs = run.jobs().await?;
+                    if resumed.is_complete() {
+                        return resumed.tell_again().await;
+                    }
+                    fleet?;
+                    resumed.go_on(queue.clone(), presence).await
+                }
                 None => Err(Failure::usage(format!(
                     "run {} is being worked on by another skyclaw",
                     run.record.id
@@ -160,6 +167,10 @@ impl Resumed<'_> {
             one_by_one: self.asked.one,
             started_at: self.run.record.created_at,
         }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.jobs.iter().all(|job| job.status.is_final())
     }
 
     fn is_live(&self) -> bool {

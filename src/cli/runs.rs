@@ -47,7 +47,7 @@ pub struct ShowArgs {
 pub async fn list(_args: &ListArgs, output: &Output) -> anyhow::Result<Exit> {
     let mut table = Table::new(["RUN", "STARTED", "KIND", "OK", "FAILED", "OPEN", "WHAT"]);
     let mut rows = Vec::new();
-    for run in ledger::list().await? {
+    for run in ledger::list().await.map_err(silent)? {
         let is_abandoned = run.is_abandoned();
         let run = run.record;
         let counts = run.counts;
@@ -157,14 +157,24 @@ pub async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
 /// When there is none, or several, or the records cannot be read.
 pub async fn find(word: &str) -> anyhow::Result<Run> {
     ledger::find(word).await.map_err(|error| match error {
-        ledger::Error::Own(error @ (runs::Error::NoSuchRun(_) | runs::Error::Ambiguous(_))) => {
-            anyhow::Error::from(Failure::usage(error.to_string()))
-        }
+        ledger::Error::Own(
+            error @ (runs::Error::NoSuchRun(_) | runs::Error::NoRuns | runs::Error::Ambiguous(_)),
+        ) => anyhow::Error::from(Failure::usage(error.to_string())),
+        ledger::Error::Silent { .. } => silent(error),
         ledger::Error::Own(_)
         | ledger::Error::Place(_)
         | ledger::Error::Stopped(_)
         | ledger::Error::Running(_) => error.into(),
     })
+}
+
+fn silent(error: ledger::Error) -> anyhow::Error {
+    if !matches!(error, ledger::Error::Silent { .. }) {
+        return error.into();
+    }
+    Failure::new(Exit::Failed, error.to_string())
+        .hint("try again in a moment; `skyclaw fleet down --now` ends it")
+        .into()
 }
 
 /// The word the run gave it, and why; a job without a word is waiting, running, or was cut off.

@@ -141,6 +141,12 @@ impl Screen<'_> {
                 Format::Json => {}
             },
             RunEvent::Ended { unit, report } => self.ended(unit, *report),
+            RunEvent::Waiting { why } => {
+                // In a script it would only be one more line that differs from run to run.
+                if self.output.streams().err_terminal && self.output.format() == Format::Human {
+                    self.output.note(&format!("still waiting: {why}"));
+                }
+            }
             RunEvent::HostDown { host, verdict } => {
                 let told = self.host_event("host-down", host, &verdict);
                 self.outcome.down.push(told);

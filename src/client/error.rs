@@ -135,7 +135,7 @@ impl Error {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::NoCoordinator { .. } => vec![
-                "start one with `skyclaw coordinator`, or name yours with --coordinator URL or \
+                "start one with `skyclaw fleet up` or `skyclaw coordinator`, or name yours with --coordinator URL or \
                  SKYCLAW_COORDINATOR_URLS"
                     .to_owned(),
             ],

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::client::{self, Client};
+use crate::fleet::controller::Seen;
 use crate::fleet::file::HostName;
 use crate::fleet::{controller, follow, runs};
 use crate::protocol::{GroupId, GroupRecord, HostId, JobRecord};
@@ -44,9 +45,19 @@ pub enum Error {
     /// The database of `fleet up` cannot be read.
     #[error("the database of `fleet up`")]
     Stopped(#[source] queue::Error),
-    /// The running `fleet up` does not answer.
+    /// The running `fleet up` cannot be asked.
     #[error("ask `fleet up`")]
     Running(#[from] client::Error),
+    /// One runs that does not answer. Its database is its own as long as it lives.
+    #[error("`fleet up` runs{} and does not answer", named(*pid))]
+    Silent {
+        /// Its process, if it has said so.
+        pid: Option<i32>,
+    },
+}
+
+fn named(pid: Option<i32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
 /// Opens what there is.
@@ -56,7 +67,16 @@ async fn keepers() -> Result<Vec<Keeper>, Error> {
         keepers.push(Keeper::Running(found.client));
         return Ok(keepers);
     }
-    let database = controller::Place::of_this_machine()?.database();
+    let place = controller::Place::of_this_machine()?;
+    match place.look()? {
+        Seen::Nobody => {}
+        Seen::Somebody => return Err(Error::Silent { pid: None }),
+        Seen::Running(running) => {
+            let pid = Some(running.pid);
+            return Err(Error::Silent { pid });
+        }
+    }
+    let database = place.database();
     if database.exists() {
         let queue = Queue::open(Options::new(database)).map_err(Error::Stopped)?;
         keepers.push(Keeper::Stopped(queue));
@@ -105,6 +125,7 @@ pub async fn find(word: &str) -> Result<Run, Error> {
     match (all.pop(), all.is_empty()) {
         (Some(run), true) => Ok(run),
         (Some(_), false) => Err(runs::Error::Ambiguous(word.to_owned()).into()),
+        (None, _) if word == "last" => Err(runs::Error::NoRuns.into()),
         (None, _) => Err(runs::Error::NoSuchRun(word.to_owned()).into()),
     }
 }

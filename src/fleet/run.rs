@@ -59,6 +59,11 @@ pub enum RunEvent {
         /// What came of it.
         report: Box<TaskReport>,
     },
+    /// A task has been waiting for its host for a while.
+    Waiting {
+        /// Why, as far as the coordinator knows.
+        why: String,
+    },
     /// A host that tasks could have gone to cannot be used.
     HostDown {
         /// The position of the host in the plan.

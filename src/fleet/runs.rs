@@ -1,7 +1,9 @@
 //! What is remembered of runs: the local queue, and a directory for output too large for it.
 
 use std::fs::{self, File, TryLockError};
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::protocol::{GroupId, GroupRecord};
 use crate::queue::store::{Cursor, JobFilter, JobView};
@@ -22,6 +24,9 @@ pub enum Error {
     /// No run has this id.
     #[error("no run `{0}`: `skyclaw fleet runs` lists them")]
     NoSuchRun(String),
+    /// There is none that could be the last.
+    #[error("no runs yet: `skyclaw fleet exec` and `skyclaw fleet dispatch` make them")]
+    NoRuns,
     /// Several runs begin so.
     #[error("`{0}` is the beginning of several runs: give more of it")]
     Ambiguous(String),
@@ -68,21 +73,11 @@ impl Drop for Presence {
 /// # Errors
 /// When the place cannot be made.
 pub fn take_over(run: GroupId) -> Result<Option<Presence>, Error> {
-    let path = presence(run)?;
-    if let Some(dir) = path.parent() {
-        paths::create_private_dir(dir)?;
-    }
-    let lock = paths::append_private(&path)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(Presence { path, _lock: lock })),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(source)) => Err(paths::Error::Io {
-            act: "lock",
-            path,
-            source,
-        }
-        .into()),
-    }
+    Ok(hold(presence(run)?, |file| match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(source)) => Err(source),
+    })?)
 }
 
 /// Says from now on that `run` is at work. Comes before its jobs, or they would seem abandoned.
@@ -91,16 +86,49 @@ pub fn take_over(run: GroupId) -> Result<Option<Presence>, Error> {
 /// When the place cannot be made or locked.
 pub fn announce(run: GroupId) -> Result<Presence, Error> {
     let path = presence(run)?;
+    let held = hold(path.clone(), |file| file.lock().map(|()| true))?;
+    held.ok_or_else(|| {
+        let source = io::ErrorKind::WouldBlock.into();
+        locking(&path, source).into()
+    })
+}
+
+/// Locks the file at `path`, as `lock` does: nothing if it does not get it.
+fn hold(
+    path: PathBuf,
+    lock: impl Fn(&File) -> io::Result<bool>,
+) -> Result<Option<Presence>, paths::Error> {
     if let Some(dir) = path.parent() {
         paths::create_private_dir(dir)?;
     }
-    let lock = paths::append_private(&path)?;
-    lock.lock().map_err(|source| paths::Error::Io {
+    loop {
+        let file = paths::append_private(&path)?;
+        if !lock(&file).map_err(|source| locking(&path, source))? {
+            return Ok(None);
+        }
+        // Its owner may have removed it after we opened it: the next one would lock another file.
+        if is_at(&file, &path).map_err(|source| locking(&path, source))? {
+            return Ok(Some(Presence { path, _lock: file }));
+        }
+    }
+}
+
+fn locking(path: &Path, source: io::Error) -> paths::Error {
+    paths::Error::Io {
         act: "lock",
-        path: path.clone(),
+        path: path.to_owned(),
         source,
-    })?;
-    Ok(Presence { path, _lock: lock })
+    }
+}
+
+/// Tells whether `file` is what `path` leads to.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Tells whether a group is a run of `dispatch` or `exec`.
@@ -118,16 +146,18 @@ pub fn is_abandoned(run: &GroupRecord) -> bool {
     let Ok(path) = presence(run.id) else {
         return false;
     };
-    let Ok(file) = File::open(&path) else {
-        return true;
-    };
-    // Shared: another one who looks at this moment is not the owner.
-    match file.try_lock_shared() {
-        Ok(()) => {
-            let _ = fs::remove_file(&path);
-            true
+    loop {
+        let Ok(file) = File::open(&path) else {
+            return true;
+        };
+        // Shared: another one who looks at this moment is not the owner.
+        match file.try_lock_shared() {
+            // The file stays: somebody may be about to lock it.
+            Ok(()) if is_at(&file, &path).unwrap_or(true) => return true,
+            // Removed by its owner after we opened it; the next one may have made another.
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => return false,
         }
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
     }
 }
 
@@ -142,6 +172,9 @@ pub async fn prune(queue: &Queue) {
             for group in pruned.groups {
                 if let Ok(dir) = directory(group) {
                     let _ = std::fs::remove_dir_all(dir);
+                }
+                if let Ok(path) = presence(group) {
+                    let _ = fs::remove_file(path);
                 }
             }
         }
@@ -176,5 +209,59 @@ pub async fn jobs(queue: &Queue, run: GroupId) -> Result<Vec<JobView>, Error> {
             Some(next) => from = Some(next),
             None => return Ok(all),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn try_hold(path: &Path) -> Option<Presence> {
+        hold(path.to_owned(), |file| match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(source)) => Err(source),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn what_was_removed_meanwhile_is_not_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("running").join("run");
+        let owner = try_hold(&path).unwrap();
+        assert!(try_hold(&path).is_none());
+        let owner = std::cell::Cell::new(Some(owner));
+        // Opened while there was an owner, locked when there is none any more.
+        let late = hold(path.clone(), |file| {
+            drop(owner.take());
+            file.try_lock().map(|()| true).map_err(io::Error::other)
+        });
+        let late = late.unwrap().unwrap();
+        assert!(path.exists() && try_hold(&path).is_none());
+        drop(late);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn there_is_one_owner_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let owners = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        if let Some(held) = try_hold(&path) {
+                            assert_eq!(owners.fetch_add(1, Ordering::SeqCst), 0);
+                            owners.fetch_sub(1, Ordering::SeqCst);
+                            drop(held);
+                        }
+                    }
+                });
+            }
+        });
     }
 }

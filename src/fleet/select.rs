@@ -69,6 +69,23 @@ pub enum Error {
     Empty,
 }
 
+impl Selection {
+    /// Leaves out selectors that match nothing now, and returns what they were. If nothing were left to choose
+    /// hosts by, all stay: without any it would mean every host.
+    pub fn still_there(self, fleet: &Fleet) -> (Self, Vec<String>) {
+        let matches = |one: &Selector| fleet.hosts.iter().any(|host| one.matches(host));
+        let chooses = |one: &&Selector| !one.exclude;
+        let chosen = self.selectors.iter().filter(chooses).count();
+        let left = self.selectors.iter().filter(chooses);
+        if chosen > 0 && !left.into_iter().any(matches) {
+            return (self, Vec::new());
+        }
+        let (selectors, gone): (Vec<_>, Vec<_>) = self.selectors.into_iter().partition(matches);
+        let selection = Self { selectors, ..self };
+        (selection, gone.into_iter().map(|one| one.text).collect())
+    }
+}
+
 impl Error {
     /// Returns what the user can do about it.
     pub fn hint(&self) -> Option<String> {

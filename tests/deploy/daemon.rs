@@ -387,6 +387,14 @@ fn teardown_ends_the_daemon_and_leaves_what_it_is_not_told_to_take() {
     fs::write(site.bed.home("crontab"), "5 4 * * * back\\up '%'\n").unwrap();
     site.deploy(&[]);
     assert_eq!(site.bed.read("crontab").lines().count(), 2);
+    // What cannot be read is not written either.
+    let (table, fails) = (site.bed.read("crontab"), site.bed.home("crontab-fails"));
+    fs::write(site.bed.home("crontab"), "5 4 * * * back\\up '%'\n").unwrap();
+    fs::write(&fails, "").unwrap();
+    site.deploy(&["--force"]);
+    assert_eq!(site.bed.read("crontab"), "5 4 * * * back\\up '%'\n");
+    fs::write(site.bed.home("crontab"), &table).unwrap();
+    fs::remove_file(&fails).unwrap();
     let pid = site.pid();
     let row = site.teardown(&["--component", "host", "--dry-run"]);
     assert_eq!(

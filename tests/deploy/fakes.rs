@@ -44,7 +44,9 @@ esac
 
 const CRONTAB: &str = r#"#!/bin/sh
 case $1 in
--l) cat "$HOME/crontab" ;;
+-l)
+    if [ -e "$HOME/crontab-fails" ]; then echo "crontab: cannot lock" >&2; exit 1; fi
+    if [ -e "$HOME/crontab" ]; then cat "$HOME/crontab"; else echo "no crontab for me" >&2; exit 1; fi ;;
 -r) rm "$HOME/crontab" ;;
 -) cat >"$HOME/crontab" ;;
 esac

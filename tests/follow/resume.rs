@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bed::{Bed, SOON};
-use crate::common::{Bed as Over, eventually};
+use crate::common::{Bed as Over, World, eventually};
 
 /// The id of the newest run.
 fn last(run: impl Fn(&[&str]) -> crate::common::Output) -> String {
@@ -226,4 +226,28 @@ fn what_did_not_come_out_well_is_done_again_until_nothing_is_left() {
     assert_eq!(told["results"].as_array().unwrap().len(), 1, "{told}");
     assert_eq!(told["results"][0]["host"], "web2");
     bed.run(&["fleet", "exec", "--resume", &old]).expect_code(1);
+}
+
+#[test]
+fn a_controller_that_does_not_answer_keeps_its_database_to_itself() {
+    let world = World::new();
+    world.fleet(&[]);
+    let none = world
+        .skyclaw(&["fleet", "exec", "--resume", "last"])
+        .expect_code(2);
+    assert!(none.err().contains("no runs yet"), "{none}");
+    let state = world.home().join(".local/state/skyclaw");
+    std::fs::write(state.join("controller.lock"), r#"{"pid":4242}"#).unwrap();
+    let lock = std::fs::File::open(state.join("controller.lock")).unwrap();
+    lock.lock().unwrap();
+    let database = state.join("controller.db");
+    std::fs::write(&database, "").unwrap();
+    for args in [&["fleet", "runs"][..], &["fleet", "exec", "--resume", "1"]] {
+        let silent = world.skyclaw(args).expect_code(1);
+        let why = "`fleet up` runs (process 4242) and does not answer";
+        assert!(silent.err().contains(why), "{silent}");
+    }
+    assert_eq!(std::fs::metadata(&database).unwrap().len(), 0);
+    drop(lock);
+    world.skyclaw(&["fleet", "runs"]).expect_code(0);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bed::{Bed, SOON};
-use crate::common::eventually;
+use crate::common::{Running, eventually, require_program};
 
 #[test]
 fn a_host_that_is_not_there_is_unreachable_and_the_others_do_their_part() {
@@ -137,4 +137,29 @@ impl WaitForCancel for crate::common::Running {
             jobs["jobs"][0].get("cancel").is_some()
         });
     }
+}
+
+#[test]
+fn on_a_terminal_it_says_what_a_task_waits_for() {
+    if !require_program("script") {
+        return;
+    }
+    let bed = Bed::new(&["web1"]);
+    let _host = bed.host("web1", &[("SKYCLAW_MAX_PARALLEL", "1")]);
+    let gate = bed.file("gate");
+    let line = format!("echo begun; while [ ! -e {gate} ]; do sleep 0.1; done");
+    let busy = bed.world.spawn(&["fleet", "exec", "--shell", &line]);
+    busy.wait_for_line("begun", SOON);
+    let mut script = bed.world.clean("script");
+    script.env("TERM", "xterm");
+    let program = env!("CARGO_BIN_EXE_skyclaw");
+    let line = format!("exec {program} fleet exec web1 -- echo over");
+    let waits = Running::start_on_terminal(script, &line);
+    waits.wait_for_text("still waiting: web1: it is full: 1 of 1 jobs", SOON);
+    std::fs::write(&gate, "").unwrap();
+    let done = waits.wait(SOON);
+    assert_eq!(done.code, 0, "{done}");
+    assert_eq!(done.out().matches("still waiting").count(), 1, "{done}");
+    let busy = busy.wait(SOON).expect_code(0);
+    assert!(!busy.err().contains("still waiting"), "{busy}");
 }

@@ -53,7 +53,7 @@ fn when_none_is_there_each_is_named_and_the_code_is_69() {
         let text = done.err();
         assert!(text.contains(&one) && text.contains(&two), "{done}");
         assert!(
-            text.contains("hint: start one with `skyclaw coordinator`"),
+            text.contains("hint: start one with `skyclaw fleet up` or `skyclaw coordinator`"),
             "{done}"
         );
         if args.contains(&"--json") {

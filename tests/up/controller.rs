@@ -150,6 +150,7 @@ fn a_changed_fleet_file_is_read_again() {
     std::fs::write(place.bed.world.fleet_path(), "{").unwrap();
     controller.signal(Signal::HUP);
     controller.wait_for_error_line("the fleet file is not used", SOON);
+    controller.wait_for_error_line("fleet.json:1:1: error", SOON);
     assert_eq!(
         place.wait(place.sh(Some("web3"), "true")).status,
         JobStatus::Completed
@@ -161,12 +162,12 @@ fn events_as_json_and_the_unit() {
     let Some(mut place) = Place::with(&["web1"], 1) else {
         return;
     };
-    let unit = place.bed.run(&["fleet", "up", "--print-unit"]);
-    assert!(
-        unit.out()
-            .contains("ExecStart=%h/.local/bin/skyclaw fleet up\n"),
-        "{unit}"
-    );
+    let unit = place
+        .bed
+        .run(&["fleet", "up", "web1", "--print-unit", "--port", "0"]);
+    let program = std::fs::canonicalize(env!("CARGO_BIN_EXE_skyclaw")).unwrap();
+    let line = format!("ExecStart={} fleet up web1 --port 0\n", program.display());
+    assert!(unit.out().contains(&line), "{unit}");
     let running = place
         .bed
         .world

@@ -139,6 +139,7 @@ fn table(jobs: &[JobRecord]) -> Table {
             job.attempts.to_string(),
             job.assigned_host_id
                 .as_ref()
+                .or(job.last_host_id.as_ref())
                 .map(ToString::to_string)
                 .unwrap_or_default(),
             job.created_at.to_string(),

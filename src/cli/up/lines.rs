@@ -1,8 +1,11 @@
 //! What happens, as lines: for people where nothing is redrawn, or as JSON.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::cli::output::{Format, Output};
+use crate::fleet::file::HostName;
 use crate::fleet::work::{Happened, State};
 use crate::support::span;
 
@@ -13,6 +16,27 @@ pub struct Lines<'o> {
     brief: bool,
     ok: u64,
     failed: u64,
+    downs: Downs,
+}
+
+/// Which hosts were said to be down, and why: they are tried again and again.
+#[derive(Debug, Default)]
+struct Downs(BTreeMap<HostName, String>);
+
+impl Downs {
+    /// Tells whether it was not said yet.
+    fn is_news(&mut self, host: &HostName, state: &State) -> bool {
+        match state {
+            State::Connecting => true,
+            State::Down { error, .. } => {
+                self.0.insert(host.clone(), error.clone()).as_ref() != Some(error)
+            }
+            State::Push | State::Pull | State::Draining | State::Gone => {
+                self.0.remove(host);
+                true
+            }
+        }
+    }
 }
 
 impl<'o> Lines<'o> {
@@ -25,6 +49,7 @@ impl<'o> Lines<'o> {
             brief,
             ok: 0,
             failed: 0,
+            downs: Downs::default(),
         }
     }
 
@@ -62,8 +87,9 @@ impl<'o> Lines<'o> {
         self.output.event(&name, &body)
     }
 
-    fn text(&self, happened: &Happened) -> Option<String> {
+    fn text(&mut self, happened: &Happened) -> Option<String> {
         Some(match happened {
+            Happened::Host { host, state } if !self.downs.is_news(host, state) => return None,
             Happened::Host { host, state } => match state {
                 State::Connecting => return None,
                 State::Down { error, .. } => format!("{host}: down: {error}"),
@@ -103,5 +129,32 @@ impl<'o> Lines<'o> {
         let body = json!({ "ok": self.ok, "failed": self.failed });
         self.output.event("down", &body)?;
         self.output.document(&body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::clock::{Clock, SystemClock};
+
+    #[test]
+    fn why_a_host_is_down_is_said_once() {
+        let mut downs = Downs::default();
+        let host = HostName::new("web1").unwrap();
+        let down = |error: &str| State::Down {
+            error: error.to_owned(),
+            retry_at: SystemClock.now(),
+        };
+        let states = [
+            (down("refused"), true),
+            (State::Connecting, true),
+            (down("refused"), false),
+            (down("no route"), true),
+            (State::Push, true),
+            (down("no route"), true),
+        ];
+        for (state, news) in states {
+            assert_eq!(downs.is_news(&host, &state), news, "{state:?}");
+        }
     }
 }

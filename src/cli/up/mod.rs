@@ -6,6 +6,7 @@ mod down;
 mod lines;
 mod screen;
 mod serve;
+mod unit;
 
 pub use down::{DownArgs, run as down};
 
@@ -15,9 +16,6 @@ use super::exit::Exit;
 use super::given::Given;
 use super::output::Output;
 use crate::fleet::controller::Place;
-
-/// The unit that `--print-unit` prints.
-const UNIT: &str = include_str!("../../../templates/skyclaw-up.service");
 
 /// Work for the fleet until told to stop: a queue of this machine's own, and its jobs run on the hosts
 ///
@@ -94,7 +92,7 @@ pub fn hosts_have_changed() {
 /// When the controller cannot be started, or another one runs.
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if args.print_unit {
-        output.bytes(UNIT.as_bytes());
+        output.bytes(unit::unit()?.as_bytes());
         return Ok(Exit::Success);
     }
     if args.detach {

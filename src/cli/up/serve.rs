@@ -12,18 +12,18 @@ use tokio::sync::mpsc;
 use super::Args;
 use super::coordinator::{Coordinator, Guests};
 use super::lines::Lines;
-use super::screen::Screen;
+use super::screen::{Screen, Seen};
 use crate::cli::args::load_fleet;
 use crate::cli::connect::{CONNECT_TIMEOUT, selected};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, problem_line};
 use crate::client;
 use crate::fleet::controller::{self, Lock, Place, Running, Taken};
-use crate::fleet::file::Host;
+use crate::fleet::file::{self, Host};
 use crate::fleet::seat::ControllerId;
-use crate::fleet::work::{Crew, Happened, Means};
+use crate::fleet::work::{Crew, Happened, Means, Window};
 use crate::protocol::api::Instance;
 use crate::support::ids;
 use crate::support::secret::Secret;
@@ -34,6 +34,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// A detached controller's log is cut when it is longer, and looked at this often.
 const LOG: u64 = 4 << 20;
 const LOOK_AT_LOG: Duration = Duration::from_secs(30);
+
+/// How long the live view waits for the hosts.
+const HOSTS: Duration = Duration::from_millis(500);
 
 /// Runs the verb in this process.
 ///
@@ -103,6 +106,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     )?;
     let mut view = View {
         lines: Lines::new(output, args.detached),
+        client: coordinator.client()?,
         screen: Screen::start(output),
         told,
     };
@@ -117,11 +121,13 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         output,
     )
     .await?;
+    let window = crew.window();
     let stopping = crew.stop(shutdown.clone());
     tokio::pin!(stopping);
     loop {
         tokio::select! {
             () = &mut stopping => break,
+            () = view.screen.due() => view.draw(&window, &coordinator).await,
             happened = view.told.recv() => view.happened(happened)?,
         }
     }
@@ -172,10 +178,23 @@ impl Asked {
 struct View<'o> {
     lines: Lines<'o>,
     screen: Screen<'o>,
+    client: client::Client,
     told: mpsc::UnboundedReceiver<Happened>,
 }
 
 impl View<'_> {
+    async fn draw(&mut self, window: &Window, coordinator: &Coordinator) {
+        if !self.screen.is_drawn() {
+            return;
+        }
+        let hosts = tokio::time::timeout(HOSTS, self.client.hosts()).await;
+        let seen = Seen {
+            hosts: hosts.ok().and_then(Result::ok),
+            counts: coordinator.queue.counts().await.ok(),
+        };
+        self.screen.draw(&window.views(), &seen);
+    }
+
     fn happened(&mut self, happened: Option<Happened>) -> anyhow::Result<()> {
         let Some(happened) = happened else {
             return Ok(());
@@ -216,8 +235,7 @@ async fn watch(
                 }
             }
             () = view.screen.due() => {
-                let counts = coordinator.queue.counts().await.ok();
-                view.screen.draw(&crew.views(), counts);
+                view.draw(&crew.window(), coordinator).await;
             }
             happened = view.told.recv() => view.happened(happened)?,
         }
@@ -231,7 +249,7 @@ fn read_again(
     crew: &mut Crew,
     output: &Output,
 ) -> Option<Vec<Arc<Host>>> {
-    match hosts(args, output) {
+    match hosts_of_now(args, output) {
         Ok(hosts) => {
             guests.are(&hosts);
             let (came, went) = crew.work_for(&hosts);
@@ -243,6 +261,11 @@ fn read_again(
         }
         Err(error) => {
             output.note(&format!("the fleet file is not used: {error:#}"));
+            if let Some(file::Error::Invalid { path, problems }) = error.downcast_ref() {
+                for problem in problems {
+                    output.note(&problem_line(path, problem));
+                }
+            }
             None
         }
     }
@@ -262,6 +285,16 @@ fn running(args: &Args, coordinator: &Coordinator, hosts: &[Arc<Host>]) -> anyho
 fn hosts(args: &Args, output: &Output) -> anyhow::Result<Vec<Arc<Host>>> {
     let fleet = load_fleet(&args.fleet, output)?;
     selected(&fleet, &args.select.selection()?, output)
+}
+
+/// Returns the hosts asked for as far as the fleet file still has them.
+fn hosts_of_now(args: &Args, output: &Output) -> anyhow::Result<Vec<Arc<Host>>> {
+    let fleet = load_fleet(&args.fleet, output)?;
+    let (selection, gone) = args.select.selection()?.still_there(&fleet);
+    for text in gone {
+        output.note(&format!("no host matches `{text}` any more"));
+    }
+    selected(&fleet, &selection, output)
 }
 
 /// Returns the token that the port asks for: the one that was given, or our own.

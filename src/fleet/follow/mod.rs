@@ -12,13 +12,13 @@ mod submit;
 mod tape;
 mod travel;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use self::attend::{Attendant, Seen, Shared};
@@ -43,6 +43,8 @@ pub use travel::{Reason, travels};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often we look at what no event tells: hosts that are away, and whether we missed something.
 const LOOK: Duration = Duration::from_secs(1);
+/// After so long it is told why a host does not take its task.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Every so many looks everything is looked at.
 const LOOKS: u32 = 10;
 /// What tasks get beyond their grace to be reported as ended.
@@ -105,6 +107,19 @@ pub enum Error {
     /// The coordinator did not take it. Nothing runs.
     #[error("`fleet up` did not take the run")]
     Submit(#[source] client::Error),
+    /// The coordinator may have taken it and gone before it could say so.
+    #[error(
+        "`fleet up` does not answer; it may have taken the run: `skyclaw fleet {kind} --resume {run}` finds out"
+    )]
+    Unsure {
+        /// The run.
+        run: GroupId,
+        /// The verb that made it.
+        kind: String,
+        /// Why.
+        #[source]
+        source: client::Error,
+    },
     /// The coordinator is gone. What it was given goes on when it is back.
     #[error("`fleet up` is gone; run {run} goes on when it is back")]
     Away {
@@ -142,7 +157,9 @@ pub async fn carry_out(
     let is_new = handover.is_some();
     if let Some(handover) = &handover {
         tokio::select! {
-            taken = submit(&client, handover) => taken.map_err(Error::Submit)?,
+            taken = submit(&client, handover) => {
+                taken.map_err(|source| handover.failed(course.group, source))?;
+            }
             // Whether it was taken is not known; taking it back is right either way.
             () = shutdown.reached(Urgency::Now) => {}
         }
@@ -165,6 +182,7 @@ pub async fn carry_out(
         units,
         states,
         attendants: JoinSet::new(),
+        attended: HashMap::new(),
         tries: JoinSet::new(),
         hints: HashMap::new(),
         open: 0,
@@ -172,6 +190,7 @@ pub async fn carry_out(
         deadline,
         leave_at: None,
         away_since: None,
+        explain_at: Some(Instant::now() + SILENCE),
     };
     follower.open = follower.states.len();
     if !is_new {
@@ -196,7 +215,9 @@ struct Follower {
     shared: Arc<Shared>,
     units: HashMap<JobId, usize>,
     states: Vec<State>,
-    attendants: JoinSet<(usize, Result<TaskReport, client::Error>)>,
+    attendants: JoinSet<Result<TaskReport, client::Error>>,
+    /// Which unit each of them attends.
+    attended: HashMap<task::Id, usize>,
     /// Hosts that we try to reach, and why we cannot.
     tries: JoinSet<(usize, Option<Verdict>)>,
     /// What to do about hosts that were given up.
@@ -208,6 +229,8 @@ struct Follower {
     leave_at: Option<Instant>,
     /// Since when the coordinator says nothing.
     away_since: Option<Instant>,
+    /// When it is told why a host does not take its task, if that was not told yet.
+    explain_at: Option<Instant>,
 }
 
 impl Follower {
@@ -238,11 +261,7 @@ impl Follower {
                     self.deadline = None;
                     tokio::spawn(self.cancel(Status::Skipped, recall::DEADLINE, Vec::new()));
                 }
-                Some(done) = self.attendants.join_next() => {
-                    let Ok((unit, done)) = done else { continue };
-                    let report = done.map_err(|source| self.away(source))?;
-                    self.tell(unit, report).await;
-                }
+                Some(done) = self.attendants.join_next_with_id() => self.attended(done).await?,
                 Some(tried) = self.tries.join_next() => match tried {
                     Ok((at, Some(verdict))) => self.give_up(at, verdict).await,
                     Ok((at, None)) => self.roll.reached(at),
@@ -255,11 +274,35 @@ impl Follower {
                         self.check().await;
                     }
                     self.look_for_hosts().await;
+                    self.explain().await;
                     look_at = Instant::now() + LOOK;
                 }
             }
         }
         self.end_leftovers(shutdown).await;
+        Ok(())
+    }
+
+    /// Tells what an attendant brings.
+    async fn attended(
+        &mut self,
+        done: Result<(task::Id, Result<TaskReport, client::Error>), task::JoinError>,
+    ) -> Result<(), Error> {
+        let (id, report) = match done {
+            Ok((id, report)) => (id, Some(report.map_err(|source| self.away(source))?)),
+            Err(error) => {
+                tracing::error!(%error, "a task cannot be attended any longer");
+                (error.id(), None)
+            }
+        };
+        let Some(unit) = self.attended.remove(&id) else {
+            return Ok(());
+        };
+        match report {
+            Some(report) => self.tell(unit, report).await,
+            // What became of it stands in the run's record.
+            None => self.tell_without(unit, Status::Lost, UNATTENDED).await,
+        }
         Ok(())
     }
 
@@ -334,8 +377,8 @@ impl Follower {
                 let (sender, seen) = watch::channel(first);
                 state.seen = Some(sender);
                 let attendant = Attendant::new(&self.shared, unit, place.clone(), seen);
-                self.attendants
-                    .spawn(async move { (unit, attendant.attend().await) });
+                let attending = self.attendants.spawn(attendant.attend());
+                self.attended.insert(attending.id(), unit);
             }
         }
     }
@@ -402,6 +445,34 @@ impl Follower {
                 }
                 (Step::Try(_), None) => {}
             }
+        }
+    }
+
+    /// Tells once why a task waits that only one host can take, if that host has taken none of ours.
+    async fn explain(&mut self) {
+        if self.explain_at.is_none_or(|at| at > Instant::now()) || self.leave_at.is_some() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let all = || self.states.iter().zip(&shared.course.places);
+        let begun: HashSet<usize> = all()
+            .filter(|(state, _)| state.told || state.seen.is_some())
+            .filter_map(|(_, place)| place.host)
+            .collect();
+        let waits = |place: &&Place| {
+            let host = place.host.filter(|at| !self.roll.is_out(*at));
+            host.is_some_and(|at| !begun.contains(&at))
+        };
+        let Some(place) = all().map(|(_, place)| place).find(waits) else {
+            return;
+        };
+        match shared.client.explain(place.job).await {
+            Ok(explained) => {
+                self.explain_at = None;
+                let why = explained.summary;
+                let _ = shared.events.send(RunEvent::Waiting { why }).await;
+            }
+            Err(error) => tracing::debug!(%error, "nobody says why a task waits"),
         }
     }
 
@@ -493,7 +564,7 @@ impl Follower {
         self.attendants.shutdown().await;
         debug_assert!(self.open == 0 || shutdown.urgency() > Urgency::Running);
         let shared = Arc::clone(&self.shared);
-        for (unit, place) in (0..).zip(&shared.course.places) {
+        for unit in 0..shared.course.places.len() {
             let started = match self.states.get(unit) {
                 Some(state) if !state.told => state.seen.is_some(),
                 Some(_) | None => continue,
@@ -502,19 +573,30 @@ impl Follower {
                 true => recall::UNCONFIRMED,
                 false => recall::NOT_STARTED,
             };
-            let host = place.host.and_then(|at| shared.course.names.get(at));
-            let report = TaskReport::without_output(
-                host.cloned(),
-                place.task,
-                place.job,
-                Verdict::because(Status::Cancelled, why),
-                SystemClock.now(),
-            );
-            self.tell(unit, report).await;
+            self.tell_without(unit, Status::Cancelled, why).await;
         }
+    }
+
+    /// Tells the end of a task of which nothing else is known.
+    async fn tell_without(&mut self, unit: usize, status: Status, why: &str) {
+        let shared = Arc::clone(&self.shared);
+        let Some(place) = shared.course.places.get(unit) else {
+            return;
+        };
+        let host = place.host.and_then(|at| shared.course.names.get(at));
+        let report = TaskReport::without_output(
+            host.cloned(),
+            place.task,
+            place.job,
+            Verdict::because(status, why),
+            SystemClock.now(),
+        );
+        self.tell(unit, report).await;
     }
 }
 
+/// Why nothing is known of a task that was followed.
+const UNATTENDED: &str = "an error in skyclaw: it cannot be followed any longer";
 /// Why a task that any host could take was not run.
 const NO_HOST: &str = "no host was left to run it";
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{PATIENCE, Place};
+use super::{Error as Failed, PATIENCE, Place};
 use crate::client::{Client, Error};
 use crate::fleet::run::Plan;
 use crate::protocol::api::{GroupRequest, SubmitJob, SubmitMany};
@@ -89,6 +89,16 @@ impl Handover {
         };
         (handover, places)
     }
+
+    /// Says what it means that it could not be handed in: without an answer nobody knows whether it was taken.
+    pub(super) fn failed(&self, run: GroupId, source: Error) -> Failed {
+        let is_unsure = source.retry_helps() || matches!(source, Error::Answer { .. });
+        let kind = self.request.group.as_ref();
+        match kind.and_then(|group| group.kind.clone()) {
+            Some(kind) if is_unsure => Failed::Unsure { run, kind, source },
+            Some(_) | None => Failed::Submit(source),
+        }
+    }
 }
 
 /// Hands a run in, again and again while the coordinator is away: it is the same run.
@@ -128,4 +138,38 @@ fn cut(title: &str) -> String {
         end -= 1;
     }
     title.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::api::Code;
+
+    #[test]
+    fn without_an_answer_nobody_says_that_it_was_not_taken() {
+        let run = GroupId::fresh();
+        let handover = Handover {
+            key: String::new(),
+            request: SubmitMany {
+                group: Some(GroupRequest {
+                    kind: Some("exec".to_owned()),
+                    ..GroupRequest::default()
+                }),
+                ..SubmitMany::default()
+            },
+        };
+        let gone = Error::NoCoordinator { tries: Vec::new() };
+        let text = handover.failed(run, gone).to_string();
+        let hint = format!("may have taken the run: `skyclaw fleet exec --resume {run}`");
+        assert!(text.contains(&hint), "{text}");
+        let refused = Error::Refused {
+            url: String::new(),
+            status: 400,
+            code: Code::BadRequest,
+            text: String::new(),
+            retry_after: None,
+        };
+        let text = handover.failed(run, refused).to_string();
+        assert_eq!(text, "`fleet up` did not take the run");
+    }
 }

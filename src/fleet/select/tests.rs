@@ -238,3 +238,22 @@ fn many_names_are_written_briefly() {
     assert_eq!(fold("n09 n10 n08"), "n[08-10]");
     assert_eq!(fold("a b"), "a,b");
 }
+
+#[test]
+fn what_is_gone_is_left_out_unless_nothing_else_chooses() {
+    let still = |texts: &[&str]| {
+        let selectors = texts.iter().map(|text| Selector::parse(text).unwrap());
+        let selection = Selection {
+            selectors: selectors.collect(),
+            limit: None,
+        };
+        let (left, gone) = selection.still_there(&fleet());
+        let left: Vec<String> = left.selectors.into_iter().map(|one| one.text).collect();
+        (left.join(" "), gone.join(" "))
+    };
+    let seen = |left: &str, gone: &str| (left.to_owned(), gone.to_owned());
+    assert_eq!(still(&["web1", "web9", "!db9"]), seen("web1", "web9 !db9"));
+    assert_eq!(still(&["web9", "!db1"]), seen("web9 !db1", ""));
+    assert_eq!(still(&["!db9"]), seen("", "!db9"));
+    assert_eq!(still(&[]), seen("", ""));
+}

@@ -30,6 +30,17 @@ pub struct Crew {
     leaving: Vec<JoinHandle<()>>,
 }
 
+/// Shows how hosts stand.
+#[derive(Debug)]
+pub struct Window(Vec<watch::Receiver<View>>);
+
+impl Window {
+    /// Returns how every host stands, by name.
+    pub fn views(&self) -> Vec<View> {
+        self.0.iter().map(|view| view.borrow().clone()).collect()
+    }
+}
+
 struct Member {
     host: Arc<Host>,
     view: watch::Receiver<View>,
@@ -149,10 +160,10 @@ impl Crew {
         }
     }
 
-    /// Returns how every host stands, by name.
-    pub fn views(&self) -> Vec<View> {
+    /// Returns what shows how every host of now stands, also while the crew stops.
+    pub fn window(&self) -> Window {
         let members = self.members.values();
-        members.map(|member| member.view.borrow().clone()).collect()
+        Window(members.map(|member| member.view.clone()).collect())
     }
 
     /// Ends all workers: what runs may end, for as long as jobs are given; less if `shutdown` is urgent.

@@ -26,7 +26,7 @@ use crate::fleet::link::Links;
 use crate::fleet::tunnel::Visit;
 use crate::protocol::api::Instance;
 
-pub use crew::Crew;
+pub use crew::{Crew, Window};
 pub use view::{Happened, Hook, State, View};
 
 /// What all workers of a controller share.
