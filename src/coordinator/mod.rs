@@ -34,7 +34,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub use self::auth::Tokens;
-pub use self::caller::Caller;
+pub use self::caller::{Caller, Said};
 pub use self::doors::{Doors, Stream, Visitor};
 pub use self::keys::Keys;
 pub use self::notify::{Hooks, Webhook};
@@ -42,7 +42,7 @@ pub use self::settings::Settings;
 pub use self::socket::{OwnersSocket, SocketError};
 use crate::protocol::api::Event;
 use crate::protocol::{HostId, JobId};
-use crate::queue::{self, Claimed, Queue};
+use crate::queue::{self, Claimed, HostEntry, Queue};
 use crate::support::clock::Timestamp;
 use crate::support::shutdown::{Shutdown, Urgency};
 
@@ -81,6 +81,7 @@ pub struct Room {
     feed: feed::Feed,
     backlog: backlog::Backlog,
     limits: fails::Limits,
+    shares: api::share::Shares,
     /// Jobs that ended, for whoever is to be told; nothing if nobody is.
     ended: Option<mpsc::Sender<JobId>>,
     to_tell: Mutex<Option<mpsc::Receiver<JobId>>>,
@@ -136,6 +137,18 @@ impl Room {
                 host_id: one.host.clone(),
             });
         }
+    }
+
+    /// Gives every lease a fresh lease time and notes what is held. Returns the hosts that the queue remembers.
+    async fn reprieve(&self) -> Result<Vec<HostEntry>, queue::Error> {
+        self.queue.reprieve().await?;
+        let hosts = self.queue.hosts().await?;
+        for entry in &hosts {
+            let id = &entry.host.id;
+            let held = self.queue.leases_of(id.clone()).await?;
+            self.leases.found(id, &held);
+        }
+        Ok(hosts)
     }
 
     /// Tells whoever listens.
@@ -213,8 +226,6 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         settings,
         on_event,
     } = deps;
-    // Before anything can run out: nobody could renew while nobody listened.
-    queue.reprieve().await.map_err(Error::Load)?;
     let counts = queue.counts().await.map_err(Error::Load)?;
     let paused = queue.paused().await.map_err(Error::Load)?;
     let (ended, to_tell) = mpsc::channel(notify::WAITING);
@@ -227,6 +238,7 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         feed: feed::Feed::default(),
         backlog: backlog::Backlog::new(settings.max_queued, counts.queued),
         limits: fails::Limits::default(),
+        shares: api::share::Shares::default(),
         ended: (!settings.hooks.is_empty()).then_some(ended),
         to_tell: Mutex::new(Some(to_tell)),
         storage: storage::Storage::default(),
@@ -238,16 +250,8 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         settings,
         on_event,
     };
-    let hosts = room.queue.hosts().await.map_err(Error::Load)?;
-    for entry in &hosts {
-        let id = entry.host.id.clone();
-        let held = room
-            .queue
-            .leases_of(id.clone())
-            .await
-            .map_err(Error::Load)?;
-        room.leases.found(&id, &held);
-    }
+    // Before anything can run out: nobody could renew while nobody listened.
+    let hosts = room.reprieve().await.map_err(Error::Load)?;
     room.presence.remember(hosts);
     Ok(Arc::new(room))
 }

@@ -1,6 +1,7 @@
 //! The coordinator inside the controller: its queue and its doors.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,16 +9,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::Args;
+use crate::cli::coordinator::serving;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
 use crate::cli::output::Output;
 use crate::client::{self, Client, DEFAULT_URL, unix_url};
-use crate::coordinator::{self, Caller, Deps, Doors, OwnersSocket, Tokens, Visitor};
+use crate::coordinator::{self, Caller, Deps, Doors, OwnersSocket, Said, Tokens, Visitor};
 use crate::fleet::controller::Place;
 use crate::fleet::file::{Host, HostName};
 use crate::fleet::seat::ControllerId;
@@ -33,21 +35,39 @@ const PORT: u16 = 8787;
 /// How many streams out of tunnels may wait to be served.
 const VISITS: usize = 64;
 
-/// Which hosts may submit jobs over their tunnels.
+/// What the fleet file says of hosts that come through tunnels.
 #[derive(Debug, Clone, Default)]
-pub struct Guests(Arc<Mutex<BTreeSet<HostName>>>);
+pub struct Guests(Arc<Mutex<BTreeMap<HostName, Arc<Host>>>>);
 
 impl Guests {
     /// Takes over what the fleet file says.
     pub fn are(&self, hosts: &[Arc<Host>]) {
-        let may = hosts.iter().filter(|host| host.tunnel_submit);
-        let may = may.map(|host| host.name.clone()).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = may;
+        let hosts = hosts
+            .iter()
+            .map(|host| (host.name.clone(), Arc::clone(host)));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = hosts.collect();
     }
 
-    fn may_submit(&self, host: &HostName) -> bool {
-        let may = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        may.contains(host)
+    /// Says who is at the other end of a host's tunnel.
+    fn caller(&self, host: &HostName, token: Option<Secret>) -> Caller {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = hosts.get(host);
+        Caller::Host {
+            name: host.to_string(),
+            may_submit: entry.is_some_and(|host| host.tunnel_submit),
+            said: Some(entry.map_or_else(
+                // It has just left the fleet; its tunnel is about to end.
+                || Said {
+                    labels: BTreeMap::new(),
+                    slots: 1,
+                },
+                |host| Said {
+                    labels: host.labels.clone(),
+                    slots: u16::try_from(host.slots).unwrap_or(u16::MAX),
+                },
+            )),
+            token,
+        }
     }
 }
 
@@ -60,11 +80,7 @@ async fn introduce(
     while let Some(visit) = arriving.recv().await {
         let visitor = Visitor {
             stream: Box::new(visit.stream),
-            caller: Caller::Host {
-                may_submit: guests.may_submit(&visit.host),
-                name: visit.host.to_string(),
-                token: visit.token,
-            },
+            caller: guests.caller(&visit.host, visit.token),
         };
         if streams.send(visitor).await.is_err() {
             return;
@@ -81,6 +97,10 @@ pub struct Coordinator {
     socket: PathBuf,
     trigger: Trigger,
     serving: JoinHandle<()>,
+    /// Nothing is left of the task that serves once nothing can come through here.
+    gone: watch::Receiver<()>,
+    /// Keeps other coordinators from the database.
+    _claim: File,
 }
 
 impl Coordinator {
@@ -99,6 +119,15 @@ impl Coordinator {
             check_always: true,
             ..queue::Options::new(place.database())
         };
+        let tokens = Tokens::parse(token.expose());
+        if tokens.is_empty() {
+            return Err(Failure::usage(
+                "the controller's token is empty: everybody could use the port",
+            )
+            .hint("set SKYCLAW_TOKEN or the file in SKYCLAW_TOKEN_FILE to a token, or neither")
+            .into());
+        }
+        let claim = serving::claim(&place.database())?;
         // The look over the file after an unclean end may take a while.
         let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await??;
         let socket = OwnersSocket::open(&place.socket()).context("open the controller's socket")?;
@@ -108,7 +137,7 @@ impl Coordinator {
         let lease_for = Given::of(&args.lease_ms)
             .map_or(defaults.lease_for, |millis| Duration::from_millis(*millis));
         let settings = coordinator::Settings {
-            tokens: Tokens::parse(token.expose()),
+            tokens,
             lease_for,
             ..defaults
         };
@@ -128,12 +157,15 @@ impl Coordinator {
             unix: Some(socket),
             streams: Some(received),
         };
+        let (serving, gone) = watched(coordinator::serve(room, doors, shutdown));
         let this = Self {
             url: format!("http://127.0.0.1:{port}"),
             queue,
             socket: place.socket(),
             trigger,
-            serving: tokio::spawn(coordinator::serve(room, doors, shutdown)),
+            serving,
+            gone,
+            _claim: claim,
         };
         Ok((this, visits))
     }
@@ -148,6 +180,11 @@ impl Coordinator {
         Ok(Client::new(client::Settings::new(vec![url]))?)
     }
 
+    /// Waits until it serves no more, however that came.
+    pub async fn gone(&self) {
+        over(self.gone.clone()).await;
+    }
+
     /// Ends it. Open requests may finish.
     pub async fn stop(mut self) {
         self.trigger.ask(Cause::Terminate);
@@ -157,6 +194,23 @@ impl Coordinator {
             let _ = self.serving.await;
         }
     }
+}
+
+/// Starts a task. Returns besides what tells that it is over, also when it panicked.
+fn watched(
+    task: impl Future<Output = ()> + Send + 'static,
+) -> (JoinHandle<()>, watch::Receiver<()>) {
+    let (lives, gone) = watch::channel(());
+    let task = tokio::spawn(async move {
+        let _lives = lives;
+        task.await;
+    });
+    (task, gone)
+}
+
+/// Waits until what tells of a [`watched`] task says that it is over.
+async fn over(mut gone: watch::Receiver<()>) {
+    while gone.changed().await.is_ok() {}
 }
 
 /// Listens on the port asked for, on the usual one, or on any.
@@ -177,5 +231,22 @@ async fn listen(asked: Option<u16>, output: &Output) -> Result<TcpListener, Fail
                 .because(error)
                 .hint("--port chooses another port; without it a free one is found"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_what_serves_is_noticed_also_when_it_panics() {
+        let (task, gone) = watched(async {});
+        over(gone).await;
+        task.await.unwrap();
+        let (task, gone) = watched(async { panic!("on purpose") });
+        over(gone).await;
+        assert!(task.await.is_err());
+        let (_task, gone) = watched(std::future::pending());
+        assert!(gone.has_changed().is_ok(), "it goes on");
     }
 }
