@@ -1,6 +1,5 @@
 //! What the tasks of one worker share.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::protocol::HostId;
 use crate::protocol::api::Code;
 use crate::support::chain::chain;
 use crate::support::clock::{Clock, SteadyClock, SystemClock};
+use crate::support::shutdown::Shutdown;
 
 /// One worker.
 pub(super) struct Core {
@@ -28,7 +28,7 @@ pub(super) struct Core {
     pub host: Arc<Host>,
     pub id: HostId,
     /// The controller stops; the host stays in its list, with what people have decided about it.
-    pub ending: Arc<AtomicBool>,
+    pub ending: Shutdown,
     pub slots: u16,
     /// Counts on while the machine sleeps; not the time of day.
     pub steady: SteadyClock,
@@ -58,7 +58,7 @@ impl Core {
         controller: ControllerId,
         host: Arc<Host>,
         id: HostId,
-        ending: Arc<AtomicBool>,
+        ending: Shutdown,
     ) -> (Self, UnboundedReceiver<Report>) {
         let slots = claim::slots(&host);
         let (reports, inbox) = mpsc::unbounded_channel();

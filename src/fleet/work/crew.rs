@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -24,10 +23,11 @@ pub struct Crew {
     means: Arc<Means>,
     controller: ControllerId,
     members: BTreeMap<HostName, Member>,
-    /// All stop, and their hosts are still in the fleet.
-    ending: Arc<AtomicBool>,
-    /// Workers of hosts that are no more, or are different now.
-    leaving: Vec<JoinHandle<()>>,
+    /// Told when all stop; their hosts are still in the fleet.
+    end: Trigger,
+    ending: Shutdown,
+    /// Workers of hosts that are no more, until what they have is over. Who comes back waits for them.
+    leaving: BTreeMap<HostName, JoinHandle<()>>,
 }
 
 struct Member {
@@ -49,20 +49,23 @@ impl std::fmt::Debug for Crew {
 impl Crew {
     /// Returns a crew without workers.
     pub fn new(means: Means, controller: ControllerId) -> Self {
+        let (end, ending) = shutdown::manual();
         Self {
             means: Arc::new(means),
             controller,
             members: BTreeMap::new(),
-            ending: Arc::default(),
-            leaving: Vec::new(),
+            end,
+            ending,
+            leaving: BTreeMap::new(),
         }
     }
 
-    /// Works for exactly these hosts from now on. Workers of others finish what they have; of those that
-    /// stay as they are, who waits to connect again does so at once. Returns how many came and went.
+    /// Works for exactly these hosts from now on. Workers of others, and of those that are different now, let what
+    /// they have end, however long it takes; of those that stay as they are, who waits to connect again does so
+    /// at once. Returns how many came and went.
     pub fn work_for(&mut self, hosts: &[Arc<Host>]) -> (usize, usize) {
         let (mut came, mut went) = (0, 0);
-        self.leaving.retain(|task| !task.is_finished());
+        self.leaving.retain(|_, task| !task.is_finished());
         let gone: Vec<HostName> = self
             .members
             .keys()
@@ -72,7 +75,7 @@ impl Crew {
         for name in gone {
             if let Some(member) = self.members.remove(&name) {
                 member.trigger.ask(Cause::Terminate);
-                self.leaving.push(member.task);
+                self.leaving.insert(name, member.task);
                 went += 1;
             }
         }
@@ -85,11 +88,14 @@ impl Crew {
                 }
                 before => before,
             };
-            let before = before.map(|member| {
-                member.trigger.ask(Cause::Terminate);
-                went += 1;
-                member.task
-            });
+            let before = match before {
+                Some(member) => {
+                    member.trigger.ask(Cause::Terminate);
+                    went += 1;
+                    Some(member.task)
+                }
+                None => self.leaving.remove(&host.name),
+            };
             came += 1;
             self.members
                 .insert(host.name.clone(), self.member(host, before));
@@ -104,18 +110,22 @@ impl Crew {
             self.controller.clone(),
             Arc::clone(host),
             id,
-            Arc::clone(&self.ending),
+            self.ending.clone(),
         );
         let (trigger, shutdown) = shutdown::manual();
         let again = Arc::new(Notify::new());
         let view = core.view.subscribe();
-        let working = worker::run(Arc::new(core), inbox, Arc::clone(&again), shutdown);
+        let working = worker::run(Arc::new(core), inbox, Arc::clone(&again), shutdown.clone());
+        let ending = self.ending.clone();
         let task = tokio::spawn(async move {
             if let Some(before) = before {
                 // Two workers would speak for one host.
                 let _ = before.await;
             }
-            working.await;
+            // Nobody may want it any more.
+            if shutdown.urgency() == Urgency::Running && ending.urgency() == Urgency::Running {
+                working.await;
+            }
         });
         Member {
             host: Arc::clone(host),
@@ -157,16 +167,12 @@ impl Crew {
 
     /// Ends all workers: what runs may end, for as long as jobs are given; less if `shutdown` is urgent.
     pub async fn stop(mut self, mut shutdown: Shutdown) {
-        self.ending.store(true, Ordering::Relaxed);
-        let mut tasks = std::mem::take(&mut self.leaving);
-        let mut triggers = Vec::new();
-        for (_, member) in std::mem::take(&mut self.members) {
-            member.trigger.ask(Cause::Terminate);
-            triggers.push(member.trigger);
-            tasks.push(member.task);
-        }
+        self.end.ask(Cause::Terminate);
+        let members = std::mem::take(&mut self.members).into_values();
+        let leaving = std::mem::take(&mut self.leaving).into_values();
+        let tasks: Vec<_> = members.map(|member| member.task).chain(leaving).collect();
         let all = async {
-            for task in &mut tasks {
+            for task in tasks {
                 let _ = task.await;
             }
         };
@@ -175,9 +181,7 @@ impl Crew {
             _ = tokio::time::timeout(self.means.drain + PATIENCE, &mut all) => return,
             () = shutdown.reached(Urgency::Now) => {}
         }
-        for trigger in &triggers {
-            trigger.ask(Cause::Terminate);
-        }
+        self.end.ask(Cause::Terminate);
         let _ = tokio::time::timeout(PATIENCE, all).await;
     }
 }

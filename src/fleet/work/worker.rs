@@ -1,13 +1,12 @@
 //! One worker from its start to its end: connect, look, work until the connection dies, again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::core::Core;
 use super::look::{Seen, look};
@@ -33,12 +32,14 @@ const PULLING: Duration = Duration::from_secs(30);
 const GONE: Duration = Duration::from_secs(12);
 /// How long the last results may take to arrive.
 const LAST_RESULTS: Duration = Duration::from_secs(10);
+/// Why a host takes no work whose worker only waits for the end of what it has.
+const LEAVES: &str = "its entry in the fleet file has changed; what runs there may end first";
 /// How long a tunnel may take to be taken down.
 const TAKEN_DOWN: Duration = Duration::from_secs(12);
 /// How long the coordinator may take to hear that a host leaves.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Works for a host until `shutdown`. `again` cuts a pause short.
+/// Works for a host until `shutdown`, or until the controller ends. `again` cuts a pause short.
 pub(super) async fn run(
     core: Arc<Core>,
     inbox: UnboundedReceiver<Report>,
@@ -54,14 +55,15 @@ pub(super) async fn run(
         );
     };
     let life = async {
-        let mut hears = shutdown.clone();
+        let mut ending = core.ending.clone();
         let mut open = Open::default();
         tokio::select! {
             () = work(&core, &again, &mut open) => {}
-            () = hears.reached(Urgency::Stop) => {}
+            () = shutdown.reached(Urgency::Stop) => {}
+            () = ending.reached(Urgency::Stop) => {}
         }
         // The connection stays until its jobs are over.
-        stop(&core, &mut shutdown).await;
+        stop(&core).await;
         if let Some(link) = open.link {
             let _ = timeout(FAREWELL, link.connection.close()).await;
         }
@@ -237,15 +239,23 @@ fn fallen(
     pause
 }
 
-/// Lets running jobs end, for a while; then ends them; then waits until the coordinator has all results.
-async fn stop(core: &Core, shutdown: &mut Shutdown) {
+/// Lets running jobs end. When the controller ends they have a while for that; then they are ended. Waits until
+/// the coordinator has all results.
+async fn stop(core: &Core) {
     core.stands(State::Draining);
-    let drain_until = Instant::now() + core.means.drain;
+    let mut ending = core.ending.clone();
+    let mut now = core.ending.clone();
+    if ending.urgency() == Urgency::Running {
+        core.block(Some(LEAVES.to_owned()));
+    }
     let idle = || core.until(|core| core.table.running() == 0);
-    let mut now = shutdown.clone();
+    let drained = async {
+        ending.reached(Urgency::Stop).await;
+        sleep(core.means.drain).await;
+    };
     tokio::select! {
         () = idle() => {}
-        () = sleep_until(drain_until) => core.table.stop_all(&Stop::Drain),
+        () = drained => core.table.stop_all(&Stop::Drain),
         () = now.reached(Urgency::Now) => {}
     }
     tokio::select! {
@@ -256,13 +266,13 @@ async fn stop(core: &Core, shutdown: &mut Shutdown) {
         core.table.stop_all(&Stop::Now);
         let _ = timeout(GONE, idle()).await;
     }
-    let patience = if shutdown.urgency() >= Urgency::Now {
+    let patience = if core.ending.urgency() >= Urgency::Now {
         FAREWELL
     } else {
         LAST_RESULTS
     };
     let _ = timeout(patience, core.until(|core| core.table.is_empty())).await;
-    if !core.ending.load(Ordering::Relaxed) {
+    if core.ending.urgency() == Urgency::Running {
         leave(core).await;
     }
 }
