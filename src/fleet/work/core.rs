@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, watch};
 
+use super::crowd::Crowd;
 use super::look::Seen;
 use super::orders::Orders;
 use super::view::{Happened, State, View};
@@ -33,6 +34,7 @@ pub(super) struct Core {
     /// Counts on while the machine sleeps; not the time of day.
     pub steady: SteadyClock,
     pub table: Table<Orders>,
+    pub crowd: Crowd,
     logs: Logs,
     session: watch::Sender<Option<Session>>,
     /// What is known of the host, and that it should be registered; nothing if it should not.
@@ -78,6 +80,7 @@ impl Core {
             slots,
             steady: SteadyClock::start(),
             table: Table::new(true),
+            crowd: Crowd::new(),
             logs: Logs::new(slots),
             session: watch::Sender::new(None),
             known: watch::Sender::new(Some(Seen::default())),

@@ -18,6 +18,7 @@ use crate::fleet::run::RunEvent;
 use crate::fleet::supervise::{self, Finished, Limits, Sink, Stream};
 use crate::protocol::api::{self, LeaseName, LeasedJob};
 use crate::protocol::{JobResult, OUTPUT_LIMIT, Reason};
+use crate::ssh::Error;
 
 /// How many pieces of output may be on their way to the log.
 const PIECES: usize = 16;
@@ -34,6 +35,15 @@ pub(super) struct Attempt {
     pub logged: bool,
 }
 
+/// Why nothing of a job has reached its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Untouched {
+    /// The host opens no more sessions.
+    Crowded,
+    /// The connection was gone before.
+    Unsent,
+}
+
 impl Attempt {
     /// Runs the job to its end and reports it.
     pub(super) async fn run(self, job: LeasedJob) {
@@ -46,11 +56,11 @@ impl Attempt {
         });
         let report = match task::of(&job, &core.host) {
             Ok(task) => self.attempt(task).await,
-            Err(why) => Some(self.refused(why)),
+            Err(why) => Ok(self.refused(why)),
         };
         let (status, result) = match &report {
-            Some((status, report)) => (*status, report.result.clone()),
-            None => (Status::Skipped, JobResult::default()),
+            Ok((status, report)) => (*status, report.result.clone()),
+            Err(_) => (Status::Skipped, JobResult::default()),
         };
         core.ended(Happened::Ended {
             host,
@@ -60,17 +70,23 @@ impl Attempt {
             error: result.error,
         });
         match report {
-            Some((_, report)) => core.done(report),
-            None => {
+            Ok((_, report)) => core.done(report),
+            Err(untouched) => {
+                core.table.remove(key(&self.lease));
+                // Before anybody hears of the free slot.
+                let delay = match untouched {
+                    Untouched::Crowded => core.crowd.refused(core.table.running()),
+                    Untouched::Unsent => Duration::ZERO,
+                };
                 core.forget(key(&self.lease));
                 let session = core.session().await;
-                claim::release(core, &session, vec![self.lease], Duration::ZERO).await;
+                claim::release(core, &session, vec![self.lease], delay).await;
             }
         }
     }
 
-    /// Returns what came of it, or nothing if nothing of it has reached the host.
-    async fn attempt(&self, task: Task) -> Option<(Status, Report)> {
+    /// Returns what came of it. Fails if nothing of it has reached the host.
+    async fn attempt(&self, task: Task) -> Result<(Status, Report), Untouched> {
         let room = Arc::new(Notify::new());
         let log = self.logged.then(|| {
             let room = Arc::clone(&room);
@@ -100,14 +116,17 @@ impl Attempt {
         let both = async { tokio::join!(running, pump(log.as_deref(), pieces, &room)) };
         let finished = tokio::select! {
             (finished, ()) = both => finished,
-            () = self.orders.hurry() => return None,
+            () = self.orders.hurry() => return Err(Untouched::Unsent),
         };
         let untouched = finished.lost.is_some() && !finished.sent && self.orders.why().is_none();
         if untouched {
             self.core.logs().discard(self.lease);
-            return None;
+            return Err(match finished.lost {
+                Some(Error::ChannelRefused { .. }) => Untouched::Crowded,
+                _ => Untouched::Unsent,
+            });
         }
-        Some(self.judged(&task, finished, sink))
+        Ok(self.judged(&task, finished, sink))
     }
 
     fn judged(&self, task: &Task, finished: Finished, sink: Sink) -> (Status, Report) {

@@ -8,6 +8,7 @@
 mod claim;
 mod core;
 mod crew;
+mod crowd;
 mod heartbeat;
 mod job;
 mod look;
