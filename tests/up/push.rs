@@ -300,3 +300,22 @@ fn a_host_without_sessions_to_spare_is_left_alone_for_a_while() {
         assert_eq!(out(&place.wait(*job)), "done\n");
     }
 }
+
+#[test]
+fn looking_at_a_host_again_costs_no_job_an_attempt() {
+    let Some(place) = Place::ready(&["web1"], 2) else {
+        return;
+    };
+    let controller = place.controller.as_ref().unwrap();
+    let mut jobs = Vec::new();
+    for n in 0..60 {
+        controller.signal(rustix::process::Signal::HUP);
+        jobs.push(place.sh(None, &format!("echo {n}")));
+    }
+    for (n, job) in jobs.into_iter().enumerate() {
+        let done = place.wait(job);
+        assert_eq!((out(&done), done.attempts.get()), (format!("{n}\n"), 1));
+        let attempts = place.block_on(place.client().attempts(job)).unwrap();
+        assert_eq!(attempts.attempts.len(), 1, "{attempts:?}");
+    }
+}

@@ -128,8 +128,8 @@ impl Core {
             .clone()
     }
 
-    /// Registers with what was seen, unless the coordinator knows it already.
-    pub(super) fn introduce(&self, seen: Option<Seen>) {
+    /// Registers with what was seen, unless the coordinator knows it already. Tells whether it did not.
+    pub(super) fn introduce(&self, seen: Option<Seen>) -> bool {
         let changed = self.known.send_if_modified(|known| {
             let changed = known.as_ref().map(|known| &known.capabilities)
                 != seen.as_ref().map(|seen| &seen.capabilities);
@@ -139,6 +139,7 @@ impl Core {
         if changed {
             self.session.send_replace(None);
         }
+        changed
     }
 
     /// Takes over what was agreed.

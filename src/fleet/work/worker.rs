@@ -94,6 +94,8 @@ async fn work(core: &Arc<Core>, again: &Notify, open: &mut Open) {
             Ok((link, seen)) if seen.pulls => {
                 let _ = timeout(FAREWELL, link.connection.close()).await;
                 drop(link);
+                // Who leaves the list gives up what is not handed in.
+                handed_in(core).await;
                 leave(core).await;
                 pull(core, again, (&mut backoff, &mut open.tunnel)).await
             }
@@ -128,21 +130,34 @@ async fn push(core: &Arc<Core>, link: &Arc<Link>, seen: Seen, again: &Notify) ->
     core.block(None);
     core.stands(State::Push);
     loop {
-        tokio::select! {
-            () = claim::keep(core, link) => {}
+        let looking = async {
+            loop {
+                again.notified().await;
+                // A deploy may have changed what the host can do, and who works for it.
+                match look(&link.connection, &core.host, &core.controller).await {
+                    Ok(seen) if seen.pulls => return true,
+                    Ok(seen) => {
+                        if core.introduce(Some(seen)) {
+                            return false;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(host = %core.host.name, error = %error.chain(), "cannot look again");
+                    }
+                }
+            }
+        };
+        // A claim that is given up halfway may have had an answer, so it goes on unless it asks for the wrong
+        // thing now. Then who registers anew says what it holds, and the rest goes back.
+        let pulls = tokio::select! {
+            () = claim::keep(core, link) => continue,
             error = link.connection.closed() => return Some(error),
-            () = again.notified() => {}
-        }
-        // A deploy may have changed what the host can do, and who works for it.
-        match look(&link.connection, &core.host, &core.controller).await {
-            Ok(seen) if seen.pulls => {
-                core.stands(State::Draining);
-                return None;
-            }
-            Ok(seen) => core.introduce(Some(seen)),
-            Err(error) => {
-                tracing::debug!(host = %core.host.name, error = %error.chain(), "cannot look again");
-            }
+            pulls = looking => pulls,
+        };
+        if pulls {
+            core.stands(State::Draining);
+            core.beat.notify_one();
+            return None;
         }
     }
 }
@@ -266,15 +281,20 @@ async fn stop(core: &Core) {
         core.table.stop_all(&Stop::Now);
         let _ = timeout(GONE, idle()).await;
     }
+    handed_in(core).await;
+    if core.ending.urgency() == Urgency::Running {
+        leave(core).await;
+    }
+}
+
+/// Waits until the coordinator has all results, for a while.
+async fn handed_in(core: &Core) {
     let patience = if core.ending.urgency() >= Urgency::Now {
         FAREWELL
     } else {
         LAST_RESULTS
     };
     let _ = timeout(patience, core.until(|core| core.table.is_empty())).await;
-    if core.ending.urgency() == Urgency::Running {
-        leave(core).await;
-    }
 }
 
 /// Takes the host out of the coordinator's list, so that nobody waits for it.
