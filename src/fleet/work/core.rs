@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use super::crowd::Crowd;
 use super::look::Seen;
 use super::orders::Orders;
+use super::roll::Roll;
 use super::view::{Happened, State, View};
 use super::{Means, claim};
 use crate::client::holder::{Holder, Key, Logs, Report, Session, Table, key};
@@ -25,6 +26,7 @@ use crate::support::shutdown::Shutdown;
 /// One worker.
 pub(super) struct Core {
     pub means: Arc<Means>,
+    pub roll: Arc<Roll>,
     pub controller: ControllerId,
     pub host: Arc<Host>,
     pub id: HostId,
@@ -56,7 +58,7 @@ pub(super) struct Core {
 impl Core {
     /// Returns a worker's shared part, and what it hands in.
     pub(super) fn new(
-        means: Arc<Means>,
+        (means, roll): (Arc<Means>, Arc<Roll>),
         controller: ControllerId,
         host: Arc<Host>,
         id: HostId,
@@ -74,6 +76,7 @@ impl Core {
         };
         let core = Self {
             means,
+            roll,
             controller,
             id,
             ending,

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::core::Core;
+use super::roll::Roll;
 use super::view::View;
 use super::{Means, worker};
 use crate::fleet::file::{Host, HostName};
@@ -21,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The workers.
 pub struct Crew {
     means: Arc<Means>,
+    roll: Arc<Roll>,
     controller: ControllerId,
     members: BTreeMap<HostName, Member>,
     /// Told when all stop; their hosts are still in the fleet.
@@ -52,6 +54,7 @@ impl Crew {
         let (end, ending) = shutdown::manual();
         Self {
             means: Arc::new(means),
+            roll: Arc::default(),
             controller,
             members: BTreeMap::new(),
             end,
@@ -106,7 +109,7 @@ impl Crew {
     fn member(&self, host: &Arc<Host>, before: Option<JoinHandle<()>>) -> Member {
         let id = host_id(host);
         let (core, inbox) = Core::new(
-            Arc::clone(&self.means),
+            (Arc::clone(&self.means), Arc::clone(&self.roll)),
             self.controller.clone(),
             Arc::clone(host),
             id,

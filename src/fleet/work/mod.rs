@@ -14,6 +14,7 @@ mod job;
 mod look;
 mod orders;
 mod register;
+mod roll;
 mod task;
 mod view;
 mod worker;

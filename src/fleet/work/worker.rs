@@ -28,6 +28,11 @@ const LASTED: Duration = Duration::from_secs(10);
 const STRANGERS: Duration = Duration::from_secs(300);
 /// How long a host whose daemon pulls is left alone before it is looked at again.
 const PULLING: Duration = Duration::from_secs(30);
+/// A tunnel that no daemon uses for so long may lead to a host whose daemon was taken away. It is looked at then,
+/// and less and less often, down to the second.
+const UNUSED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
+/// How often the coordinator is asked whether there is a daemon.
+const ROLL_CALL: Duration = Duration::from_secs(10);
 /// How long jobs that were told to end may take, with the time between TERM and KILL.
 const GONE: Duration = Duration::from_secs(12);
 /// How long the last results may take to arrive.
@@ -186,6 +191,8 @@ async fn pull(
         trigger,
         since: Instant::now(),
     };
+    let deserted = deserted(core);
+    tokio::pin!(deserted);
     let pause = loop {
         let now = state.borrow_and_update().clone();
         match now {
@@ -200,6 +207,7 @@ async fn pull(
         tokio::select! {
             changed = state.changed() => if changed.is_err() { break PULLING; },
             () = again.notified() => break Duration::ZERO,
+            () = &mut deserted => break Duration::ZERO,
         }
     };
     drop(ends);
@@ -207,6 +215,38 @@ async fn pull(
         let _ = task.await;
     }
     pause
+}
+
+/// Waits until no daemon speaks for the host and its settings do not lead here any more. While one does, nothing
+/// is sent to the host.
+async fn deserted(core: &Core) {
+    let mut patience = UNUSED.0;
+    let mut missing_since = None;
+    loop {
+        match core.roll.has(&core.means.client, &core.host.name).await {
+            Ok(false) => {
+                let since: Instant = *missing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= patience {
+                    if let Ok((link, seen)) = connect(core).await {
+                        let _ = timeout(FAREWELL, link.connection.close()).await;
+                        if !seen.pulls {
+                            return;
+                        }
+                    }
+                    missing_since = None;
+                    patience = (patience * 2).min(UNUSED.1);
+                }
+            }
+            Ok(true) => {
+                missing_since = None;
+                patience = UNUSED.0;
+            }
+            Err(error) => {
+                tracing::debug!(host = %core.host.name, %error, "cannot look for its daemon");
+            }
+        }
+        sleep(ROLL_CALL).await;
+    }
 }
 
 /// Takes a tunnel down when nobody waits for it any more.
