@@ -99,6 +99,19 @@ impl Core {
         (core, inbox)
     }
 
+    /// Returns the shared part of a worker that takes the place of this one's, whose task has failed.
+    pub(super) fn renewed(&self) -> (Self, UnboundedReceiver<Report>) {
+        let (core, inbox) = Self::new(
+            (Arc::clone(&self.means), Arc::clone(&self.roll)),
+            self.controller.clone(),
+            Arc::clone(&self.host),
+            self.id.clone(),
+            self.ending.clone(),
+        );
+        let view = self.view.clone();
+        (Self { view, ..core }, inbox)
+    }
+
     /// Takes note of how the host stands, and says so if that is new.
     pub(super) fn stands(&self, state: State) {
         let changed = self.view.send_if_modified(|view| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -11,6 +12,7 @@ use super::core::Core;
 use super::roll::Roll;
 use super::view::View;
 use super::{Means, worker};
+use crate::client::holder::{Report, Stop};
 use crate::fleet::file::{Host, HostName};
 use crate::fleet::run::host_id;
 use crate::fleet::seat::ControllerId;
@@ -18,6 +20,9 @@ use crate::support::shutdown::{self, Cause, Shutdown, Trigger, Urgency};
 
 /// How long the last of a stopped crew are waited for beyond the time jobs get.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a host is left alone whose worker's task has failed.
+const FAILED: Duration = Duration::from_secs(1);
 
 /// The workers.
 pub struct Crew {
@@ -45,6 +50,35 @@ impl std::fmt::Debug for Crew {
         f.debug_struct("Crew")
             .field("members", &self.members.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Works for a host until it is told to stop, over the failure of a worker's task too: what is wrong in one place
+/// of this program must not take the host away for good.
+async fn lives(
+    (mut core, mut inbox): (Arc<Core>, UnboundedReceiver<Report>),
+    again: &Arc<Notify>,
+    shutdown: &Shutdown,
+) {
+    loop {
+        let working = worker::run(
+            Arc::clone(&core),
+            inbox,
+            Arc::clone(again),
+            shutdown.clone(),
+        );
+        match tokio::spawn(working).await {
+            Err(error) if error.is_panic() => {}
+            Ok(()) | Err(_) => return,
+        }
+        tracing::error!(host = %core.host.name, "its worker failed; another one takes its place");
+        // Nobody takes their results any more, and their jobs are about to be given to others.
+        core.table.stop_all(&Stop::Now);
+        let idle = core.until(|core| core.table.running() == 0);
+        let _ = tokio::time::timeout(PATIENCE, idle).await;
+        let fresh = core.renewed();
+        (core, inbox) = (Arc::new(fresh.0), fresh.1);
+        tokio::time::sleep(FAILED).await;
     }
 }
 
@@ -118,8 +152,8 @@ impl Crew {
         let (trigger, shutdown) = shutdown::manual();
         let again = Arc::new(Notify::new());
         let view = core.view.subscribe();
-        let working = worker::run(Arc::new(core), inbox, Arc::clone(&again), shutdown.clone());
         let ending = self.ending.clone();
+        let wakes = Arc::clone(&again);
         let task = tokio::spawn(async move {
             if let Some(before) = before {
                 // Two workers would speak for one host.
@@ -127,7 +161,7 @@ impl Crew {
             }
             // Nobody may want it any more.
             if shutdown.urgency() == Urgency::Running && ending.urgency() == Urgency::Running {
-                working.await;
+                lives((Arc::new(core), inbox), &wakes, &shutdown).await;
             }
         });
         Member {
@@ -186,5 +220,40 @@ impl Crew {
         }
         self.end.ask(Cause::Terminate);
         let _ = tokio::time::timeout(PATIENCE, all).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::mpsc;
+
+    use super::super::fixture;
+    use super::super::view::{Happened, State};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_fails_is_replaced() {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let failed = AtomicBool::new(false);
+        let means = fixture::means(Box::new(move |happened| {
+            let down = matches!(
+                happened,
+                Happened::Host {
+                    state: State::Down { .. },
+                    ..
+                }
+            );
+            if down {
+                assert!(failed.swap(true, Ordering::Relaxed), "once, on purpose");
+                let _ = tell.send(());
+            }
+        }));
+        let mut crew = Crew::new(means, fixture::controller());
+        crew.work_for(&[fixture::host()]);
+        told.recv().await.unwrap();
+        assert_eq!(crew.views().len(), 1);
+        assert!(matches!(crew.views()[0].state, State::Down { .. }));
     }
 }

@@ -49,6 +49,11 @@ impl Attempt {
     pub(super) async fn run(self, job: LeasedJob) {
         let core = &self.core;
         let host = core.host.name.clone();
+        let mut unfinished = Unfinished {
+            core: Arc::clone(core),
+            lease: self.lease,
+            over: false,
+        };
         core.started(Happened::Started {
             host: host.clone(),
             job: job.id,
@@ -58,6 +63,7 @@ impl Attempt {
             Ok(task) => self.attempt(task).await,
             Err(why) => Ok(self.refused(why)),
         };
+        unfinished.over = true;
         let (status, result) = match &report {
             Ok((status, report)) => (*status, report.result.clone()),
             Err(_) => (Status::Skipped, JobResult::default()),
@@ -176,6 +182,43 @@ impl Attempt {
     }
 }
 
+/// Reports a job whose task ends without a word, which only a fault of ours makes it do; or its lease would be held
+/// for as long as the controller lives.
+struct Unfinished {
+    core: Arc<Core>,
+    lease: LeaseName,
+    /// It has said how it ended.
+    over: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let error = "the controller failed while it ran".to_owned();
+        self.core.logs().discard(self.lease);
+        self.core.ended(Happened::Ended {
+            host: self.core.host.name.clone(),
+            job: self.lease.job_id,
+            status: Status::Lost,
+            duration_ms: 0,
+            error: Some(error.clone()),
+        });
+        self.core.done(Report {
+            lease: self.lease,
+            success: false,
+            reason: Some(Reason::Lost),
+            result: JobResult {
+                finished_at: self.core.now(),
+                detail: Some(Status::Lost.as_str().to_owned()),
+                error: Some(error),
+                ..JobResult::default()
+            },
+        });
+    }
+}
+
 /// What to say of a job that was asked to end.
 fn stopped(why: &Stop) -> (Status, Option<Reason>, Option<String>) {
     let (status, reason, text) = match why {
@@ -232,4 +275,37 @@ fn kind_of(job: &LeasedJob) -> String {
     }
     serde_json::from_str::<Tag>(job.payload.as_str())
         .map_or_else(|_| "unknown".to_owned(), |tag| tag.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use crate::client::holder::Held;
+
+    #[tokio::test]
+    async fn a_job_whose_task_fails_is_reported_as_lost() {
+        let (core, mut inbox) = fixture::core();
+        let lease = fixture::lease();
+        core.table.insert(Held {
+            lease,
+            kind: String::new(),
+            submitted_by: None,
+            since: core.now(),
+            orders: Some(Arc::new(Orders::new(None))),
+        });
+        let unfinished = Unfinished {
+            core: Arc::clone(&core),
+            lease,
+            over: false,
+        };
+        let task = tokio::spawn(async move {
+            let _unfinished = unfinished;
+            panic!("on purpose");
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        assert_eq!(core.table.running(), 0, "its slot is free");
+        let report = inbox.recv().await.unwrap();
+        assert_eq!((report.lease, report.reason), (lease, Some(Reason::Lost)));
+    }
 }

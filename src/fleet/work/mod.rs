@@ -9,6 +9,8 @@ mod claim;
 mod core;
 mod crew;
 mod crowd;
+#[cfg(test)]
+mod fixture;
 mod heartbeat;
 mod job;
 mod look;
