@@ -349,3 +349,31 @@ async fn leave(core: &Core) {
     }
     core.agreed(None);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use crate::client::holder::{Held, key};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_that_is_on_its_way_is_waited_for_and_not_for_ever() {
+        let (core, _inbox) = fixture::core();
+        let lease = fixture::lease();
+        core.table.insert(Held {
+            lease,
+            kind: String::new(),
+            submitted_by: None,
+            since: core.now(),
+            orders: None,
+        });
+        let began = Instant::now();
+        let short = LAST_RESULTS / 2;
+        assert!(timeout(short, handed_in(&core)).await.is_err());
+        handed_in(&core).await;
+        assert_eq!(began.elapsed(), short + LAST_RESULTS);
+        core.forget(key(&lease));
+        handed_in(&core).await;
+        assert_eq!(began.elapsed(), short + LAST_RESULTS, "at once");
+    }
+}
