@@ -201,6 +201,91 @@ fn a_changed_fleet_file_is_read_again() {
 }
 
 #[test]
+fn a_host_that_comes_back_waits_for_what_still_runs_there() {
+    let Some(place) = Place::ready(&["web1", "web2"], 1) else {
+        return;
+    };
+    let (begun, go) = (place.file("begun"), place.file("go"));
+    let script = format!("echo x >> {begun}; while [ ! -e {go} ]; do sleep 0.05; done; echo whole");
+    let running = place.sh(Some("web1"), &script);
+    place.made("begun");
+    let controller = place.controller.as_ref().unwrap();
+    // Out, back, out and back again: whoever comes waits for all who were there before.
+    for round in 0..2 {
+        place.fleet(&["web2"], |host| host.with("slots", 1));
+        controller.signal(Signal::HUP);
+        let read = "fleet file read again: 1 hosts";
+        eventually(SOON, || {
+            controller.stdout_so_far().matches(read).count() > round
+        });
+        controller.wait_for_line("web1: finishes what it has", SOON);
+        place.fleet(&["web1", "web2"], |host| host.with("slots", 1));
+        controller.signal(Signal::HUP);
+        let read = "fleet file read again: 2 hosts";
+        eventually(SOON, || {
+            controller.stdout_so_far().matches(read).count() > round
+        });
+    }
+    let next = place.sh(Some("web1"), "echo next");
+    // Long enough for a second worker to connect and take it.
+    place.wait(place.sh(Some("web2"), "sleep 2"));
+    assert_eq!(place.record(next).status, JobStatus::Queued);
+    std::fs::write(&go, "").unwrap();
+    let whole = place.wait(running);
+    assert_eq!((out(&whole).as_str(), whole.attempts.get()), ("whole\n", 1));
+    let next = place.wait(next);
+    assert_eq!((out(&next).as_str(), next.attempts.get()), ("next\n", 1));
+    assert_eq!(std::fs::read_to_string(&begun).unwrap(), "x\n");
+}
+
+#[test]
+fn a_changed_host_lets_what_runs_end_however_long_it_takes() {
+    let Some(mut place) = Place::with(&["web1", "web2"], 1) else {
+        return;
+    };
+    place.up(&["--drain-ms", "200"]);
+    place.wait_for_hosts(2);
+    let (begun, go) = (place.file("begun"), place.file("go"));
+    let script = format!("echo x >> {begun}; while [ ! -e {go} ]; do sleep 0.05; done; echo whole");
+    let running = place.sh(Some("web1"), &script);
+    place.made("begun");
+    let change = |slots: u32| {
+        place.fleet(&["web1", "web2"], |host| host.with("slots", slots));
+        place.controller.as_ref().unwrap().signal(Signal::HUP);
+    };
+    change(2);
+    let says_why = || {
+        place.hosts().into_iter().any(|host| {
+            let why = host.blocked.unwrap_or_default();
+            host.name == "web1" && why.contains("what runs there may end")
+        })
+    };
+    eventually(SOON, says_why);
+    // Longer than jobs are given when the controller ends.
+    place.wait(place.sh(Some("web2"), "sleep 1"));
+    assert_eq!(place.record(running).status, JobStatus::Leased);
+    std::fs::write(&go, "").unwrap();
+    let whole = place.wait(running);
+    assert_eq!((out(&whole).as_str(), whole.attempts.get()), ("whole\n", 1));
+    eventually(SOON, || {
+        let mut hosts = place.hosts().into_iter();
+        hosts.any(|host| host.name == "web1" && host.max_parallel == 2 && host.blocked.is_none())
+    });
+
+    // The end of the controller is the end of what runs, also where somebody waits for it.
+    std::fs::remove_file(&go).unwrap();
+    std::fs::remove_file(&begun).unwrap();
+    place.sh(Some("web1"), &script);
+    place.made("begun");
+    change(3);
+    eventually(SOON, says_why);
+    let down = place.bed.run(&["fleet", "down"]);
+    assert_eq!(down.code, 0, "{down}");
+    assert_eq!(place.controller.take().unwrap().wait(SOON).code, 0);
+    assert!(place.bed.tasks().is_empty(), "{:?}", place.bed.tasks());
+}
+
+#[test]
 fn events_as_json_and_the_unit() {
     let Some(mut place) = Place::with(&["web1"], 1) else {
         return;

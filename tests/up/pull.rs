@@ -123,3 +123,20 @@ fn only_the_last_line_of_the_settings_says_whose_daemon_it_is() {
     controller.signal(Signal::HUP);
     controller.wait_for_line("web1: its daemon pulls", SOON);
 }
+
+#[test]
+fn a_host_whose_daemon_was_taken_away_is_pushed_to_again_unasked() {
+    let Some(place) = Place::ready(&["web1"], 1) else {
+        return;
+    };
+    let settings = place.seat();
+    let controller = place.controller.as_ref().unwrap();
+    controller.signal(Signal::USR1);
+    controller.wait_for_line("web1: its daemon pulls", SOON);
+    eventually(SOON, || place.hosts().is_empty());
+    std::fs::remove_file(settings).unwrap();
+    place.wait_for_hosts(1);
+    let pushed = place.sh(Some("web1"), "echo pushed");
+    assert_eq!(out(&place.wait(pushed)), "pushed\n");
+    assert_eq!(place.ran_by(pushed), "web1");
+}

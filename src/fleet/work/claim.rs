@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::core::Core;
 use super::job;
@@ -56,12 +56,14 @@ async fn turn(
     link: &Arc<Link>,
     session: &Session,
 ) -> Result<Option<Duration>, Error> {
-    let free = usize::from(core.slots).saturating_sub(core.table.running());
+    let (most, until) = core.crowd.most(usize::from(core.slots));
+    let free = most.saturating_sub(core.table.running());
     let sent = (core.steady.now(), Instant::now());
     let max = u16::try_from(free).unwrap_or(u16::MAX);
     let reply = if max == 0 {
         tokio::select! {
             () = core.freed.notified() => return Ok(None),
+            () = over(until) => return Ok(None),
             reply = listen(core, session) => reply?,
         }
     } else {
@@ -85,6 +87,13 @@ async fn turn(
     }
     let waited = any || reply.heartbeat || sent.1.elapsed() >= AT_ONCE;
     Ok((!waited || reply.paused).then_some(PAUSED))
+}
+
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn listen(

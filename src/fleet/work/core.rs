@@ -1,14 +1,15 @@
 //! What the tasks of one worker share.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, watch};
 
+use super::crowd::Crowd;
 use super::look::Seen;
 use super::orders::Orders;
+use super::roll::Roll;
 use super::view::{Happened, State, View};
 use super::{Means, claim};
 use crate::client::holder::{Holder, Key, Logs, Report, Session, Table, key};
@@ -20,19 +21,22 @@ use crate::protocol::HostId;
 use crate::protocol::api::Code;
 use crate::support::chain::chain;
 use crate::support::clock::{Clock, SteadyClock, SystemClock};
+use crate::support::shutdown::Shutdown;
 
 /// One worker.
 pub(super) struct Core {
     pub means: Arc<Means>,
+    pub roll: Arc<Roll>,
     pub controller: ControllerId,
     pub host: Arc<Host>,
     pub id: HostId,
     /// The controller stops; the host stays in its list, with what people have decided about it.
-    pub ending: Arc<AtomicBool>,
+    pub ending: Shutdown,
     pub slots: u16,
     /// Counts on while the machine sleeps; not the time of day.
     pub steady: SteadyClock,
     pub table: Table<Orders>,
+    pub crowd: Crowd,
     logs: Logs,
     session: watch::Sender<Option<Session>>,
     /// What is known of the host, and that it should be registered; nothing if it should not.
@@ -54,11 +58,11 @@ pub(super) struct Core {
 impl Core {
     /// Returns a worker's shared part, and what it hands in.
     pub(super) fn new(
-        means: Arc<Means>,
+        (means, roll): (Arc<Means>, Arc<Roll>),
         controller: ControllerId,
         host: Arc<Host>,
         id: HostId,
-        ending: Arc<AtomicBool>,
+        ending: Shutdown,
     ) -> (Self, UnboundedReceiver<Report>) {
         let slots = claim::slots(&host);
         let (reports, inbox) = mpsc::unbounded_channel();
@@ -72,12 +76,14 @@ impl Core {
         };
         let core = Self {
             means,
+            roll,
             controller,
             id,
             ending,
             slots,
             steady: SteadyClock::start(),
             table: Table::new(true),
+            crowd: Crowd::new(),
             logs: Logs::new(slots),
             session: watch::Sender::new(None),
             known: watch::Sender::new(Some(Seen::default())),
@@ -91,6 +97,19 @@ impl Core {
             host,
         };
         (core, inbox)
+    }
+
+    /// Returns the shared part of a worker that takes the place of this one's, whose task has failed.
+    pub(super) fn renewed(&self) -> (Self, UnboundedReceiver<Report>) {
+        let (core, inbox) = Self::new(
+            (Arc::clone(&self.means), Arc::clone(&self.roll)),
+            self.controller.clone(),
+            Arc::clone(&self.host),
+            self.id.clone(),
+            self.ending.clone(),
+        );
+        let view = self.view.clone();
+        (Self { view, ..core }, inbox)
     }
 
     /// Takes note of how the host stands, and says so if that is new.
@@ -125,8 +144,8 @@ impl Core {
             .clone()
     }
 
-    /// Registers with what was seen, unless the coordinator knows it already.
-    pub(super) fn introduce(&self, seen: Option<Seen>) {
+    /// Registers with what was seen, unless the coordinator knows it already. Tells whether it did not.
+    pub(super) fn introduce(&self, seen: Option<Seen>) -> bool {
         let changed = self.known.send_if_modified(|known| {
             let changed = known.as_ref().map(|known| &known.capabilities)
                 != seen.as_ref().map(|seen| &seen.capabilities);
@@ -136,6 +155,7 @@ impl Core {
         if changed {
             self.session.send_replace(None);
         }
+        changed
     }
 
     /// Takes over what was agreed.

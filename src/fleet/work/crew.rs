@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::core::Core;
+use super::roll::Roll;
 use super::view::View;
 use super::{Means, worker};
+use crate::client::holder::{Report, Stop};
 use crate::fleet::file::{Host, HostName};
 use crate::fleet::run::host_id;
 use crate::fleet::seat::ControllerId;
@@ -19,15 +21,20 @@ use crate::support::shutdown::{self, Cause, Shutdown, Trigger, Urgency};
 /// How long the last of a stopped crew are waited for beyond the time jobs get.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a host is left alone whose worker's task has failed.
+const FAILED: Duration = Duration::from_secs(1);
+
 /// The workers.
 pub struct Crew {
     means: Arc<Means>,
+    roll: Arc<Roll>,
     controller: ControllerId,
     members: BTreeMap<HostName, Member>,
-    /// All stop, and their hosts are still in the fleet.
-    ending: Arc<AtomicBool>,
-    /// Workers of hosts that are no more, or are different now.
-    leaving: Vec<JoinHandle<()>>,
+    /// Told when all stop; their hosts are still in the fleet.
+    end: Trigger,
+    ending: Shutdown,
+    /// Workers of hosts that are no more, until what they have is over. Who comes back waits for them.
+    leaving: BTreeMap<HostName, JoinHandle<()>>,
 }
 
 /// Shows how hosts stand.
@@ -57,23 +64,56 @@ impl std::fmt::Debug for Crew {
     }
 }
 
+/// Works for a host until it is told to stop, over the failure of a worker's task too: what is wrong in one place
+/// of this program must not take the host away for good.
+async fn lives(
+    (mut core, mut inbox): (Arc<Core>, UnboundedReceiver<Report>),
+    again: &Arc<Notify>,
+    shutdown: &Shutdown,
+) {
+    loop {
+        let working = worker::run(
+            Arc::clone(&core),
+            inbox,
+            Arc::clone(again),
+            shutdown.clone(),
+        );
+        match tokio::spawn(working).await {
+            Err(error) if error.is_panic() => {}
+            Ok(()) | Err(_) => return,
+        }
+        tracing::error!(host = %core.host.name, "its worker failed; another one takes its place");
+        // Nobody takes their results any more, and their jobs are about to be given to others.
+        core.table.stop_all(&Stop::Now);
+        let idle = core.until(|core| core.table.running() == 0);
+        let _ = tokio::time::timeout(PATIENCE, idle).await;
+        let fresh = core.renewed();
+        (core, inbox) = (Arc::new(fresh.0), fresh.1);
+        tokio::time::sleep(FAILED).await;
+    }
+}
+
 impl Crew {
     /// Returns a crew without workers.
     pub fn new(means: Means, controller: ControllerId) -> Self {
+        let (end, ending) = shutdown::manual();
         Self {
             means: Arc::new(means),
+            roll: Arc::default(),
             controller,
             members: BTreeMap::new(),
-            ending: Arc::default(),
-            leaving: Vec::new(),
+            end,
+            ending,
+            leaving: BTreeMap::new(),
         }
     }
 
-    /// Works for exactly these hosts from now on. Workers of others finish what they have; of those that
-    /// stay as they are, who waits to connect again does so at once. Returns how many came and went.
+    /// Works for exactly these hosts from now on. Workers of others, and of those that are different now, let what
+    /// they have end, however long it takes; of those that stay as they are, who waits to connect again does so
+    /// at once. Returns how many came and went.
     pub fn work_for(&mut self, hosts: &[Arc<Host>]) -> (usize, usize) {
         let (mut came, mut went) = (0, 0);
-        self.leaving.retain(|task| !task.is_finished());
+        self.leaving.retain(|_, task| !task.is_finished());
         let gone: Vec<HostName> = self
             .members
             .keys()
@@ -83,7 +123,7 @@ impl Crew {
         for name in gone {
             if let Some(member) = self.members.remove(&name) {
                 member.trigger.ask(Cause::Terminate);
-                self.leaving.push(member.task);
+                self.leaving.insert(name, member.task);
                 went += 1;
             }
         }
@@ -96,11 +136,14 @@ impl Crew {
                 }
                 before => before,
             };
-            let before = before.map(|member| {
-                member.trigger.ask(Cause::Terminate);
-                went += 1;
-                member.task
-            });
+            let before = match before {
+                Some(member) => {
+                    member.trigger.ask(Cause::Terminate);
+                    went += 1;
+                    Some(member.task)
+                }
+                None => self.leaving.remove(&host.name),
+            };
             came += 1;
             self.members
                 .insert(host.name.clone(), self.member(host, before));
@@ -111,22 +154,26 @@ impl Crew {
     fn member(&self, host: &Arc<Host>, before: Option<JoinHandle<()>>) -> Member {
         let id = host_id(host);
         let (core, inbox) = Core::new(
-            Arc::clone(&self.means),
+            (Arc::clone(&self.means), Arc::clone(&self.roll)),
             self.controller.clone(),
             Arc::clone(host),
             id,
-            Arc::clone(&self.ending),
+            self.ending.clone(),
         );
         let (trigger, shutdown) = shutdown::manual();
         let again = Arc::new(Notify::new());
         let view = core.view.subscribe();
-        let working = worker::run(Arc::new(core), inbox, Arc::clone(&again), shutdown);
+        let ending = self.ending.clone();
+        let wakes = Arc::clone(&again);
         let task = tokio::spawn(async move {
             if let Some(before) = before {
                 // Two workers would speak for one host.
                 let _ = before.await;
             }
-            working.await;
+            // Nobody may want it any more.
+            if shutdown.urgency() == Urgency::Running && ending.urgency() == Urgency::Running {
+                lives((Arc::new(core), inbox), &wakes, &shutdown).await;
+            }
         });
         Member {
             host: Arc::clone(host),
@@ -168,16 +215,12 @@ impl Crew {
 
     /// Ends all workers: what runs may end, for as long as jobs are given; less if `shutdown` is urgent.
     pub async fn stop(mut self, mut shutdown: Shutdown) {
-        self.ending.store(true, Ordering::Relaxed);
-        let mut tasks = std::mem::take(&mut self.leaving);
-        let mut triggers = Vec::new();
-        for (_, member) in std::mem::take(&mut self.members) {
-            member.trigger.ask(Cause::Terminate);
-            triggers.push(member.trigger);
-            tasks.push(member.task);
-        }
+        self.end.ask(Cause::Terminate);
+        let members = std::mem::take(&mut self.members).into_values();
+        let leaving = std::mem::take(&mut self.leaving).into_values();
+        let tasks: Vec<_> = members.map(|member| member.task).chain(leaving).collect();
         let all = async {
-            for task in &mut tasks {
+            for task in tasks {
                 let _ = task.await;
             }
         };
@@ -186,9 +229,42 @@ impl Crew {
             _ = tokio::time::timeout(self.means.drain + PATIENCE, &mut all) => return,
             () = shutdown.reached(Urgency::Now) => {}
         }
-        for trigger in &triggers {
-            trigger.ask(Cause::Terminate);
-        }
+        self.end.ask(Cause::Terminate);
         let _ = tokio::time::timeout(PATIENCE, all).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::mpsc;
+
+    use super::super::fixture;
+    use super::super::view::{Happened, State};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_fails_is_replaced() {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let failed = AtomicBool::new(false);
+        let means = fixture::means(Box::new(move |happened| {
+            let down = matches!(
+                happened,
+                Happened::Host {
+                    state: State::Down { .. },
+                    ..
+                }
+            );
+            if down {
+                assert!(failed.swap(true, Ordering::Relaxed), "once, on purpose");
+                let _ = tell.send(());
+            }
+        }));
+        let mut crew = Crew::new(means, fixture::controller());
+        crew.work_for(&[fixture::host()]);
+        told.recv().await.unwrap();
+        assert_eq!(crew.views().len(), 1);
+        assert!(matches!(crew.views()[0].state, State::Down { .. }));
     }
 }

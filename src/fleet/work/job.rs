@@ -18,6 +18,7 @@ use crate::fleet::run::RunEvent;
 use crate::fleet::supervise::{self, Finished, Limits, Sink, Stream};
 use crate::protocol::api::{self, LeaseName, LeasedJob};
 use crate::protocol::{JobResult, OUTPUT_LIMIT, Reason};
+use crate::ssh::Error;
 
 /// How many pieces of output may be on their way to the log.
 const PIECES: usize = 16;
@@ -34,11 +35,25 @@ pub(super) struct Attempt {
     pub logged: bool,
 }
 
+/// Why nothing of a job has reached its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Untouched {
+    /// The host opens no more sessions.
+    Crowded,
+    /// The connection was gone before.
+    Unsent,
+}
+
 impl Attempt {
     /// Runs the job to its end and reports it.
     pub(super) async fn run(self, job: LeasedJob) {
         let core = &self.core;
         let host = core.host.name.clone();
+        let mut unfinished = Unfinished {
+            core: Arc::clone(core),
+            lease: self.lease,
+            over: false,
+        };
         core.started(Happened::Started {
             host: host.clone(),
             job: job.id,
@@ -46,11 +61,12 @@ impl Attempt {
         });
         let report = match task::of(&job, &core.host) {
             Ok(task) => self.attempt(task).await,
-            Err(why) => Some(self.refused(why)),
+            Err(why) => Ok(self.refused(why)),
         };
+        unfinished.over = true;
         let (status, result) = match &report {
-            Some((status, report)) => (*status, report.result.clone()),
-            None => (Status::Skipped, JobResult::default()),
+            Ok((status, report)) => (*status, report.result.clone()),
+            Err(_) => (Status::Skipped, JobResult::default()),
         };
         core.ended(Happened::Ended {
             host,
@@ -60,17 +76,23 @@ impl Attempt {
             error: result.error,
         });
         match report {
-            Some((_, report)) => core.done(report),
-            None => {
+            Ok((_, report)) => core.done(report),
+            Err(untouched) => {
+                core.table.remove(key(&self.lease));
+                // Before anybody hears of the free slot.
+                let delay = match untouched {
+                    Untouched::Crowded => core.crowd.refused(core.table.running()),
+                    Untouched::Unsent => Duration::ZERO,
+                };
                 core.forget(key(&self.lease));
                 let session = core.session().await;
-                claim::release(core, &session, vec![self.lease], Duration::ZERO).await;
+                claim::release(core, &session, vec![self.lease], delay).await;
             }
         }
     }
 
-    /// Returns what came of it, or nothing if nothing of it has reached the host.
-    async fn attempt(&self, task: Task) -> Option<(Status, Report)> {
+    /// Returns what came of it. Fails if nothing of it has reached the host.
+    async fn attempt(&self, task: Task) -> Result<(Status, Report), Untouched> {
         let room = Arc::new(Notify::new());
         let log = self.logged.then(|| {
             let room = Arc::clone(&room);
@@ -100,14 +122,17 @@ impl Attempt {
         let both = async { tokio::join!(running, pump(log.as_deref(), pieces, &room)) };
         let finished = tokio::select! {
             (finished, ()) = both => finished,
-            () = self.orders.hurry() => return None,
+            () = self.orders.hurry() => return Err(Untouched::Unsent),
         };
         let untouched = finished.lost.is_some() && !finished.sent && self.orders.why().is_none();
         if untouched {
             self.core.logs().discard(self.lease);
-            return None;
+            return Err(match finished.lost {
+                Some(Error::ChannelRefused { .. }) => Untouched::Crowded,
+                _ => Untouched::Unsent,
+            });
         }
-        Some(self.judged(&task, finished, sink))
+        Ok(self.judged(&task, finished, sink))
     }
 
     fn judged(&self, task: &Task, finished: Finished, sink: Sink) -> (Status, Report) {
@@ -154,6 +179,43 @@ impl Attempt {
             result,
         };
         (Status::Failed, report)
+    }
+}
+
+/// Reports a job whose task ends without a word, which only a fault of ours makes it do; or its lease would be held
+/// for as long as the controller lives.
+struct Unfinished {
+    core: Arc<Core>,
+    lease: LeaseName,
+    /// It has said how it ended.
+    over: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let error = "the controller failed while it ran".to_owned();
+        self.core.logs().discard(self.lease);
+        self.core.ended(Happened::Ended {
+            host: self.core.host.name.clone(),
+            job: self.lease.job_id,
+            status: Status::Lost,
+            duration_ms: 0,
+            error: Some(error.clone()),
+        });
+        self.core.done(Report {
+            lease: self.lease,
+            success: false,
+            reason: Some(Reason::Lost),
+            result: JobResult {
+                finished_at: self.core.now(),
+                detail: Some(Status::Lost.as_str().to_owned()),
+                error: Some(error),
+                ..JobResult::default()
+            },
+        });
     }
 }
 
@@ -213,4 +275,37 @@ fn kind_of(job: &LeasedJob) -> String {
     }
     serde_json::from_str::<Tag>(job.payload.as_str())
         .map_or_else(|_| "unknown".to_owned(), |tag| tag.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use crate::client::holder::Held;
+
+    #[tokio::test]
+    async fn a_job_whose_task_fails_is_reported_as_lost() {
+        let (core, mut inbox) = fixture::core();
+        let lease = fixture::lease();
+        core.table.insert(Held {
+            lease,
+            kind: String::new(),
+            submitted_by: None,
+            since: core.now(),
+            orders: Some(Arc::new(Orders::new(None))),
+        });
+        let unfinished = Unfinished {
+            core: Arc::clone(&core),
+            lease,
+            over: false,
+        };
+        let task = tokio::spawn(async move {
+            let _unfinished = unfinished;
+            panic!("on purpose");
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        assert_eq!(core.table.running(), 0, "its slot is free");
+        let report = inbox.recv().await.unwrap();
+        assert_eq!((report.lease, report.reason), (lease, Some(Reason::Lost)));
+    }
 }

@@ -8,11 +8,15 @@
 mod claim;
 mod core;
 mod crew;
+mod crowd;
+#[cfg(test)]
+mod fixture;
 mod heartbeat;
 mod job;
 mod look;
 mod orders;
 mod register;
+mod roll;
 mod task;
 mod view;
 mod worker;

@@ -1,13 +1,12 @@
 //! One worker from its start to its end: connect, look, work until the connection dies, again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::core::Core;
 use super::look::{Seen, look};
@@ -29,16 +28,23 @@ const LASTED: Duration = Duration::from_secs(10);
 const STRANGERS: Duration = Duration::from_secs(300);
 /// How long a host whose daemon pulls is left alone before it is looked at again.
 const PULLING: Duration = Duration::from_secs(30);
+/// A tunnel that no daemon uses for so long may lead to a host whose daemon was taken away. It is looked at then,
+/// and less and less often, down to the second.
+const UNUSED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
+/// How often the coordinator is asked whether there is a daemon.
+const ROLL_CALL: Duration = Duration::from_secs(10);
 /// How long jobs that were told to end may take, with the time between TERM and KILL.
 const GONE: Duration = Duration::from_secs(12);
 /// How long the last results may take to arrive.
 const LAST_RESULTS: Duration = Duration::from_secs(10);
+/// Why a host takes no work whose worker only waits for the end of what it has.
+const LEAVES: &str = "its entry in the fleet file has changed; what runs there may end first";
 /// How long a tunnel may take to be taken down.
 const TAKEN_DOWN: Duration = Duration::from_secs(12);
 /// How long the coordinator may take to hear that a host leaves.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Works for a host until `shutdown`. `again` cuts a pause short.
+/// Works for a host until `shutdown`, or until the controller ends. `again` cuts a pause short.
 pub(super) async fn run(
     core: Arc<Core>,
     inbox: UnboundedReceiver<Report>,
@@ -54,14 +60,15 @@ pub(super) async fn run(
         );
     };
     let life = async {
-        let mut hears = shutdown.clone();
+        let mut ending = core.ending.clone();
         let mut open = Open::default();
         tokio::select! {
             () = work(&core, &again, &mut open) => {}
-            () = hears.reached(Urgency::Stop) => {}
+            () = shutdown.reached(Urgency::Stop) => {}
+            () = ending.reached(Urgency::Stop) => {}
         }
         // The connection stays until its jobs are over.
-        stop(&core, &mut shutdown).await;
+        stop(&core).await;
         if let Some(link) = open.link {
             let _ = timeout(FAREWELL, link.connection.close()).await;
         }
@@ -92,6 +99,8 @@ async fn work(core: &Arc<Core>, again: &Notify, open: &mut Open) {
             Ok((link, seen)) if seen.pulls => {
                 let _ = timeout(FAREWELL, link.connection.close()).await;
                 drop(link);
+                // Who leaves the list gives up what is not handed in.
+                handed_in(core).await;
                 leave(core).await;
                 pull(core, again, (&mut backoff, &mut open.tunnel)).await
             }
@@ -126,21 +135,34 @@ async fn push(core: &Arc<Core>, link: &Arc<Link>, seen: Seen, again: &Notify) ->
     core.block(None);
     core.stands(State::Push);
     loop {
-        tokio::select! {
-            () = claim::keep(core, link) => {}
+        let looking = async {
+            loop {
+                again.notified().await;
+                // A deploy may have changed what the host can do, and who works for it.
+                match look(&link.connection, &core.host, &core.controller).await {
+                    Ok(seen) if seen.pulls => return true,
+                    Ok(seen) => {
+                        if core.introduce(Some(seen)) {
+                            return false;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(host = %core.host.name, error = %error.chain(), "cannot look again");
+                    }
+                }
+            }
+        };
+        // A claim that is given up halfway may have had an answer, so it goes on unless it asks for the wrong
+        // thing now. Then who registers anew says what it holds, and the rest goes back.
+        let pulls = tokio::select! {
+            () = claim::keep(core, link) => continue,
             error = link.connection.closed() => return Some(error),
-            () = again.notified() => {}
-        }
-        // A deploy may have changed what the host can do, and who works for it.
-        match look(&link.connection, &core.host, &core.controller).await {
-            Ok(seen) if seen.pulls => {
-                core.stands(State::Draining);
-                return None;
-            }
-            Ok(seen) => core.introduce(Some(seen)),
-            Err(error) => {
-                tracing::debug!(host = %core.host.name, error = %error.chain(), "cannot look again");
-            }
+            pulls = looking => pulls,
+        };
+        if pulls {
+            core.stands(State::Draining);
+            core.beat.notify_one();
+            return None;
         }
     }
 }
@@ -169,6 +191,8 @@ async fn pull(
         trigger,
         since: Instant::now(),
     };
+    let deserted = deserted(core);
+    tokio::pin!(deserted);
     let pause = loop {
         let now = state.borrow_and_update().clone();
         match now {
@@ -183,6 +207,7 @@ async fn pull(
         tokio::select! {
             changed = state.changed() => if changed.is_err() { break PULLING; },
             () = again.notified() => break Duration::ZERO,
+            () = &mut deserted => break Duration::ZERO,
         }
     };
     drop(ends);
@@ -190,6 +215,38 @@ async fn pull(
         let _ = task.await;
     }
     pause
+}
+
+/// Waits until no daemon speaks for the host and its settings do not lead here any more. While one does, nothing
+/// is sent to the host.
+async fn deserted(core: &Core) {
+    let mut patience = UNUSED.0;
+    let mut missing_since = None;
+    loop {
+        match core.roll.has(&core.means.client, &core.host.name).await {
+            Ok(false) => {
+                let since: Instant = *missing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= patience {
+                    if let Ok((link, seen)) = connect(core).await {
+                        let _ = timeout(FAREWELL, link.connection.close()).await;
+                        if !seen.pulls {
+                            return;
+                        }
+                    }
+                    missing_since = None;
+                    patience = (patience * 2).min(UNUSED.1);
+                }
+            }
+            Ok(true) => {
+                missing_since = None;
+                patience = UNUSED.0;
+            }
+            Err(error) => {
+                tracing::debug!(host = %core.host.name, %error, "cannot look for its daemon");
+            }
+        }
+        sleep(ROLL_CALL).await;
+    }
 }
 
 /// Takes a tunnel down when nobody waits for it any more.
@@ -237,15 +294,23 @@ fn fallen(
     pause
 }
 
-/// Lets running jobs end, for a while; then ends them; then waits until the coordinator has all results.
-async fn stop(core: &Core, shutdown: &mut Shutdown) {
+/// Lets running jobs end. When the controller ends they have a while for that; then they are ended. Waits until
+/// the coordinator has all results.
+async fn stop(core: &Core) {
     core.stands(State::Draining);
-    let drain_until = Instant::now() + core.means.drain;
+    let mut ending = core.ending.clone();
+    let mut now = core.ending.clone();
+    if ending.urgency() == Urgency::Running {
+        core.block(Some(LEAVES.to_owned()));
+    }
     let idle = || core.until(|core| core.table.running() == 0);
-    let mut now = shutdown.clone();
+    let drained = async {
+        ending.reached(Urgency::Stop).await;
+        sleep(core.means.drain).await;
+    };
     tokio::select! {
         () = idle() => {}
-        () = sleep_until(drain_until) => core.table.stop_all(&Stop::Drain),
+        () = drained => core.table.stop_all(&Stop::Drain),
         () = now.reached(Urgency::Now) => {}
     }
     tokio::select! {
@@ -256,15 +321,20 @@ async fn stop(core: &Core, shutdown: &mut Shutdown) {
         core.table.stop_all(&Stop::Now);
         let _ = timeout(GONE, idle()).await;
     }
-    let patience = if shutdown.urgency() >= Urgency::Now {
+    handed_in(core).await;
+    if core.ending.urgency() == Urgency::Running {
+        leave(core).await;
+    }
+}
+
+/// Waits until the coordinator has all results, for a while.
+async fn handed_in(core: &Core) {
+    let patience = if core.ending.urgency() >= Urgency::Now {
         FAREWELL
     } else {
         LAST_RESULTS
     };
     let _ = timeout(patience, core.until(|core| core.table.is_empty())).await;
-    if !core.ending.load(Ordering::Relaxed) {
-        leave(core).await;
-    }
 }
 
 /// Takes the host out of the coordinator's list, so that nobody waits for it.
@@ -278,4 +348,32 @@ async fn leave(core: &Core) {
         Err(_) => tracing::info!(host = %core.host.name, "could not deregister in time"),
     }
     core.agreed(None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use crate::client::holder::{Held, key};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_that_is_on_its_way_is_waited_for_and_not_for_ever() {
+        let (core, _inbox) = fixture::core();
+        let lease = fixture::lease();
+        core.table.insert(Held {
+            lease,
+            kind: String::new(),
+            submitted_by: None,
+            since: core.now(),
+            orders: None,
+        });
+        let began = Instant::now();
+        let short = LAST_RESULTS / 2;
+        assert!(timeout(short, handed_in(&core)).await.is_err());
+        handed_in(&core).await;
+        assert_eq!(began.elapsed(), short + LAST_RESULTS);
+        core.forget(key(&lease));
+        handed_in(&core).await;
+        assert_eq!(began.elapsed(), short + LAST_RESULTS, "at once");
+    }
 }
