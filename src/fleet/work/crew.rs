@@ -264,7 +264,7 @@ mod tests {
         let mut crew = Crew::new(means, fixture::controller());
         crew.work_for(&[fixture::host()]);
         told.recv().await.unwrap();
-        assert_eq!(crew.views().len(), 1);
-        assert!(matches!(crew.views()[0].state, State::Down { .. }));
+        assert_eq!(crew.window().views().len(), 1);
+        assert!(matches!(crew.window().views()[0].state, State::Down { .. }));
     }
 }
