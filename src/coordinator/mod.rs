@@ -42,7 +42,7 @@ pub use self::settings::Settings;
 pub use self::socket::{OwnersSocket, SocketError};
 use crate::protocol::api::Event;
 use crate::protocol::{HostId, JobId};
-use crate::queue::{self, Claimed, Queue};
+use crate::queue::{self, Claimed, HostEntry, Queue};
 use crate::support::clock::Timestamp;
 use crate::support::shutdown::{Shutdown, Urgency};
 
@@ -138,6 +138,18 @@ impl Room {
         }
     }
 
+    /// Gives every lease a fresh lease time and notes what is held. Returns the hosts that the queue remembers.
+    async fn reprieve(&self) -> Result<Vec<HostEntry>, queue::Error> {
+        self.queue.reprieve().await?;
+        let hosts = self.queue.hosts().await?;
+        for entry in &hosts {
+            let id = &entry.host.id;
+            let held = self.queue.leases_of(id.clone()).await?;
+            self.leases.found(id, &held);
+        }
+        Ok(hosts)
+    }
+
     /// Tells whoever listens.
     fn tell(&self, event: Event) {
         if let Some(hook) = &self.on_event {
@@ -213,8 +225,6 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         settings,
         on_event,
     } = deps;
-    // Before anything can run out: nobody could renew while nobody listened.
-    queue.reprieve().await.map_err(Error::Load)?;
     let counts = queue.counts().await.map_err(Error::Load)?;
     let paused = queue.paused().await.map_err(Error::Load)?;
     let (ended, to_tell) = mpsc::channel(notify::WAITING);
@@ -238,16 +248,8 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         settings,
         on_event,
     };
-    let hosts = room.queue.hosts().await.map_err(Error::Load)?;
-    for entry in &hosts {
-        let id = entry.host.id.clone();
-        let held = room
-            .queue
-            .leases_of(id.clone())
-            .await
-            .map_err(Error::Load)?;
-        room.leases.found(&id, &held);
-    }
+    // Before anything can run out: nobody could renew while nobody listened.
+    let hosts = room.reprieve().await.map_err(Error::Load)?;
     room.presence.remember(hosts);
     Ok(Arc::new(room))
 }

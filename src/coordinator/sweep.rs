@@ -8,18 +8,31 @@ use tokio::time::{sleep, timeout};
 use super::Room;
 use crate::protocol::api::{Event, HostState};
 use crate::queue::sweeper;
+use crate::support::clock::{Clock, SteadyClock};
 
 /// How long an alarm may be late that another process has set. A little more than a second, after
 /// which the queue takes itself for idle and empties its log.
 const TICK: Duration = Duration::from_millis(1200);
+/// A round that is late by so much was not waited for: the machine slept, or this process was stopped.
+const AWAY: Duration = Duration::from_secs(5);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// A host that was silent for so long is forgotten.
 const HOST_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Lets happen what is due, as long as the coordinator runs.
 pub async fn expire(room: Arc<Room>) {
+    let clock = SteadyClock::start();
+    let mut was_away = false;
     loop {
-        let wait = match room.queue.expire_due().await {
+        let expired = async {
+            if was_away {
+                tracing::info!("back after a while: every lease gets a fresh lease time");
+                room.reprieve().await?;
+                was_away = false;
+            }
+            room.queue.expire_due().await
+        };
+        let wait = match expired.await {
             Ok(expired) => expired.next_due.map_or(TICK, |due| due.since(room.now())),
             Err(error) => {
                 tracing::warn!(%error, "what is due could not be seen to");
@@ -32,7 +45,10 @@ pub async fn expire(room: Arc<Room>) {
         }
         // Not at once again, even if something is due this very moment.
         let wait = wait.clamp(Duration::from_millis(5), TICK);
+        let since = clock.now();
         let _ = timeout(wait, room.alarm.notified()).await;
+        // Nobody could renew meanwhile, as before a start.
+        was_away |= clock.now().since(since) > AWAY;
     }
 }
 

@@ -133,6 +133,7 @@ fn without_systemd_a_script_keeps_the_daemon_running() {
         "SKYCLAW_LABELS=gpu=,zone=b",
         &format!("SKYCLAW_HOST_STATE_DIR={home}/{STATE}"),
         &format!("SKYCLAW_COORDINATOR_FILE={file}"),
+        "SKYCLAW_ON_LEASE_LOST=finish",
     ] {
         assert!(
             settings.lines().any(|other| other == line),

@@ -1,4 +1,6 @@
-//! The controller dies, servers are restarted, daemons come and go.
+//! The controller dies or sleeps, servers are restarted, daemons come and go.
+
+use rustix::process::Signal;
 
 use crate::common::eventually;
 use crate::site::{SOON, Site, assert_done};
@@ -22,6 +24,33 @@ fn a_killed_controller_costs_nothing_on_pull_hosts() {
     assert!(site.wait(waits).status.is_final());
     assert_eq!(std::fs::read_to_string(&began).unwrap(), "x\n");
     assert_done(&site.wait(site.sh(Some("push1"), "true")), 1);
+}
+
+#[test]
+fn a_controller_that_slept_past_the_lease_costs_nothing_on_pull_hosts() {
+    let Some(mut site) = Site::new(0, 1) else {
+        return;
+    };
+    site.up(&["--lease-ms", "3000"]);
+    let (began, asleep) = (site.file("began"), site.file("asleep"));
+    let (late, go) = (site.file("late"), site.file("go"));
+    let script = format!(
+        "echo x >>{began}; while [ ! -e {asleep} ]; do sleep 0.05; done; \
+         i=0; while [ $i -lt 160 ]; do sleep 0.05; i=$((i+1)); done; echo x >{late}; \
+         while [ ! -e {go} ]; do sleep 0.05; done"
+    );
+    let running = site.sh(Some("pull1"), &script);
+    site.made("began");
+    let controller = site.controller.as_ref().unwrap();
+    controller.signal(Signal::STOP);
+    std::fs::write(&asleep, "").unwrap();
+    site.made("late");
+    controller.signal(Signal::CONT);
+    // Long enough for what is due to happen before the job ends.
+    assert_done(&site.wait(site.sh(Some("pull1"), "sleep 3")), 1);
+    std::fs::write(&go, "").unwrap();
+    assert_done(&site.wait(running), 1);
+    assert_eq!(std::fs::read_to_string(&began).unwrap(), "x\n");
 }
 
 #[test]

@@ -125,6 +125,7 @@ impl Site {
             .env("SKYCLAW_MAX_PARALLEL", "2")
             .env("SKYCLAW_ALLOWED_COMMANDS", "sh,true")
             .env("SKYCLAW_GRACE_MS", "500")
+            .env("SKYCLAW_ON_LEASE_LOST", "finish")
             .current_dir(home);
         member.daemon = Some(Running::start(&mut command, None));
     }

@@ -60,6 +60,8 @@ pub fn of(host: &Host, home: &str, asks: &Asks) -> Result<Vec<(&'static str, Sec
             lines.push(("SKYCLAW_COORDINATOR_FILE", file));
             // Its jobs come from whoever may log in there; a list would only make `fleet exec` differ.
             lines.push(("SKYCLAW_ALLOWED_COMMANDS", "*".to_owned()));
+            // A controller sleeps now and then, as laptops do: jobs go on and are delivered when it is back.
+            lines.push(("SKYCLAW_ON_LEASE_LOST", "finish".to_owned()));
         }
         Asks::Network { urls, token } => {
             lines.push(("SKYCLAW_COORDINATOR_URLS", urls.join(",")));
