@@ -1,5 +1,6 @@
 //! Who speaks over a connection. What that allows is decided in `admission` and `api/scope`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -19,9 +20,35 @@ pub enum Caller {
         name: String,
         /// It may also submit jobs, and read all.
         may_submit: bool,
+        /// What is said of it here; without it, its own word counts.
+        said: Option<Said>,
         /// What each request must show besides, where others on that host could use the tunnel too.
         token: Option<Secret>,
     },
+}
+
+/// What decides which jobs a host gets and is not for the host to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How many jobs it may run at once.
+    pub slots: u16,
+}
+
+impl Caller {
+    /// Returns what is said here of the host that speaks.
+    pub const fn said(&self) -> Option<&Said> {
+        match self {
+            Self::Host { said, .. } => said.as_ref(),
+            Self::Owner | Self::Network(_) => None,
+        }
+    }
+
+    /// Returns how many jobs it may be given of the `asked` ones.
+    pub fn at_most(&self, asked: u16) -> u16 {
+        self.said().map_or(asked, |said| asked.min(said.slots))
+    }
 }
 
 impl fmt::Display for Caller {

@@ -34,7 +34,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub use self::auth::Tokens;
-pub use self::caller::Caller;
+pub use self::caller::{Caller, Said};
 pub use self::doors::{Doors, Stream, Visitor};
 pub use self::keys::Keys;
 pub use self::notify::{Hooks, Webhook};

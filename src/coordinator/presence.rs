@@ -11,6 +11,7 @@ use tokio::time::Instant;
 pub use self::host::News;
 use self::host::{Host, hear, take, version_of};
 
+use super::caller::Said;
 use crate::protocol::HostId;
 use crate::protocol::api::{HostMode, HostRecord, HostState, Instance};
 use crate::queue::{Claimant, HostEntry};
@@ -161,6 +162,15 @@ impl Presence {
     pub fn name_of(&self, id: &HostId) -> Option<String> {
         let hosts = self.hosts();
         hosts.get(id).map(|host| host.entry.host.name.clone())
+    }
+
+    /// Tells whether a host registered with other labels or more slots than are `said` of it now.
+    pub fn is_outdated(&self, id: &HostId, said: &Said) -> bool {
+        let hosts = self.hosts();
+        hosts.get(id).is_some_and(|host| {
+            let host = &host.entry.host;
+            host.labels != said.labels || host.max_parallel > said.slots
+        })
     }
 
     /// Returns how many hosts are called so.

@@ -116,6 +116,7 @@ async fn a_tunnel_with_a_token_must_show_it_with_every_request() {
     let caller = Caller::Host {
         name: "a".to_owned(),
         may_submit: false,
+        said: None,
         token: Some(Secret::new("of-this-tunnel".to_owned())),
     };
     let tunnel = room.guest(&caller);

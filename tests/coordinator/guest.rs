@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
-use skyclaw::coordinator::{Caller, Visitor};
+use skyclaw::coordinator::{Caller, Said, Visitor};
 use skyclaw::protocol::JobId;
 use tokio::net::UnixListener;
 
@@ -44,6 +44,22 @@ pub fn host(name: &str) -> Caller {
     Caller::Host {
         name: name.to_owned(),
         may_submit: false,
+        said: None,
+        token: None,
+    }
+}
+
+/// Returns the same where labels and slots are not for the host to say.
+pub fn labelled(name: &str, labels: &[(&str, &str)], slots: u16) -> Caller {
+    let labels = labels.iter();
+    let labels = labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Caller::Host {
+        name: name.to_owned(),
+        may_submit: false,
+        said: Some(Said {
+            labels: labels.collect(),
+            slots,
+        }),
         token: None,
     }
 }
@@ -53,6 +69,7 @@ pub fn submitting(name: &str) -> Caller {
     Caller::Host {
         name: name.to_owned(),
         may_submit: true,
+        said: None,
         token: None,
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use skyclaw::client::unix_url;
 
 use crate::common::Running;
-use crate::guest::{host, submitting};
+use crate::guest::{host, labelled, submitting};
 use crate::harness::{Got, Room, SOON, done, lease};
 
 #[tokio::test]
@@ -88,6 +88,45 @@ async fn an_id_stays_with_the_name_that_registered_it_first() {
     a.post("/v1/hosts/register", &named("a"))
         .await
         .refused(403, "forbidden");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn labels_and_slots_are_what_is_said_here_and_not_what_the_host_says() {
+    let room = Room::open().await;
+    let tunnel = room.guest(&labelled("a", &[("zone", "eu")], 2));
+    let body = json!({
+        "name": "a", "hostId": "a", "labels": {"zone": "us", "gpu": "yes"}, "maxParallel": 500,
+        "capabilities": ["x"],
+    });
+    let got = tunnel.post("/v1/hosts/register", &body).await.ok();
+    assert_eq!(got["host"]["labels"], json!({"zone": "eu"}));
+    assert_eq!(got["host"]["maxParallel"], 2);
+    for _ in 0..6 {
+        room.submit(&["x"]).await;
+    }
+    let many = json!({"max": 500});
+    let claimed = tunnel.post("/v1/hosts/a/claim", &many).await.ok();
+    assert_eq!(claimed["jobs"].as_array().unwrap().len(), 2);
+    let one = &claimed["jobs"][0];
+    let mut report = lease(one);
+    report["success"] = true.into();
+    report["result"] = json!({"durationMs": 1, "stdout": "", "stderr": ""});
+    let handed_in = json!({"completions": [report], "claim": 500});
+    let got = tunnel.post("/v1/hosts/a/complete", &handed_in).await.ok();
+    let more = &got["claimed"]["jobs"];
+    assert_eq!(more.as_array().unwrap().len(), 2, "{got}");
+    // Other words about it reach it: it is to register again, and then has them.
+    let changed = room.guest(&labelled("a", &[("zone", "us")], 1));
+    let refused = changed.post("/v1/hosts/a/claim", &many).await;
+    refused.refused(404, "unknown_host");
+    let mut again = body;
+    again["leases"] = json!([lease(&claimed["jobs"][1])]);
+    let got = changed.post("/v1/hosts/register", &again).await.ok();
+    assert_eq!(got["host"]["labels"], json!({"zone": "us"}));
+    assert_eq!(got["host"]["maxParallel"], 1);
+    assert_eq!(got["leases"][0]["state"], "held");
+    changed.post("/v1/hosts/a/claim", &many).await.ok();
     room.stop().await;
 }
 

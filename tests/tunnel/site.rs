@@ -102,6 +102,7 @@ impl Site {
                 let caller = Caller::Host {
                     name: visit.host.to_string(),
                     may_submit: false,
+                    said: None,
                     token: visit.token,
                 };
                 let stream = Box::new(visit.stream);

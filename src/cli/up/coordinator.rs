@@ -1,6 +1,6 @@
 //! The coordinator inside the controller: its queue and its doors.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use crate::cli::exit::Exit;
 use crate::cli::given::Given;
 use crate::cli::output::Output;
 use crate::client::{self, Client, DEFAULT_URL, unix_url};
-use crate::coordinator::{self, Caller, Deps, Doors, OwnersSocket, Tokens, Visitor};
+use crate::coordinator::{self, Caller, Deps, Doors, OwnersSocket, Said, Tokens, Visitor};
 use crate::fleet::controller::Place;
 use crate::fleet::file::{Host, HostName};
 use crate::fleet::seat::ControllerId;
@@ -33,21 +33,39 @@ const PORT: u16 = 8787;
 /// How many streams out of tunnels may wait to be served.
 const VISITS: usize = 64;
 
-/// Which hosts may submit jobs over their tunnels.
+/// What the fleet file says of hosts that come through tunnels.
 #[derive(Debug, Clone, Default)]
-pub struct Guests(Arc<Mutex<BTreeSet<HostName>>>);
+pub struct Guests(Arc<Mutex<BTreeMap<HostName, Arc<Host>>>>);
 
 impl Guests {
     /// Takes over what the fleet file says.
     pub fn are(&self, hosts: &[Arc<Host>]) {
-        let may = hosts.iter().filter(|host| host.tunnel_submit);
-        let may = may.map(|host| host.name.clone()).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = may;
+        let hosts = hosts
+            .iter()
+            .map(|host| (host.name.clone(), Arc::clone(host)));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = hosts.collect();
     }
 
-    fn may_submit(&self, host: &HostName) -> bool {
-        let may = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        may.contains(host)
+    /// Says who is at the other end of a host's tunnel.
+    fn caller(&self, host: &HostName, token: Option<Secret>) -> Caller {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = hosts.get(host);
+        Caller::Host {
+            name: host.to_string(),
+            may_submit: entry.is_some_and(|host| host.tunnel_submit),
+            said: Some(entry.map_or_else(
+                // It has just left the fleet; its tunnel is about to end.
+                || Said {
+                    labels: BTreeMap::new(),
+                    slots: 1,
+                },
+                |host| Said {
+                    labels: host.labels.clone(),
+                    slots: u16::try_from(host.slots).unwrap_or(u16::MAX),
+                },
+            )),
+            token,
+        }
     }
 }
 
@@ -60,11 +78,7 @@ async fn introduce(
     while let Some(visit) = arriving.recv().await {
         let visitor = Visitor {
             stream: Box::new(visit.stream),
-            caller: Caller::Host {
-                may_submit: guests.may_submit(&visit.host),
-                name: visit.host.to_string(),
-                token: visit.token,
-            },
+            caller: guests.caller(&visit.host, visit.token),
         };
         if streams.send(visitor).await.is_err() {
             return;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -15,10 +15,10 @@ use super::error::Refused;
 use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, heartbeats, wire};
-use crate::coordinator::Room;
 use crate::coordinator::dispatch::give_back;
 use crate::coordinator::presence::Known;
 use crate::coordinator::waiting::Wake;
+use crate::coordinator::{Caller, Room};
 use crate::protocol::HostId;
 use crate::protocol::api::{Claim, ClaimedMany, ClaimedOne, Code};
 use crate::queue::{ClaimRequest, Claimant, Claimed, Idempotency};
@@ -68,10 +68,17 @@ impl Got {
 async fn claim(
     State(room): Shared,
     Path(id): Path<String>,
+    Extension(caller): Extension<Arc<Caller>>,
     key: Key,
     Body { value, bytes }: Body<Claim>,
 ) -> Result<Response, Refused> {
     let id = wire::host_id(&id)?;
+    if let Some(said) = caller.said()
+        && room.presence.is_outdated(&id, said)
+    {
+        // What is said of it has changed since: it registers again, and keeps what it has.
+        return Err(wire::unknown_host(&id));
+    }
     let many = value.max.is_some();
     let wait = Duration::from_millis(value.wait_ms.unwrap_or(0)).min(LONGEST);
     // A key names one answer; an open request has many possible ones, and leases that did not
@@ -81,7 +88,8 @@ async fn claim(
     } else {
         None
     };
-    let got = get(&room, &id, value.max, wait, envelope).await?;
+    let max = value.max.map(|max| caller.at_most(max));
+    let got = get(&room, &id, max, wait, envelope).await?;
     Ok(answer(got, many))
 }
 

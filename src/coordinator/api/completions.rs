@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,7 +14,7 @@ use super::exchange::exchange;
 use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, wire};
-use crate::coordinator::Room;
+use crate::coordinator::{Caller, Room};
 use crate::protocol::api::{
     Code, Complete, CompleteMany, CompletedMany, JobReply, JobWire, LeaseName, Release,
     ReleasedMany,
@@ -190,6 +190,7 @@ async fn lost(room: &Room, id: JobId, host: &HostId) -> Refused {
 async fn complete_many(
     State(room): Shared,
     Path(id): Path<String>,
+    Extension(caller): Extension<Arc<Caller>>,
     key: Key,
     Results { value, bytes }: Results<CompleteMany>,
 ) -> Result<Reply<CompletedMany>, Refused> {
@@ -214,7 +215,7 @@ async fn complete_many(
         Some(max) => {
             let key = key.of("claim");
             let key = key.envelope(&bytes, now, room.settings.idempotency_ttl);
-            let (done, next) = exchange(&room, &host, reports, max, key).await?;
+            let (done, next) = exchange(&room, &host, reports, caller.at_most(max), key).await?;
             (done, Some(next))
         }
     };

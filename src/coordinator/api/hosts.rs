@@ -73,12 +73,16 @@ async fn register(
         ));
     }
     let facts = value.facts.as_ref().map(Payload::of).transpose()?;
+    let labels = match caller.said() {
+        Some(said) => said.labels.clone(),
+        None => value.labels,
+    };
     let host = NewHost {
         id,
         name: name.to_owned(),
         capabilities: tidy(value.capabilities.unwrap_or_default()),
-        labels: value.labels,
-        max_parallel: value.max_parallel.unwrap_or(1).max(1),
+        labels,
+        max_parallel: caller.at_most(value.max_parallel.unwrap_or(1).max(1)),
         state_id: value.instance.as_ref().map(|one| one.state_id.clone()),
         facts,
     };

@@ -164,12 +164,18 @@ pub fn remarks(existing: Option<&str>, settings: &[(&'static str, Secret)]) -> V
     };
     let own = own_lines(existing);
     let mut remarks = Vec::new();
+    let tunnelled = settings
+        .iter()
+        .any(|(name, _)| *name == "SKYCLAW_COORDINATOR_FILE");
     for (name, wanted) in settings {
         if value(&own, name).is_some_and(|value| value != wanted.expose()) {
             let path = seat::SETTINGS;
-            remarks.push(format!(
-                "the host's own line for {name} in ~/{path} outranks the fleet's"
-            ));
+            // Over its tunnel a host does not say itself which labels it has.
+            let what = match *name {
+                "SKYCLAW_LABELS" if tunnelled => "is not used: the fleet file's labels count",
+                _ => "outranks the fleet's",
+            };
+            remarks.push(format!("the host's own line for {name} in ~/{path} {what}"));
         }
     }
     let file = |(name, value): &(&str, Secret)| {
@@ -221,6 +227,16 @@ mod tests {
         let remarks = remarks(Some(&both), &settings());
         assert_eq!(remarks.len(), 1, "{remarks:?}");
         assert!(remarks[0].contains("SKYCLAW_MAX_PARALLEL"), "{remarks:?}");
+    }
+
+    #[test]
+    fn a_line_that_has_no_effect_over_a_tunnel_is_not_said_to_win() {
+        let line = |name, value: &str| (name, Secret::new(value.to_owned()));
+        let mut wanted = vec![line("SKYCLAW_LABELS", "zone=eu")];
+        let own = Some("SKYCLAW_LABELS=zone=us\n");
+        assert!(remarks(own, &wanted)[0].contains("outranks"));
+        wanted.push(line("SKYCLAW_COORDINATOR_FILE", "/x.json"));
+        assert!(remarks(own, &wanted)[0].contains("is not used"));
     }
 
     #[test]
