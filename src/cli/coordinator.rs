@@ -1,7 +1,7 @@
 //! `skyclaw coordinator`: serves the queue over HTTP until it is told to stop.
 
 mod secrets;
-mod serving;
+pub(super) mod serving;
 pub(super) mod settings;
 mod socket;
 

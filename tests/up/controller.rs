@@ -38,6 +38,30 @@ fn there_is_one_at_a_time() {
 }
 
 #[test]
+fn its_database_has_no_other_coordinator() {
+    let Some(mut place) = Place::with(&["web1"], 1) else {
+        return;
+    };
+    place.up(&[]);
+    let db = place.state("controller.db").display().to_string();
+    let served = place.bed.run(&["coordinator", "--port", "0", "--db", &db]);
+    assert_eq!(served.code, 1, "{served}");
+    let why = "is served by another coordinator";
+    assert!(served.err().contains(why), "{served}");
+    // Nor the other way round.
+    let down = place.bed.run(&["fleet", "down"]);
+    assert_eq!(down.code, 0, "{down}");
+    let coordinator = place
+        .bed
+        .world
+        .spawn(&["coordinator", "--port", "0", "--db", &db]);
+    coordinator.wait_for_line(" listening on http://", SOON);
+    let up = place.bed.run(&["fleet", "up", "--port", "0"]);
+    assert_eq!(up.code, 1, "{up}");
+    assert!(up.err().contains(why), "{up}");
+}
+
+#[test]
 fn in_the_background_it_serves_before_it_says_so() {
     let Some(mut place) = Place::with(&["web1"], 1) else {
         return;

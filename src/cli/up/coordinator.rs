@@ -1,6 +1,7 @@
 //! The coordinator inside the controller: its queue and its doors.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Args;
+use crate::cli::coordinator::serving;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
@@ -95,6 +97,8 @@ pub struct Coordinator {
     socket: PathBuf,
     trigger: Trigger,
     serving: JoinHandle<()>,
+    /// Keeps other coordinators from the database.
+    _claim: File,
 }
 
 impl Coordinator {
@@ -113,6 +117,7 @@ impl Coordinator {
             check_always: true,
             ..queue::Options::new(place.database())
         };
+        let claim = serving::claim(&place.database())?;
         // The look over the file after an unclean end may take a while.
         let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await??;
         let socket = OwnersSocket::open(&place.socket()).context("open the controller's socket")?;
@@ -148,6 +153,7 @@ impl Coordinator {
             socket: place.socket(),
             trigger,
             serving: tokio::spawn(coordinator::serve(room, doors, shutdown)),
+            _claim: claim,
         };
         Ok((this, visits))
     }
