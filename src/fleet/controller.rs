@@ -33,6 +33,9 @@ pub struct Running {
     /// Where it listens, once it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// How long its jobs may go on when it is told to end, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_ms: Option<u64>,
     /// The fleet file it works with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<PathBuf>,
@@ -268,6 +271,7 @@ mod tests {
         let running = Running {
             pid: 7,
             url: Some("http://127.0.0.1:1".into()),
+            drain_ms: None,
             fleet: None,
             hosts: Some(vec!["a".into()]),
         };

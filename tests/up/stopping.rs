@@ -1,5 +1,6 @@
 //! How a controller ends: what runs may end, for a while.
 
+use rustix::process::Signal;
 use skyclaw::protocol::JobStatus;
 
 use crate::common::eventually;
@@ -72,4 +73,20 @@ fn now_means_now() {
     place.bed.assert_no_task_within(SOON);
     place.up(&[]);
     eventually(SOON, || place.record(stubborn).attempts.get() == 2);
+}
+
+#[test]
+fn a_controller_that_does_not_listen_is_killed_when_it_is_to_go_now() {
+    let Some(mut place) = Place::with(&["web1"], 1) else {
+        return;
+    };
+    place.up(&[]);
+    let controller = place.controller.take().unwrap();
+    controller.signal(Signal::STOP);
+    let down = place.bed.run(&["fleet", "down", "--now"]);
+    assert_eq!(down.code, 0, "{down}");
+    assert!(down.err().contains("was killed"), "{down}");
+    assert_eq!(controller.wait(SOON).code, 128 + 9);
+    place.up(&[]);
+    place.wait_for_hosts(1);
 }

@@ -30,7 +30,7 @@ use crate::support::secret::Secret;
 use crate::support::shutdown::{self, Shutdown};
 
 /// How long running jobs may go on when nobody says.
-const DRAIN: Duration = Duration::from_secs(30);
+pub(super) const DRAIN: Duration = Duration::from_secs(30);
 /// A detached controller's log is cut when it is longer, and looked at this often.
 const LOG: u64 = 4 << 20;
 const LOOK_AT_LOG: Duration = Duration::from_secs(30);
@@ -63,6 +63,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     lock.say(&Running {
         pid: pid(),
         url: None,
+        drain_ms: None,
         fleet: None,
         hosts: None,
     })?;
@@ -80,7 +81,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             state_id: controller.to_string(),
             process_id: ids::random_hex::<8>(),
         },
-        drain: Given::of(&args.drain_ms).map_or(DRAIN, |millis| Duration::from_millis(*millis)),
+        drain: drain(args),
         visits: Some(visits),
         tell: Box::new(move |happened| {
             // Nobody listens any more only at the very end.
@@ -248,12 +249,17 @@ fn read_again(
     }
 }
 
+fn drain(args: &Args) -> Duration {
+    Given::of(&args.drain_ms).map_or(DRAIN, |millis| Duration::from_millis(*millis))
+}
+
 /// What others may know of us.
 fn running(args: &Args, coordinator: &Coordinator, hosts: &[Arc<Host>]) -> anyhow::Result<Running> {
     let fleet = args.fleet.path()?;
     Ok(Running {
         pid: pid(),
         url: Some(coordinator.url.clone()),
+        drain_ms: u64::try_from(drain(args).as_millis()).ok(),
         fleet: Some(fleet.canonicalize().unwrap_or(fleet)),
         hosts: Some(hosts.iter().map(|host| host.name.to_string()).collect()),
     })
