@@ -96,3 +96,30 @@ fn a_host_is_pushed_to_or_pulls_and_never_both() {
         "nothing of the tunnel is left"
     );
 }
+
+#[test]
+fn only_the_last_line_of_the_settings_says_whose_daemon_it_is() {
+    let Some(mut place) = Place::with(&["web1"], 1) else {
+        return;
+    };
+    let id = place.state("controller-id");
+    std::fs::create_dir_all(id.parent().unwrap()).unwrap();
+    std::fs::write(&id, "00c0ffee00c0ffee").unwrap();
+    let settings = place.seat();
+    let ours = std::fs::read_to_string(&settings).unwrap();
+    // The host's owner has the last word, for the daemon as for us.
+    let others = format!("{ours}SKYCLAW_COORDINATOR_FILE=/elsewhere/other.json\n");
+    std::fs::write(&settings, &others).unwrap();
+    place.up(&[]);
+    place.wait_for_hosts(1);
+    assert_eq!(
+        place.ran_by(place.wait(place.sh(Some("web1"), "true")).id),
+        "web1"
+    );
+    let file = place.coordinator_file();
+    let quoted = format!("{others} SKYCLAW_COORDINATOR_FILE=\"{}\"\n", file.display());
+    std::fs::write(&settings, quoted).unwrap();
+    let controller = place.controller.as_ref().unwrap();
+    controller.signal(Signal::HUP);
+    controller.wait_for_line("web1: its daemon pulls", SOON);
+}
