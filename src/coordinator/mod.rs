@@ -81,6 +81,7 @@ pub struct Room {
     feed: feed::Feed,
     backlog: backlog::Backlog,
     limits: fails::Limits,
+    shares: api::share::Shares,
     /// Jobs that ended, for whoever is to be told; nothing if nobody is.
     ended: Option<mpsc::Sender<JobId>>,
     to_tell: Mutex<Option<mpsc::Receiver<JobId>>>,
@@ -237,6 +238,7 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         feed: feed::Feed::default(),
         backlog: backlog::Backlog::new(settings.max_queued, counts.queued),
         limits: fails::Limits::default(),
+        shares: api::share::Shares::default(),
         ended: (!settings.hooks.is_empty()).then_some(ended),
         to_tell: Mutex::new(Some(to_tell)),
         storage: storage::Storage::default(),

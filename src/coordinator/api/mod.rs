@@ -22,6 +22,7 @@ mod queue;
 mod reply;
 mod scope;
 mod services;
+pub(super) mod share;
 mod state;
 mod stream;
 mod submit;

@@ -8,7 +8,7 @@ mod rules;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, MatchedPath, Path, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use self::rules::{Named, Rule, leases, rule, submits};
 use super::body::{self, LARGE, SMALL};
 use super::error::Refused;
+use super::share::Share;
 use super::{Shared, wire};
 use crate::coordinator::{Caller, Room};
 use crate::protocol::api::{Code, Complete, LeaseName, Register};
@@ -43,7 +44,7 @@ fn too_many_ids(name: &str) -> Refused {
 pub async fn check(State(room): Shared, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Arc<Caller>>().cloned();
     let passed = match caller.as_deref() {
-        Some(Caller::Owner | Caller::Network(_)) => Ok(request),
+        Some(Caller::Owner | Caller::Network(_)) => Ok((request, None)),
         Some(Caller::Host {
             name, may_submit, ..
         }) => {
@@ -53,7 +54,8 @@ pub async fn check(State(room): Shared, request: Request, next: Next) -> Respons
         None => Err(forbidden()),
     };
     match passed {
-        Ok(request) => next.run(request).await,
+        // The body is in memory until the answer is there.
+        Ok((request, _share)) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
@@ -66,20 +68,25 @@ struct Scope<'a> {
 
 impl Scope<'_> {
     /// Returns the request as it came if it concerns nobody but this host.
-    async fn passed(&self, request: Request, may_submit: bool) -> Result<Request, Refused> {
+    async fn passed(
+        &self,
+        request: Request,
+        may_submit: bool,
+    ) -> Result<(Request, Option<Share>), Refused> {
         let (mut parts, body) = request.into_parts();
         let Some(route) = parts.extensions.get::<MatchedPath>().cloned() else {
             return Err(forbidden());
         };
         if may_submit && submits(&parts.method, route.as_str()) {
-            return Ok(Request::from_parts(parts, body));
+            let share = self.share(at_most(&body, LARGE)).await?;
+            return Ok((Request::from_parts(parts, body), Some(share)));
         }
         let rule = rule(&parts.method, route.as_str()).ok_or_else(forbidden)?;
         let limit = match rule {
-            Rule::Nobody => return Ok(Request::from_parts(parts, body)),
+            Rule::Nobody => return Ok((Request::from_parts(parts, body), None)),
             Rule::Holder => {
                 self.check_holder(&mut parts).await?;
-                return Ok(Request::from_parts(parts, body));
+                return Ok((Request::from_parts(parts, body), None));
             }
             Rule::Register | Rule::Host(Named::None | Named::Heartbeat) => SMALL,
             Rule::CompleteOne | Rule::Host(Named::Completions | Named::Releases | Named::Logs) => {
@@ -90,7 +97,9 @@ impl Scope<'_> {
             Rule::Host(_) | Rule::CompleteOne => in_path(&mut parts).await?,
             Rule::Nobody | Rule::Register | Rule::Holder => String::new(),
         };
+        let mut share = self.share(at_most(&body, limit)).await?;
         let bytes = body::read(&parts.headers, body, limit).await?;
+        share.keep(bytes.len());
         match rule {
             Rule::Register => self.check_register(&bytes).await?,
             Rule::CompleteOne => self.check_complete(&id, &bytes).await?,
@@ -102,7 +111,12 @@ impl Scope<'_> {
             }
             Rule::Nobody | Rule::Holder => {}
         }
-        Ok(Request::from_parts(parts, Body::from(bytes)))
+        Ok((Request::from_parts(parts, Body::from(bytes)), Some(share)))
+    }
+
+    /// Waits until there is room for a body of at most `most` bytes beside the others of this host.
+    async fn share(&self, most: usize) -> Result<Share, Refused> {
+        self.room.shares.take(self.name, most).await
     }
 
     /// Answers for an unknown id itself: it might be another's by the time the handler looks.
@@ -220,6 +234,13 @@ impl Scope<'_> {
         let found = self.room.queue.holders(jobs).await;
         found.map_err(|error| self.room.refuse(error))
     }
+}
+
+/// Returns how long a body can be where no more than `limit` is read.
+fn at_most(body: &Body, limit: usize) -> usize {
+    let said = body.size_hint().upper();
+    said.map_or(limit, |said| usize::try_from(said).unwrap_or(limit))
+        .min(limit)
 }
 
 /// Returns the id in the path as handlers read it.
