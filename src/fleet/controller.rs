@@ -110,8 +110,9 @@ impl Place {
     pub fn token(&self) -> Result<Secret, paths::Error> {
         let path = self.token_file();
         let kept = || fs::read_to_string(&path).map(|text| text.trim().to_owned());
+        // Only commas are a list of no tokens.
         if let Ok(text) = kept()
-            && !text.is_empty()
+            && text.split(',').any(|token| !token.trim().is_empty())
         {
             return Ok(Secret::new(text));
         }
@@ -213,9 +214,10 @@ impl Lock {
     pub fn say(&mut self, running: &Running) -> Result<(), paths::Error> {
         let text = serde_json::to_vec(running).unwrap_or_default();
         let write = |file: &mut File| {
-            file.set_len(0)?;
+            // Not emptied first: on a full disk there may be room only for what is there already.
             file.seek(SeekFrom::Start(0))?;
-            file.write_all(&text)
+            file.write_all(&text)?;
+            file.set_len(text.len() as u64)
         };
         write(&mut self.file).map_err(|source| paths::Error::Io {
             act: "write",
@@ -277,7 +279,13 @@ mod tests {
         };
         lock.say(&running).unwrap();
         assert_eq!(second(), Some(running.clone()));
-        assert_eq!(place.look().unwrap(), Seen::Running(running));
+        assert_eq!(place.look().unwrap(), Seen::Running(running.clone()));
+        let shorter = Running {
+            hosts: None,
+            ..running
+        };
+        lock.say(&shorter).unwrap();
+        assert_eq!(place.look().unwrap(), Seen::Running(shorter));
         drop(lock);
         assert_eq!(place.look().unwrap(), Seen::Nobody);
         assert!(matches!(place.take().unwrap(), Taken::Ours(_)));
@@ -295,6 +303,18 @@ mod tests {
         assert_eq!(fs::read(&log).unwrap(), b"");
         assert_eq!(fs::read(dir.path().join("l.1")).unwrap(), b"five5");
         assert_eq!(place_token(dir.path()), place_token(dir.path()));
+    }
+
+    #[test]
+    fn a_list_of_no_tokens_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("controller.token");
+        for empty in ["", " \n", ",", " , ,\n"] {
+            fs::write(&path, empty).unwrap();
+            assert_eq!(place_token(dir.path()).len(), 64, "{empty:?}");
+        }
+        fs::write(&path, "one, two\n").unwrap();
+        assert_eq!(place_token(dir.path()), "one, two");
     }
 
     fn place_token(dir: &Path) -> String {

@@ -57,6 +57,10 @@ impl ControllerId {
             match fs::read_to_string(&path) {
                 Ok(text) if is_id(text.trim()) => return Ok(Self(text.trim().to_owned())),
                 Ok(_) => fs::remove_file(&path).map_err(|error| failed("remove", error))?,
+                // Not even text.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    fs::remove_file(&path).map_err(|error| failed("remove", error))?;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed("read", error)),
             }
@@ -103,9 +107,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let id = ControllerId::in_dir(dir.path()).unwrap();
         assert_eq!(ControllerId::in_dir(dir.path()).unwrap(), id);
-        fs::write(dir.path().join("controller-id"), "half").unwrap();
-        let other = ControllerId::in_dir(dir.path()).unwrap();
-        assert_ne!(other, id);
-        assert!(other.socket().ends_with(&format!("{other}.sock")));
+        let mut last = id;
+        for damaged in [b"half".as_slice(), b"\xff\xfe"] {
+            fs::write(dir.path().join("controller-id"), damaged).unwrap();
+            let other = ControllerId::in_dir(dir.path()).unwrap();
+            assert_ne!(other, last);
+            assert_eq!(ControllerId::in_dir(dir.path()).unwrap(), other);
+            last = other;
+        }
+        assert!(last.socket().ends_with(&format!("{last}.sock")));
     }
 }

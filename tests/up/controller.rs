@@ -62,6 +62,25 @@ fn its_database_has_no_other_coordinator() {
 }
 
 #[test]
+fn a_token_of_only_commas_is_none() {
+    let Some(mut place) = Place::with(&["web1"], 1) else {
+        return;
+    };
+    let up = place
+        .bed
+        .world
+        .command(&["fleet", "up", "--port", "0"])
+        .env("SKYCLAW_TOKEN", ",")
+        .output()
+        .unwrap();
+    assert_eq!(up.status.code(), Some(2), "{up:?}");
+    let file = place.state("controller.token");
+    std::fs::write(&file, ",,\n").unwrap();
+    place.up(&[]);
+    assert_eq!(place.token().len(), 64);
+}
+
+#[test]
 fn in_the_background_it_serves_before_it_says_so() {
     let Some(mut place) = Place::with(&["web1"], 1) else {
         return;

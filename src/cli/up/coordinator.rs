@@ -117,6 +117,14 @@ impl Coordinator {
             check_always: true,
             ..queue::Options::new(place.database())
         };
+        let tokens = Tokens::parse(token.expose());
+        if tokens.is_empty() {
+            return Err(Failure::usage(
+                "the controller's token is empty: everybody could use the port",
+            )
+            .hint("set SKYCLAW_TOKEN or the file in SKYCLAW_TOKEN_FILE to a token, or neither")
+            .into());
+        }
         let claim = serving::claim(&place.database())?;
         // The look over the file after an unclean end may take a while.
         let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await??;
@@ -127,7 +135,7 @@ impl Coordinator {
         let lease_for = Given::of(&args.lease_ms)
             .map_or(defaults.lease_for, |millis| Duration::from_millis(*millis));
         let settings = coordinator::Settings {
-            tokens: Tokens::parse(token.expose()),
+            tokens,
             lease_for,
             ..defaults
         };
