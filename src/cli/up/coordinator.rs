@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::Args;
@@ -97,6 +97,8 @@ pub struct Coordinator {
     socket: PathBuf,
     trigger: Trigger,
     serving: JoinHandle<()>,
+    /// Nothing is left of the task that serves once nothing can come through here.
+    gone: watch::Receiver<()>,
     /// Keeps other coordinators from the database.
     _claim: File,
 }
@@ -155,12 +157,14 @@ impl Coordinator {
             unix: Some(socket),
             streams: Some(received),
         };
+        let (serving, gone) = watched(coordinator::serve(room, doors, shutdown));
         let this = Self {
             url: format!("http://127.0.0.1:{port}"),
             queue,
             socket: place.socket(),
             trigger,
-            serving: tokio::spawn(coordinator::serve(room, doors, shutdown)),
+            serving,
+            gone,
             _claim: claim,
         };
         Ok((this, visits))
@@ -176,6 +180,11 @@ impl Coordinator {
         Ok(Client::new(client::Settings::new(vec![url]))?)
     }
 
+    /// Waits until it serves no more, however that came.
+    pub async fn gone(&self) {
+        over(self.gone.clone()).await;
+    }
+
     /// Ends it. Open requests may finish.
     pub async fn stop(mut self) {
         self.trigger.ask(Cause::Terminate);
@@ -185,6 +194,23 @@ impl Coordinator {
             let _ = self.serving.await;
         }
     }
+}
+
+/// Starts a task. Returns besides what tells that it is over, also when it panicked.
+fn watched(
+    task: impl Future<Output = ()> + Send + 'static,
+) -> (JoinHandle<()>, watch::Receiver<()>) {
+    let (lives, gone) = watch::channel(());
+    let task = tokio::spawn(async move {
+        let _lives = lives;
+        task.await;
+    });
+    (task, gone)
+}
+
+/// Waits until what tells of a [`watched`] task says that it is over.
+async fn over(mut gone: watch::Receiver<()>) {
+    while gone.changed().await.is_ok() {}
 }
 
 /// Listens on the port asked for, on the usual one, or on any.
@@ -205,5 +231,22 @@ async fn listen(asked: Option<u16>, output: &Output) -> Result<TcpListener, Fail
                 .because(error)
                 .hint("--port chooses another port; without it a free one is found"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_what_serves_is_noticed_also_when_it_panics() {
+        let (task, gone) = watched(async {});
+        over(gone).await;
+        task.await.unwrap();
+        let (task, gone) = watched(async { panic!("on purpose") });
+        over(gone).await;
+        assert!(task.await.is_err());
+        let (_task, gone) = watched(std::future::pending());
+        assert!(gone.has_changed().is_ok(), "it goes on");
     }
 }

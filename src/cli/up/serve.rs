@@ -202,6 +202,12 @@ async fn watch(
         tokio::select! {
             biased;
             () = stop.reached(shutdown::Urgency::Stop) => return Ok(()),
+            () = coordinator.gone() => {
+                let text = "the controller's coordinator has ended by itself";
+                return Err(Failure::new(Exit::Failed, text)
+                    .hint("what it said before tells why; `skyclaw fleet up` starts it again")
+                    .into());
+            }
             () = asked.again() => {
                 if let Some(hosts) = read_again(args, guests, crew, output)
                     && let Err(error) = lock.say(&running(args, coordinator, &hosts)?)
