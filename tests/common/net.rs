@@ -8,6 +8,7 @@
 
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::require::{is_root, on_path};
@@ -38,13 +39,18 @@ pub struct NetHost {
 
 /// Returns whether namespaces with cables can be made here. Never a failure: it takes root.
 pub fn require_network() -> bool {
-    let probe = format!("skyclaw-probe-{}", std::process::id());
-    let works = is_root()
-        && on_path("ip").is_some()
-        && on_path("bridge").is_some()
-        && quiet(&["netns", "add", &probe])
-        && quiet(&["-n", &probe, "link", "add", "br0", "type", "bridge"]);
-    quiet(&["netns", "del", &probe]);
+    // Asked once: tests at the same time would take the probe's name from each other and be skipped.
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    let works = *WORKS.get_or_init(|| {
+        let probe = format!("skyclaw-probe-{}", std::process::id());
+        let works = is_root()
+            && on_path("ip").is_some()
+            && on_path("bridge").is_some()
+            && quiet(&["netns", "add", &probe])
+            && quiet(&["-n", &probe, "link", "add", "br0", "type", "bridge"]);
+        quiet(&["netns", "del", &probe]);
+        works
+    });
     if !works {
         eprintln!("SKIP: cannot make network namespaces here (needs root and iproute2)");
     }
