@@ -38,23 +38,59 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         prepared = preparing => prepared.map_err(as_failure)?,
         () = shutdown.reached(Urgency::Stop) => return Ok(stopped(&shutdown)),
     }
-    let mut report = Report::new(&hosts, args.dry_run, output);
     let links = args.connect.links(CONNECT_TIMEOUT);
     let dry_run = args.dry_run;
-    let bars = Bars::start(output, "deploy", hosts.len());
-    let lines = bars.lines();
-    let work = |_, host: Arc<Host>, links: Links| {
+    let work = |host: Arc<Host>, links: Links, line: Line| {
         let deployer = Arc::clone(&deployer);
+        async move { deploy(&deployer, &host, &links, dry_run, line).await }
+    };
+    let task = Task {
+        verb: "deploy",
+        dry_run,
+        hosts: &hosts,
+        links: &links,
+    };
+    on_each(task, shutdown, output, work).await
+}
+
+/// What changes programs on hosts, and which hosts.
+pub(super) struct Task<'a> {
+    pub verb: &'static str,
+    pub dry_run: bool,
+    pub hosts: &'a [Arc<Host>],
+    pub links: &'a Links,
+}
+
+/// Does `work` on every host until `shutdown`, and reports what came of each.
+pub(super) async fn on_each<F>(
+    task: Task<'_>,
+    mut shutdown: Shutdown,
+    output: &Output,
+    work: impl Fn(Arc<Host>, Links, Line) -> F,
+) -> anyhow::Result<Exit>
+where
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    let Task {
+        verb,
+        dry_run,
+        hosts,
+        links,
+    } = task;
+    let mut report = Report::new(hosts, dry_run, output);
+    let bars = Bars::start(output, verb, hosts.len());
+    let lines = bars.lines();
+    let timed = |_, host: Arc<Host>, links: Links| {
         let line = lines.host(host.name.as_str(), "connecting");
+        let working = work(host, links, line);
         async move {
             let started_at = Instant::now();
-            let outcome = deploy(&deployer, &host, &links, dry_run, line).await;
-            (outcome, started_at.elapsed())
+            (working.await, started_at.elapsed())
         }
     };
     let mut was_stopped = None;
     tokio::select! {
-        () = links.each(&hosts, work, |position, (outcome, took): (Outcome, Duration)| {
+        () = links.each(hosts, timed, |position, (outcome, took): (Outcome, Duration)| {
             bars.done();
             report.take(position, outcome, took);
         }) => {}
@@ -69,7 +105,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     Ok(was_stopped.unwrap_or(exit))
 }
 
-pub(super) fn stopped(shutdown: &Shutdown) -> Exit {
+fn stopped(shutdown: &Shutdown) -> Exit {
     match shutdown.cause() {
         Some(Cause::Terminate) => Exit::Terminated,
         Some(Cause::Interrupt) | None => Exit::Interrupted,

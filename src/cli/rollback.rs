@@ -1,23 +1,21 @@
 //! `skyclaw fleet rollback`: brings back the program that the last deploy replaced.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use super::args::{FleetArgs, FormatArgs, SelectArgs, load_fleet};
 use super::connect::{CONNECT_TIMEOUT, ConnectArgs, selected};
-use super::deploy::report::{Outcome, Report};
-use super::deploy::{Components, outcome, outlives, stopped};
+use super::deploy::report::Outcome;
+use super::deploy::{Components, Task, on_each, outcome, outlives};
 use super::exit::Exit;
 use super::output::Output;
-use super::progress::Progress;
-use super::up;
+use super::progress::Line;
 use crate::fleet::deploy::Component;
 use crate::fleet::file::Host;
 use crate::fleet::link::Links;
 use crate::fleet::rollback::run_on;
-use crate::support::shutdown::{Shutdown, Urgency};
+use crate::support::shutdown::Shutdown;
 
 /// Bring back the program that the last deploy replaced
 #[derive(Debug, clap::Args)]
@@ -56,42 +54,29 @@ pub struct Args {
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let fleet = load_fleet(&args.fleet, output)?;
     let hosts = selected(&fleet, &args.select.selection()?, output)?;
-    let mut shutdown = Shutdown::listen().context("listen for signals")?;
+    let shutdown = Shutdown::listen().context("listen for signals")?;
     let components: &'static [Component] = match args.component {
         Components::Picoclaw => &[Component::Picoclaw],
         Components::Host => &[Component::Host],
         Components::All => &[Component::Picoclaw, Component::Host],
     };
-    let mut report = Report::new(&hosts, false, output);
     let links = args.connect.links(CONNECT_TIMEOUT);
-    let bars = Progress::start(output, "rollback", hosts.len());
-    let lines = bars.lines();
-    let work = |_, host: Arc<Host>, links: Links| {
-        let line = lines.host(host.name.as_str(), "connecting");
-        async move {
-            let started_at = Instant::now();
-            let done = match links.open(&host).await {
-                Ok(link) => {
-                    line.step("swapping");
-                    let done = run_on(&link.connection, components).await;
-                    drop(link);
-                    outcome(outlives(done, &host, &links).await)
-                }
-                Err(error) => Outcome::NotConnected(error),
-            };
-            (done, started_at.elapsed())
+    let work = |host: Arc<Host>, links: Links, line: Line| async move {
+        match links.open(&host).await {
+            Ok(link) => {
+                line.step("swapping");
+                let done = run_on(&link.connection, components).await;
+                drop(link);
+                outcome(outlives(done, &host, &links).await)
+            }
+            Err(error) => Outcome::NotConnected(error),
         }
     };
-    let mut was_stopped = None;
-    tokio::select! {
-        () = links.each(&hosts, work, |position, (outcome, took): (Outcome, Duration)| {
-            bars.done();
-            report.take(position, outcome, took);
-        }) => {}
-        () = shutdown.reached(Urgency::Stop) => was_stopped = Some(stopped(&shutdown)),
-    }
-    drop(bars);
-    up::hosts_have_changed();
-    let exit = report.finish()?;
-    Ok(was_stopped.unwrap_or(exit))
+    let task = Task {
+        verb: "rollback",
+        dry_run: false,
+        hosts: &hosts,
+        links: &links,
+    };
+    on_each(task, shutdown, output, work).await
 }

@@ -89,7 +89,7 @@ impl Place {
 
     /// Returns the socket of its owner's commands.
     pub fn socket(&self) -> PathBuf {
-        self.dir.join("controller.sock")
+        self.dir.join(paths::CONTROLLER_SOCKET)
     }
 
     /// Returns where a detached controller writes what it says.

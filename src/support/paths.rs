@@ -7,6 +7,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// The name of the socket at which `skyclaw fleet up` answers, in the state directory.
+pub const CONTROLLER_SOCKET: &str = "controller.sock";
+
 /// A place that could not be found or made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -48,7 +51,7 @@ pub fn state_dir() -> Result<PathBuf, Error> {
 /// # Errors
 /// When this user has no home directory.
 pub fn controller_socket() -> Result<PathBuf, Error> {
-    state_dir().map(|dir| dir.join("controller.sock"))
+    state_dir().map(|dir| dir.join(CONTROLLER_SOCKET))
 }
 
 /// Returns the directory for skyclaw's settings.
