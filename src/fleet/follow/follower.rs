@@ -219,6 +219,7 @@ impl Follower {
             | Event::JobCancelAsked { .. }
             | Event::HostRegistered { .. }
             | Event::HostChanged { .. }
+            | Event::ServiceChanged { .. }
             | Event::Gap { .. } => {}
         }
     }

@@ -75,6 +75,15 @@ pub enum Event {
         /// How it is now, in a word: `live`, `stale`, `down`, `active`, `draining`, `paused`, `gone`.
         state: String,
     },
+    /// A service, or where it runs, changed: read it again.
+    ServiceChanged {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        service_id: String,
+        /// What people call it.
+        name: String,
+    },
     /// Entries between the id asked for and the next one are not remembered: read the state again.
     Gap {
         /// When.

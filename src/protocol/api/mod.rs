@@ -35,6 +35,8 @@ pub use kind::JobKind;
 pub use log::{AppendLogs, AppendedLogs, LogChunk, LogPage, LogPiece, LogState, LogWord, Stream};
 pub use network::{Join, Peers};
 pub use service::{
-    Assignment, DeployService, ReportService, ServiceRecord, ServiceReply, ServiceStatus, Services,
+    Assignment, AssignmentReport, ChangeService, DeployService, Gateway, Gateways, Phase,
+    ReportService, Restart, ServiceLogPiece, ServiceOutput, ServiceRecord, ServiceReply,
+    ServiceStatus, Services, SyncServices, SyncedServices, Want, WantedAssignment, WantedLogs,
 };
 pub use submit::{GroupRequest, SubmitJob, SubmitMany, SubmittedMany};

@@ -40,6 +40,14 @@ pub fn deploy(
         updated_by: node.to_owned(),
         version: before.map_or(1, |before| before.version + 1),
         assignments: Vec::new(),
+        generation: before.map_or(1, |before| before.generation + 1),
+        secret_env: ask.secret_env.clone(),
+        health: ask.health.clone(),
+        restart: ask.restart.unwrap_or_default(),
+        ready_ms: ask.ready_ms,
+        drain_ms: ask.drain_ms,
+        stopped: false,
+        update_error: None,
     }
 }
 
@@ -82,6 +90,11 @@ pub fn claim(
     }
     let mut service = service.clone();
     service.assignments.push(Assignment {
+        id: String::new(),
+        generation: service.generation,
+        phase: None,
+        restarts: 0,
+        last_output: None,
         host_id: host.clone(),
         status: ServiceStatus::Pending,
         updated_at: now,
@@ -106,6 +119,11 @@ pub fn report(
         .find(|one| one.host_id == report.host_id)?;
     let running = report.status == ServiceStatus::Running;
     *mine = Assignment {
+        id: mine.id.clone(),
+        generation: mine.generation,
+        phase: None,
+        restarts: mine.restarts,
+        last_output: mine.last_output.take(),
         host_id: report.host_id.clone(),
         status: report.status,
         updated_at: now,
