@@ -298,7 +298,7 @@ impl Kinds {
     }
 
     /// Checks a directory that a job names.
-    fn directory(&self, named: &str) -> Result<PathBuf, (Reason, String)> {
+    pub(super) fn directory(&self, named: &str) -> Result<PathBuf, (Reason, String)> {
         let at_home = named
             .strip_prefix('~')
             .filter(|rest| rest.is_empty() || rest.starts_with('/'));

@@ -1,11 +1,16 @@
 //! Services: asking for them, looking at them, and what hosts do with them.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::super::ask::Ask;
 use super::super::{Client, Error};
 use crate::protocol::HostId;
-use crate::protocol::api::{DeployService, ReportService, ServiceRecord, ServiceReply, Services};
+use crate::protocol::api::{
+    DeployService, ReportService, ServiceOutput, ServiceRecord, ServiceReply, Services,
+    SyncServices, SyncedServices,
+};
 
 impl Client {
     /// Asks for a service, or replaces the one whose id it names.
@@ -46,6 +51,35 @@ impl Client {
         let reply: ServiceReply<Option<ServiceRecord>> =
             self.ask(Ask::post(path, &json!({}))?).await?;
         Ok(reply.service)
+    }
+
+    /// Says how a host's services stand and hears what is wanted there. The answer may take as long as the request
+    /// says that it may wait.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`crate::protocol::api::Code::UnknownHost`] means: register again.
+    pub async fn sync_services(
+        &self,
+        host: &HostId,
+        sync: &SyncServices,
+    ) -> Result<SyncedServices, Error> {
+        let path = ["v1", "hosts", host.as_str(), "services", "sync"];
+        let wait = Duration::from_millis(sync.wait_ms.unwrap_or_default());
+        // No key: saying it twice is saying it once.
+        self.ask(Ask::post(path, sync)?.waiting(wait)).await
+    }
+
+    /// Hands in output of a service that readers wait for.
+    ///
+    /// # Errors
+    /// See [`Error`]; a refusal means that nobody reads it any more.
+    pub async fn send_service_output(
+        &self,
+        host: &HostId,
+        output: &ServiceOutput,
+    ) -> Result<(), Error> {
+        let path = ["v1", "hosts", host.as_str(), "services", "logs"];
+        self.open(Ask::post(path, output)?).await.map(drop)
     }
 
     /// Says how a service does on a host.
