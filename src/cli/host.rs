@@ -187,7 +187,9 @@ fn show(answer: &Answer, output: &Output) -> anyhow::Result<()> {
             table.row([
                 service.name.clone(),
                 service.phase.word().to_owned(),
-                service.port.map_or_else(|| "-".to_owned(), |port| port.to_string()),
+                service
+                    .port
+                    .map_or_else(|| "-".to_owned(), |port| port.to_string()),
                 service.restarts.to_string(),
                 service.error.clone().unwrap_or_else(|| "-".to_owned()),
             ]);

@@ -28,10 +28,7 @@ pub(super) fn of(settings: &Settings, kinds: &Kinds) -> Vec<String> {
                 .agent_file(&agents.picoclaw)
                 .is_some_and(|file| is_picoclaw(&file)),
         ),
-        (
-            CAPABILITY,
-            runs_services(settings) && kinds.allowed.any(),
-        ),
+        (CAPABILITY, runs_services(settings) && kinds.allowed.any()),
     ];
     found
         .into_iter()

@@ -220,7 +220,11 @@ async fn serve(core: &Core, stream: UnixStream) -> io::Result<()> {
         blocked: core.block.borrow().why(),
         jobs: core.table.all().into_iter().map(local).collect(),
         stopped,
-        services: core.services.as_ref().map(Services::local).unwrap_or_default(),
+        services: core
+            .services
+            .as_ref()
+            .map(Services::local)
+            .unwrap_or_default(),
     })?;
     answer.push(b'\n');
     writer.write_all(&answer).await

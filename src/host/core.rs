@@ -107,7 +107,10 @@ impl Core {
         let kinds = Arc::new(parts.kinds);
         let hook: Arc<dyn Fn(Notice) + Send + Sync> = Arc::from(parts.hook);
         let settings = &parts.settings;
-        let runs = parts.capabilities.iter().any(|word| word == services::CAPABILITY);
+        let runs = parts
+            .capabilities
+            .iter()
+            .any(|word| word == services::CAPABILITY);
         let services = runs.then(|| {
             let shared = Shared {
                 kinds: Arc::clone(&kinds),

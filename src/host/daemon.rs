@@ -15,9 +15,7 @@ use super::runner::{self, Runner};
 use super::settings::Settings;
 use super::state::StateDir;
 use super::watch::{self, Watch};
-use super::{
-    capabilities, claim, control, facts, heartbeat, register, results, services, spare,
-};
+use super::{capabilities, claim, control, facts, heartbeat, register, results, services, spare};
 use crate::client::Client;
 use crate::client::holder::{self, Held, Report, Stop};
 use crate::support::clock::{Clock, SteadyClock, SystemClock};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::accept::Accept;
-use super::services::ServiceSettings;
 use super::allow::ArgvPattern;
+use super::services::ServiceSettings;
 use super::spare::Condition;
 use crate::protocol::HostId;
 

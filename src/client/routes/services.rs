@@ -69,17 +69,17 @@ impl Client {
         self.ask(Ask::post(path, sync)?.waiting(wait)).await
     }
 
-    /// Hands in output of a service that readers wait for.
+    /// Sends output that readers wait for. Tells whether they want more.
     ///
     /// # Errors
-    /// See [`Error`]; a refusal means that nobody reads it any more.
+    /// See [`Error`].
     pub async fn send_service_output(
         &self,
         host: &HostId,
         output: &ServiceOutput,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let path = ["v1", "hosts", host.as_str(), "services", "logs"];
-        self.open(Ask::post(path, output)?).await.map(drop)
+        self.open(Ask::post(path, output)?).await.map(|_| true)
     }
 
     /// Says how a service does on a host.

@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitStatus;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
 
 use super::Task;
 use super::birth::{self, Program, Streams, Word};
@@ -158,7 +160,10 @@ impl Drop for Child<'_> {
 }
 
 /// Reads what is there. Returns no bytes at the end of the stream, nothing if there is nothing yet.
-pub(in crate::host) fn read<'b>(pipe: &OwnedFd, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
+pub(in crate::host) fn read<'b>(
+    pipe: &OwnedFd,
+    buffer: &'b mut [u8],
+) -> io::Result<Option<&'b [u8]>> {
     match rustix::io::read(pipe, &mut *buffer) {
         Ok(count) => Ok(buffer.get(..count)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::keeper::Keeper;
+use super::logfile;
 use super::means::Means;
 use super::orders::{Order, Orders};
 use super::output::Output;
-use super::logfile;
 use crate::host::notice::Notice;
 use crate::protocol::api::{AssignmentReport, Phase, WantedAssignment};
 
@@ -67,7 +67,13 @@ impl Instance {
     /// Returns one that has ended already: this life of the daemon never ran it.
     pub(super) fn ended(wanted: &WantedAssignment, home: &Path, means: &Means) -> Arc<Self> {
         let (id, name) = (&wanted.assignment_id, &wanted.name);
-        let instance = Arc::new(Self::new(id, name, wanted.drain_ms, home, Orders::unheard()));
+        let instance = Arc::new(Self::new(
+            id,
+            name,
+            wanted.drain_ms,
+            home,
+            Orders::unheard(),
+        ));
         instance.set(Status::over(Phase::Stopped, None), means);
         instance.output.close();
         instance

@@ -184,10 +184,7 @@ mod tests {
         }
         log.write(b"part");
         assert_eq!(text(&log.tail(1, 1000)), "part");
-        assert_eq!(
-            text(&log.tail(4, 1000)),
-            "line 3\nline 4\nline 5\npart"
-        );
+        assert_eq!(text(&log.tail(4, 1000)), "line 3\nline 4\nline 5\npart");
         assert_eq!(text(&log.tail(0, 1000)), "");
         assert!(log.tail(100, 1000).starts_with(b"line 0") || log.tail(100, 1000).len() > 20);
         assert_eq!(text(&log.tail(100, 6)), "5\npart");

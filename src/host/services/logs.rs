@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    /// Sends bytes, after which nothing follows if it is the `end`. Returns whether they arrived.
+    /// Sends bytes, after which nothing follows if it is the `end`. Returns whether more is wanted.
     async fn send(&self, bytes: &[u8], end: bool) -> bool {
         let mut left = bytes;
         loop {
@@ -127,8 +127,13 @@ impl Reader {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         for _ in 0..TRIES {
             let session = self.core.session().await;
-            match self.core.client.send_service_output(&session.host, &output).await {
-                Ok(()) => return true,
+            match self
+                .core
+                .client
+                .send_service_output(&session.host, &output)
+                .await
+            {
+                Ok(more) => return more,
                 Err(error) if error.retry_helps() => {
                     tracing::debug!(%error, "cannot send a service's output yet");
                     backoff.wait().await;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::drain;
 use super::ports::Ports;
 use super::restart::Rules;
-use super::drain;
 use crate::host::kinds::Kinds;
 use crate::host::notice::Notice;
 use crate::host::watch::Watch;

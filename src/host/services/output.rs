@@ -131,10 +131,7 @@ impl Output {
             {
                 let mut state = self.state();
                 let end = state.over;
-                let feed = state
-                    .feed
-                    .as_mut()
-                    .filter(|feed| feed.request == request)?;
+                let feed = state.feed.as_mut().filter(|feed| feed.request == request)?;
                 let bytes = feed.take();
                 if end || !bytes.is_empty() {
                     return Some(Piece { bytes, end });

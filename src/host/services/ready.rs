@@ -90,9 +90,9 @@ impl Shared {
                 }
                 Err(why) => state.last = Some(why),
             }
-            let waited =
-                self.changed
-                    .wait_timeout_while(state, question.every, |state| !state.ended);
+            let waited = self
+                .changed
+                .wait_timeout_while(state, question.every, |state| !state.ended);
             drop(waited);
         }
     }

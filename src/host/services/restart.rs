@@ -88,10 +88,7 @@ pub(super) fn after(history: &mut History, policy: Restart, end: End, rules: &Ru
     let pause = if crash_loop {
         rules.loop_pause
     } else {
-        rules
-            .first
-            .saturating_mul(1 << doublings)
-            .min(rules.most)
+        rules.first.saturating_mul(1 << doublings).min(rules.most)
     };
     Next::Again { pause, crash_loop }
 }

@@ -122,7 +122,7 @@ async fn changed(news: &mut watch::Receiver<u64>, stopping: &mut watch::Receiver
 /// Tells whether the coordinator has no such route, or not for us: the original, or an older one.
 fn knows_no_services(error: &Error) -> bool {
     let unknown = error.code() == Some(Code::UnknownHost);
-    !unknown && matches!(error.status(), Some(403 | 404 | 405))
+    !unknown && matches!(error.status(), Some(403..=405))
 }
 
 /// Removes directories, which may hold very much.

@@ -135,7 +135,10 @@ impl Services {
     pub(super) fn strangers(&self) -> Vec<PathBuf> {
         let table = self.table();
         let ours = |dir: &Path| table.values().any(|instance| instance.dir == dir);
-        let entries = std::fs::read_dir(&self.home).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(&self.home)
+            .into_iter()
+            .flatten()
+            .flatten();
         entries
             .map(|entry| entry.path())
             .filter(|path| !ours(path))

@@ -7,8 +7,8 @@ use crate::host::allow::Refusal;
 use crate::host::kinds::Kinds;
 use crate::host::runner::Task;
 use crate::host::watch::processes::ONLY;
-use crate::protocol::api::WantedAssignment;
 use crate::protocol::JobId;
+use crate::protocol::api::WantedAssignment;
 use crate::support::paths;
 
 /// One run of an assignment's program.
