@@ -1,1 +1,1 @@
-//! x
+//! Services with fast pauses and without a coordinator.
