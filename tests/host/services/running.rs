@@ -219,5 +219,7 @@ fn a_host_that_is_told_not_to_runs_none() {
     let host = host(&bed, &[("SKYCLAW_SERVICE_HOST_ENABLED", "0"), capable]);
     host.terminate();
     host.wait(SOON).expect_code(0);
-    assert_eq!(script.state().syncs, 0);
+    let state = script.state();
+    assert_eq!(state.syncs, 0);
+    assert_eq!(state.capabilities, ["shell"]);
 }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use skyclaw::protocol::api::{
-    AssignmentReport, Phase, Restart, ServiceOutput, SyncServices, SyncedServices, Want,
+    AssignmentReport, Phase, Register, Restart, ServiceOutput, SyncServices, SyncedServices, Want,
     WantedAssignment, WantedLogs,
 };
 
@@ -34,6 +34,8 @@ pub struct State {
     named: Vec<String>,
     pub leaving: bool,
     pub syncs: usize,
+    /// What the host said that it can do.
+    pub capabilities: Vec<String>,
     output: BTreeMap<(String, u64), (Vec<u8>, bool)>,
     away: bool,
 }
@@ -182,7 +184,11 @@ impl Script {
         });
         let word = path.rsplit('/').next()?;
         Some(match word {
-            "register" => json!({"host": host, "features": ["batch"]}),
+            "register" => {
+                let said: Register = serde_json::from_slice(body).unwrap();
+                self.state().capabilities = said.capabilities.unwrap_or_default();
+                json!({"host": host, "features": ["batch"]})
+            }
             "heartbeat" | "deregister" => json!({"host": host}),
             "claim" => json!({"jobs": []}),
             "sync" => {
