@@ -3,9 +3,12 @@
 use serde_json::json;
 
 use super::super::ask::Ask;
+use super::super::events::EventStream;
 use super::super::{Client, Error};
 use crate::protocol::HostId;
-use crate::protocol::api::{DeployService, ReportService, ServiceRecord, ServiceReply, Services};
+use crate::protocol::api::{
+    ChangeService, DeployService, ReportService, ServiceRecord, ServiceReply, Services,
+};
 
 impl Client {
     /// Asks for a service, or replaces the one whose id it names.
@@ -35,6 +38,29 @@ impl Client {
     pub async fn service(&self, id: &str) -> Result<ServiceRecord, Error> {
         let reply: ServiceReply = self.ask(Ask::get(["v1", "services", id])).await?;
         Ok(reply.service)
+    }
+
+    /// Stops, starts, restarts, scales or removes a service.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`crate::protocol::api::Code::UnknownService`] means that there is none.
+    pub async fn change_service(
+        &self,
+        id: &str,
+        change: &ChangeService,
+    ) -> Result<ServiceRecord, Error> {
+        let ask = Ask::post(["v1", "services", id, "change"], change)?;
+        let reply: ServiceReply = self.ask(ask.keyed(None)).await?;
+        Ok(reply.service)
+    }
+
+    /// Follows what happens to services, from now on.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn service_events(&self) -> Result<EventStream, Error> {
+        let ask = Ask::get(["v1", "events"]).query("only", Some("service-changed"));
+        EventStream::open(self, ask, None).await
     }
 
     /// Asks for a service to run on a host; none is `None`.
