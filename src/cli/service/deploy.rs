@@ -247,7 +247,10 @@ mod tests {
             "--restart often",
             "--env A",
         ] {
-            assert!(asked(&format!("deploy {flags} -- api node")).is_err(), "{flags}");
+            assert!(
+                asked(&format!("deploy {flags} -- api node")).is_err(),
+                "{flags}"
+            );
         }
         assert!(asked("deploy api").is_err());
     }

@@ -37,23 +37,29 @@ impl EnvironmentArgs {
     pub fn read(&self) -> Result<(Variables, Variables), Failure> {
         let mut open = files("--env-file", &self.env_file)?;
         for text in &self.env {
-            let (name, value) = pair(text)
-                .ok_or_else(|| Failure::usage("--env: write NAME=VALUE, the name without blanks"))?;
+            let (name, value) = pair(text).ok_or_else(|| {
+                Failure::usage("--env: write NAME=VALUE, the name without blanks")
+            })?;
             insert("--env", &mut open, name, value)?;
         }
         let mut secret = files("--secret-env-file", &self.secret_env_file)?;
         for name in &self.secret_env {
             if name.contains('=') {
                 // The value is in the process list by now, but at least it goes no further.
-                return Err(Failure::usage("--secret-env takes a name without a value")
-                    .hint("put the value into this process's environment, or use --secret-env-file"));
+                return Err(
+                    Failure::usage("--secret-env takes a name without a value").hint(
+                        "put the value into this process's environment, or use --secret-env-file",
+                    ),
+                );
             }
             let value = std::env::var(name)
                 .ok()
                 .filter(|_| is_variable_name(name))
                 .ok_or_else(|| {
-                    Failure::usage(format!("--secret-env {name}: this variable is not set here"))
-                        .hint(format!("export {name}, or use --secret-env-file"))
+                    Failure::usage(format!(
+                        "--secret-env {name}: this variable is not set here"
+                    ))
+                    .hint(format!("export {name}, or use --secret-env-file"))
                 })?;
             insert("--secret-env", &mut secret, name, &value)?;
         }
@@ -128,14 +134,22 @@ mod tests {
             secret_env_file: vec![file.clone()],
             ..args.clone()
         };
-        assert!(both.read().unwrap_err().to_string().contains("A is given both"));
+        assert!(
+            both.read()
+                .unwrap_err()
+                .to_string()
+                .contains("A is given both")
+        );
         std::fs::write(&file, "A=1\nhunter2 and more\n").unwrap();
         let broken = EnvironmentArgs {
             secret_env_file: vec![file],
             ..EnvironmentArgs::default()
         };
         let text = format!("{:?}", broken.read().unwrap_err());
-        assert!(text.contains("env:2") && !text.contains("hunter2"), "{text}");
+        assert!(
+            text.contains("env:2") && !text.contains("hunter2"),
+            "{text}"
+        );
         let on_command_line = EnvironmentArgs {
             secret_env: vec!["TOKEN=hunter2".into()],
             ..EnvironmentArgs::default()

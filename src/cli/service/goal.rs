@@ -132,9 +132,8 @@ mod tests {
     #[test]
     fn an_update_is_over_when_only_new_ones_are_left() {
         use Phase::{Assigned, Backoff, CrashLoop, Draining, Failed, Lost, Ready, Stopped};
-        let stuck = |service: &ServiceRecord| {
-            matches!(Goal::up().judge(Some(service)), Verdict::Stuck(_))
-        };
+        let stuck =
+            |service: &ServiceRecord| matches!(Goal::up().judge(Some(service)), Verdict::Stuck(_));
         let reached = [
             placed(1, &[(1, Ready)]),
             placed(2, &[(2, Ready), (1, Stopped), (2, Ready), (2, Lost)]),
@@ -173,7 +172,10 @@ mod tests {
         let mut answer = placed(2, &[(1, Phase::Ready), (2, Phase::Failed)]);
         answer.update_error = Some("not ready".into());
         let goal = Goal::adjusted(&answer);
-        let mut grown = placed(2, &[(1, Phase::Ready), (2, Phase::Failed), (1, Phase::Ready)]);
+        let mut grown = placed(
+            2,
+            &[(1, Phase::Ready), (2, Phase::Failed), (1, Phase::Ready)],
+        );
         grown.update_error = Some("not ready".into());
         assert_eq!(goal.judge(Some(&grown)), Verdict::Reached);
         let stopped = placed(1, &[(1, Phase::Stopped)]);
@@ -190,7 +192,10 @@ mod tests {
         assert_eq!(Goal::Stopped.judge(Some(&service)), Verdict::UnderWay);
         service.assignments[0].phase = Some(Phase::Stopped);
         assert_eq!(Goal::Stopped.judge(Some(&service)), Verdict::Reached);
-        assert!(matches!(Goal::up().judge(Some(&service)), Verdict::Failed(_)));
+        assert!(matches!(
+            Goal::up().judge(Some(&service)),
+            Verdict::Failed(_)
+        ));
         assert!(matches!(Goal::up().judge(None), Verdict::Failed(_)));
     }
 }

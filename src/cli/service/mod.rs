@@ -6,9 +6,11 @@ pub mod deploy;
 mod environment;
 mod goal;
 pub mod list;
+mod logs;
 mod names;
 #[cfg(test)]
 mod samples;
+mod screen;
 mod show;
 mod wait;
 mod words;
@@ -47,6 +49,7 @@ pub enum Verb {
     Deploy(Box<deploy::Args>),
     List(list::Args),
     Show(show::Args),
+    Logs(logs::Args),
     /// Run it on more or fewer hosts
     Scale(change::ScaleArgs),
     /// Replace its processes, one after the other
@@ -66,6 +69,7 @@ impl Group {
             Verb::Deploy(args) => args.format(),
             Verb::List(args) => args.format.format(),
             Verb::Show(args) => args.json.format(),
+            Verb::Logs(args) => args.format(),
             Verb::Scale(args) => args.change.format(),
             Verb::Restart(args) | Verb::Stop(args) | Verb::Start(args) | Verb::Rm(args) => {
                 args.format()
@@ -83,6 +87,7 @@ pub async fn run(group: &Group, output: &Output) -> anyhow::Result<Exit> {
         Verb::Deploy(args) => deploy::run(args, output).await,
         Verb::List(args) => list::run(args, output).await,
         Verb::Show(args) => show::run(args, output).await,
+        Verb::Logs(args) => logs::run(args, output).await,
         Verb::Scale(args) => args.change.run(args.change(), output).await,
         Verb::Restart(args) => args.run(ChangeService::Restart, output).await,
         Verb::Stop(args) => args.run(ChangeService::Stop, output).await,

@@ -58,7 +58,9 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
 fn facts(service: &ServiceRecord) -> Vec<(&'static str, String)> {
     let pairs = |all: &Option<std::collections::BTreeMap<String, String>>| -> String {
         let pairs = all.iter().flatten();
-        let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> = pairs
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         pairs.join(" ")
     };
     let restart = match service.restart {
@@ -121,7 +123,11 @@ fn replicas(service: &ServiceRecord, hosts: &HostNames) -> Table {
 /// Returns the record with nothing secret in it, whatever the coordinator sent.
 pub fn without_secrets(service: &ServiceRecord) -> ServiceRecord {
     let mut service = service.clone();
-    for value in service.secret_env.iter_mut().flat_map(|all| all.values_mut()) {
+    for value in service
+        .secret_env
+        .iter_mut()
+        .flat_map(|all| all.values_mut())
+    {
         *value = HIDDEN.to_owned();
     }
     service

@@ -61,7 +61,7 @@ pub struct Watch<'o> {
 impl<'o> Watch<'o> {
     /// Begins to listen. This comes before the change, or what follows it at once would be missed.
     pub async fn begin(client: &Client, args: WaitArgs, output: &'o Output) -> Self {
-        let events = match client.service_events().await {
+        let events = match client.events_only(&["service-changed"], None).await {
             Ok(events) => Some(events),
             Err(error) => {
                 tracing::debug!(%error, "no events of services");
@@ -106,7 +106,9 @@ impl<'o> Watch<'o> {
                 }
                 Verdict::UnderWay => stuck_since = None,
             }
-            let left = self.limit.map(|limit| limit.saturating_sub(self.began.elapsed()));
+            let left = self
+                .limit
+                .map(|limit| limit.saturating_sub(self.began.elapsed()));
             if left == Some(Duration::ZERO) {
                 return Ok((End::TimedOut, last));
             }
@@ -246,7 +248,11 @@ impl<'o> Watch<'o> {
     }
 
     fn show_last_output(&self, service: &ServiceRecord) {
-        for one in service.assignments.iter().filter(|one| is_suspect(service, one)) {
+        for one in service
+            .assignments
+            .iter()
+            .filter(|one| is_suspect(service, one))
+        {
             if let Some(text) = &one.last_output {
                 let replica = self.hosts.replica(service, one);
                 self.output.note(&format!(

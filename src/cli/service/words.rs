@@ -161,10 +161,12 @@ pub fn endpoints(service: &ServiceRecord) -> String {
 pub fn command(service: &ServiceRecord) -> String {
     std::iter::once(&service.command)
         .chain(&service.args)
-        .map(|word| match word.contains(char::is_whitespace) || word.is_empty() {
-            true => format!("{word:?}"),
-            false => word.clone(),
-        })
+        .map(
+            |word| match word.contains(char::is_whitespace) || word.is_empty() {
+                true => format!("{word:?}"),
+                false => word.clone(),
+            },
+        )
         .collect::<Vec<_>>()
         .join(" ")
 }

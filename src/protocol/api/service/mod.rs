@@ -9,7 +9,7 @@ pub mod sync;
 
 pub use ask::{ChangeService, DeployService};
 pub use gateway::{Gateway, Gateways};
-pub use logs::{ServiceLogPiece, ServiceOutput, WantedLogs};
+pub use logs::{ServiceLogPiece, ServiceOutput, TakenOutput, WantedLogs};
 pub use record::{
     Assignment, DRAIN_MS, HIDDEN, Phase, READY_MS, Restart, ServiceRecord, ServiceReply,
     ServiceStatus, Services,
