@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn without_an_endpoint_the_reason_is_shown() {
-        let mut service = placed(2, &[(1, Ready), (1, Ready)]);
+        let mut service = placed(2, &[(1, Phase::Ready), (1, Phase::Ready)]);
         service.assignments[1].error = Some("not reachable: behind a tunnel".to_owned());
         assert_eq!(endpoints(&service), "not reachable: behind a tunnel");
         service.assignments[0].endpoint = Some("http://10.0.0.1:3100".to_owned());
