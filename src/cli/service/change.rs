@@ -8,6 +8,7 @@ use super::goal::Goal;
 use super::wait::{End, WaitArgs, Watch};
 use super::{OneService, names, shown, words};
 use crate::cli::args::JsonArgs;
+use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::job::unless_stopped;
 use crate::cli::output::{Format, Output};
@@ -60,6 +61,7 @@ impl Args {
         let found = names::find(&client, &self.service.service).await?;
         if !self.wait.wait {
             let service = client.change_service(&found.id, &change).await?;
+            check_not_leaving(&service, change)?;
             output.line(&accepted_line(&service, change));
             output.document(&json!({ "service": shown(&service) }))?;
             return Ok(Exit::Success);
@@ -86,6 +88,7 @@ impl Args {
     ) -> anyhow::Result<Exit> {
         let mut watch = Watch::begin(client, self.wait, output).await;
         let service = client.change_service(&found.id, &change).await?;
+        check_not_leaving(&service, change)?;
         let _ = accepted.set(());
         let goal = goal(change, &service);
         let (end, last) = watch.until(&service, &goal).await?;
@@ -104,6 +107,18 @@ impl ScaleArgs {
             replicas: self.replicas,
         }
     }
+}
+
+/// A service that is being removed takes no other change, and the coordinator does not say so.
+fn check_not_leaving(service: &ServiceRecord, change: ChangeService) -> Result<(), Failure> {
+    if service.removing && change != ChangeService::Remove {
+        let name = &service.name;
+        return Err(
+            Failure::new(Exit::Failed, format!("{name} is being removed"))
+                .hint("deploy it again if it is needed"),
+        );
+    }
+    Ok(())
 }
 
 fn goal(change: ChangeService, answer: &ServiceRecord) -> Goal {

@@ -67,6 +67,9 @@ impl Goal {
         };
         match self {
             Self::Gone => Verdict::UnderWay,
+            Self::Up(_) | Self::Stopped if service.removing => {
+                Verdict::Failed("it is being removed".into())
+            }
             Self::Stopped if !service.stopped => {
                 Verdict::Failed("it was started again meanwhile".into())
             }

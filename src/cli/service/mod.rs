@@ -20,10 +20,9 @@ use clap::{Args, Subcommand};
 use super::coordinators::CoordinatorArgs;
 use super::exit::Exit;
 use super::output::{Format, Output};
-use crate::protocol::api::ChangeService;
+use crate::protocol::api::{ChangeService, ServiceRecord};
 
 pub use arrange::arrange;
-use show::without_secrets as shown;
 
 /// Work with services: processes that should always run
 #[derive(Debug, Args)]
@@ -105,4 +104,9 @@ pub struct OneService {
     /// Which coordinators.
     #[command(flatten)]
     pub coordinator: CoordinatorArgs,
+}
+
+/// Returns a record to be printed: nothing secret is in it, whatever the coordinator sent.
+fn shown(service: &ServiceRecord) -> ServiceRecord {
+    service.clone().masked()
 }

@@ -24,7 +24,13 @@ fn meant(services: Vec<ServiceRecord>, word: &str) -> Result<ServiceRecord, Fail
     if let Some(service) = services.iter().find(|service| service.id == word) {
         return Ok(service.clone());
     }
-    let mut found = services.into_iter().filter(|service| service.name == word);
+    let mut found: Vec<ServiceRecord> = services;
+    found.retain(|service| service.name == word);
+    if found.iter().any(|service| !service.removing) {
+        // One that is on its way out has left its name to whoever took it since.
+        found.retain(|service| !service.removing);
+    }
+    let mut found = found.into_iter();
     match (found.next(), found.next()) {
         (Some(service), None) => Ok(service),
         (None, _) => Err(
@@ -121,7 +127,11 @@ mod tests {
         };
         assert_eq!(found(&services, "web").unwrap(), "svc_2");
         assert_eq!(found(&services, "svc_1").unwrap(), "svc_1");
-        services.push(service("svc_4", "web"));
+        services[1].removing = true;
+        services.push(service("svc_5", "web"));
+        assert_eq!(found(&services, "web").unwrap(), "svc_5");
+        services[1].removing = false;
+        services[3].id = "svc_4".to_owned();
         let several = anyhow::Error::from(found(&services, "web").unwrap_err());
         let (exit, hints) = crate::cli::error::classify(&several);
         assert_eq!(exit, Exit::Usage);

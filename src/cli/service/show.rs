@@ -10,7 +10,7 @@ use crate::cli::args::JsonArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::table::Table;
-use crate::protocol::api::{DRAIN_MS, HIDDEN, READY_MS, Restart, ServiceRecord};
+use crate::protocol::api::{DRAIN_MS, READY_MS, Restart, ServiceRecord};
 use crate::support::span;
 
 /// Show everything about a service but its whole output
@@ -118,17 +118,4 @@ fn replicas(service: &ServiceRecord, hosts: &HostNames) -> Table {
         ]);
     }
     table
-}
-
-/// Returns the record with nothing secret in it, whatever the coordinator sent.
-pub fn without_secrets(service: &ServiceRecord) -> ServiceRecord {
-    let mut service = service.clone();
-    for value in service
-        .secret_env
-        .iter_mut()
-        .flat_map(|all| all.values_mut())
-    {
-        *value = HIDDEN.to_owned();
-    }
-    service
 }

@@ -89,7 +89,7 @@ pub fn phase_word(phase: Phase) -> &'static str {
 
 /// Returns how many answer of how many that should.
 pub fn ready(service: &ServiceRecord) -> String {
-    let wanted = match service.stopped {
+    let wanted = match service.stopped || service.removing {
         true => 0,
         false => service.replicas,
     };
@@ -100,6 +100,9 @@ pub fn ready(service: &ServiceRecord) -> String {
 pub fn standing(service: &ServiceRecord) -> String {
     let standing = Standing::of(service);
     let wanted = wanted(service);
+    if service.removing {
+        return format!("removing, {} left", standing.live);
+    }
     if service.stopped {
         return match standing.live {
             0 => "stopped".to_owned(),
@@ -146,7 +149,7 @@ pub fn endpoints(service: &ServiceRecord) -> String {
     if !known.is_empty() {
         return known.join(", ");
     }
-    if service.stopped {
+    if service.stopped || service.removing {
         return String::new();
     }
     let errors = ready.iter().copied().chain(&service.assignments);
