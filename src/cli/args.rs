@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{coordinator, demo, enqueue, events, fleet, host, job, output, queue_verbs};
+use super::{coordinator, demo, enqueue, events, fleet, host, job, output, queue_verbs, service};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::{Form, Verbosity};
@@ -48,6 +48,9 @@ pub enum Command {
     EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
     EnqueuePicoclaw(Box<enqueue::PicoclawVerb>),
     Job(job::Group),
+    DeployService(Box<service::deploy::Args>),
+    ListServices(service::list::PlainArgs),
+    Service(service::Group),
     Queue(queue_verbs::Group),
     Events(events::Args),
     Demo(demo::Args),
@@ -68,6 +71,9 @@ impl Command {
             Self::EnqueueAutomaton(args) => args.format(),
             Self::EnqueuePicoclaw(args) => args.format(),
             Self::Job(group) => group.format(),
+            Self::DeployService(args) => args.format(),
+            Self::ListServices(args) => args.format(),
+            Self::Service(group) => group.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
             Self::Demo(_) | Self::HostWatch => Format::Human,
@@ -85,6 +91,9 @@ impl Command {
             | Self::EnqueueAutomaton(_)
             | Self::EnqueuePicoclaw(_)
             | Self::Job(_)
+            | Self::DeployService(_)
+            | Self::ListServices(_)
+            | Self::Service(_)
             | Self::Queue(_)
             | Self::Events(_)
             | Self::Demo(_)
