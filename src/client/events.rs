@@ -37,6 +37,8 @@ struct Followed {
     opened_at: Instant,
     /// How often in a row it was cut soon.
     in_vain: usize,
+    /// The pauses before it is taken up again; without any it ends with its connection.
+    pauses: &'static [Duration],
 }
 
 impl Followed {
@@ -50,6 +52,7 @@ impl Followed {
             last_id,
             opened_at: Instant::now(),
             in_vain: 0,
+            pauses: &PAUSES,
         };
         followed.reopen().await?;
         Ok(followed)
@@ -77,7 +80,7 @@ impl Followed {
             if self.open.take().is_some() && self.opened_at.elapsed() > LASTED {
                 self.in_vain = 0;
             }
-            let Some(pause) = PAUSES.get(self.in_vain) else {
+            let Some(pause) = self.pauses.get(self.in_vain) else {
                 return Err(Error::NoCoordinator {
                     tries: vec![Tried {
                         url: self
@@ -93,7 +96,7 @@ impl Followed {
             tracing::debug!(cause, "the stream was cut, going on");
             tokio::time::sleep(*pause).await;
             match self.reopen().await {
-                Err(error) if error.retry_helps() && self.in_vain < PAUSES.len() => {}
+                Err(error) if error.retry_helps() && self.in_vain < self.pauses.len() => {}
                 done => done?,
             }
         }
@@ -191,6 +194,13 @@ impl EventStream {
         after: Option<String>,
     ) -> Result<Self, Error> {
         Followed::open(client, ask, after).await.map(Self)
+    }
+
+    /// Opens a stream that ends when its connection does.
+    pub(super) async fn open_once(client: &Client, ask: Ask) -> Result<Self, Error> {
+        let mut followed = Followed::open(client, ask, None).await?;
+        followed.pauses = &[];
+        Ok(Self(followed))
     }
 
     /// Waits for what comes next. Safe to be dropped and called again. Events of kinds that are not

@@ -2,6 +2,7 @@
 
 mod claims;
 mod cluster;
+mod gateways;
 mod groups;
 pub(super) mod hosts;
 pub(super) mod jobs;
