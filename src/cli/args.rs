@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{coordinator, demo, enqueue, events, fleet, host, job, output, queue_verbs};
+use super::{coordinator, demo, enqueue, events, fleet, gateway, host, job, output, queue_verbs};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::{Form, Verbosity};
@@ -43,6 +43,7 @@ pub enum Command {
     Fleet(fleet::Group),
     Coordinator(Box<coordinator::Args>),
     Host(Box<host::Args>),
+    Gateway(Box<gateway::Args>),
     EnqueueShell(Box<enqueue::ShellVerb>),
     EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
     EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
@@ -70,7 +71,7 @@ impl Command {
             Self::Job(group) => group.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
-            Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Gateway(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
         }
     }
 
@@ -79,6 +80,7 @@ impl Command {
         match self {
             Self::Coordinator(args) => args.log_form(),
             Self::Host(args) => args.log_form(),
+            Self::Gateway(args) => args.log_form(),
             Self::Fleet(_)
             | Self::EnqueueShell(_)
             | Self::EnqueueOpenclaw(_)

@@ -33,6 +33,7 @@ pub mod gate;
 pub mod headers;
 pub mod health;
 pub mod keys;
+pub mod listen;
 pub mod metrics;
 pub mod moment;
 pub mod path;
