@@ -10,7 +10,7 @@ use super::ask::Ask;
 use super::error::{Error, Tried};
 use super::sse::{Message, Parser};
 use crate::protocol::JobRecord;
-use crate::protocol::api::{Event, JobReply, LogPiece};
+use crate::protocol::api::{Event, JobReply, LogPiece, ServiceLogPiece};
 
 /// Without a sign of life for this long the connection is given up. Coordinators send one every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -78,15 +78,9 @@ impl Followed {
                 self.in_vain = 0;
             }
             let Some(pause) = PAUSES.get(self.in_vain) else {
+                let url = self.url();
                 return Err(Error::NoCoordinator {
-                    tries: vec![Tried {
-                        url: self
-                            .client
-                            .current()
-                            .map(ToString::to_string)
-                            .unwrap_or_default(),
-                        cause,
-                    }],
+                    tries: vec![Tried { url, cause }],
                 });
             };
             self.in_vain += 1;
@@ -95,6 +89,27 @@ impl Followed {
             match self.reopen().await {
                 Err(error) if error.retry_helps() && self.in_vain < PAUSES.len() => {}
                 done => done?,
+            }
+        }
+    }
+
+    /// Returns the coordinator that answers.
+    fn url(&self) -> String {
+        let url = self.client.current();
+        url.map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Returns the next event of this connection, without going on when it is cut.
+    async fn next_here(&mut self) -> Result<Message, Error> {
+        loop {
+            if let Some(message) = self.parser.next_message() {
+                return Ok(message);
+            }
+            if let Err(cause) = self.read().await {
+                let url = self.url();
+                return Err(Error::NoCoordinator {
+                    tries: vec![Tried { url, cause }],
+                });
             }
         }
     }
@@ -117,11 +132,7 @@ impl Followed {
 
     fn understood<T: DeserializeOwned>(&self, data: &str) -> Result<T, Error> {
         serde_json::from_str(data).map_err(|source| Error::Answer {
-            url: self
-                .client
-                .current()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            url: self.url(),
             source,
         })
     }
@@ -164,6 +175,32 @@ impl LogStream {
                     };
                     return Ok(LogEvent::End(Box::new(job)));
                 }
+                // A newer coordinator may say more; it is not for us.
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What a service prints. Nothing of it is kept anywhere but on its hosts, so a cut stream does not go on.
+#[derive(Debug)]
+pub struct ServiceLogStream(Followed);
+
+impl ServiceLogStream {
+    pub(super) async fn open(client: &Client, ask: Ask) -> Result<Self, Error> {
+        Followed::open(client, ask, None).await.map(Self)
+    }
+
+    /// Waits for what comes next; nothing at the end. Safe to be dropped and called again.
+    ///
+    /// # Errors
+    /// When the stream was cut.
+    pub async fn next(&mut self) -> Result<Option<ServiceLogPiece>, Error> {
+        loop {
+            let message = self.0.next_here().await?;
+            match message.event.as_str() {
+                "piece" => return self.0.understood(&message.data).map(Some),
+                "end" => return Ok(None),
                 // A newer coordinator may say more; it is not for us.
                 _ => {}
             }

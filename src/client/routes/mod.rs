@@ -2,10 +2,11 @@
 
 mod claims;
 mod cluster;
+mod gateways;
 mod groups;
 pub(super) mod hosts;
 pub(super) mod jobs;
 mod public;
 mod queue;
-mod services;
+pub(super) mod services;
 mod submit;

@@ -37,6 +37,7 @@ pub use network::{Join, Peers};
 pub use service::{
     Assignment, AssignmentReport, ChangeService, DeployService, Gateway, Gateways, Phase,
     ReportService, Restart, ServiceLogPiece, ServiceOutput, ServiceRecord, ServiceReply,
-    ServiceStatus, Services, SyncServices, SyncedServices, Want, WantedAssignment, WantedLogs,
+    ServiceStatus, Services, SyncServices, SyncedServices, TakenOutput, Want, WantedAssignment,
+    WantedLogs,
 };
 pub use submit::{GroupRequest, SubmitJob, SubmitMany, SubmittedMany};

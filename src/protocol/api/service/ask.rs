@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::record::Restart;
 
 /// `POST /v1/services`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeployService {
     /// What people call it. Required.
@@ -29,7 +29,7 @@ pub struct DeployService {
     /// What is added to its environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<BTreeMap<String, String>>,
-    /// On how many hosts it should run; 1 if not given.
+    /// On how many hosts it should run. If not given: 1, or with `byName` as many as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
     /// What those hosts must be able to do; `service-host` if not given.

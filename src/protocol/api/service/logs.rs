@@ -32,6 +32,14 @@ pub struct ServiceOutput {
     pub end: bool,
 }
 
+/// The answer to [`ServiceOutput`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct TakenOutput {
+    /// Somebody still reads. Otherwise the host need not send more of this request.
+    #[serde(default)]
+    pub wanted: bool,
+}
+
 /// One piece of `GET /v1/services/:id/logs`, a stream of server-sent events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

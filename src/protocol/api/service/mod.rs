@@ -2,6 +2,8 @@
 
 pub mod ask;
 pub mod gateway;
+mod hidden;
+pub mod kept;
 pub mod logs;
 pub mod record;
 pub mod report;
@@ -9,10 +11,12 @@ pub mod sync;
 
 pub use ask::{ChangeService, DeployService};
 pub use gateway::{Gateway, Gateways};
-pub use logs::{ServiceLogPiece, ServiceOutput, WantedLogs};
+pub use hidden::HIDDEN;
+pub use kept::{FailedOn, Form, Kept};
+pub use logs::{ServiceLogPiece, ServiceOutput, TakenOutput, WantedLogs};
 pub use record::{
-    Assignment, DRAIN_MS, HIDDEN, Phase, READY_MS, Restart, ServiceRecord, ServiceReply,
-    ServiceStatus, Services,
+    Assignment, DRAIN_MS, Phase, READY_MS, Restart, ServiceRecord, ServiceReply, ServiceStatus,
+    Services,
 };
 pub use report::ReportService;
 pub use sync::{AssignmentReport, SyncServices, SyncedServices, Want, WantedAssignment};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::kept::Kept;
 use crate::protocol::HostId;
 use crate::support::clock::Timestamp;
 
@@ -130,7 +131,7 @@ pub struct Assignment {
 }
 
 /// A service and where it runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRecord {
     /// Its id.
@@ -189,14 +190,18 @@ pub struct ServiceRecord {
     /// Why the latest update went no further; the form before it stays up then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_error: Option<String>,
+    /// It ends everywhere, and is forgotten then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removing: bool,
+    /// What only coordinators need to know. Readers do not get it.
+    #[serde(default, skip_serializing_if = "Kept::is_empty")]
+    pub kept: Kept,
 }
 
 /// How long a service may take to become ready, in milliseconds, if it does not say.
 pub const READY_MS: u64 = 30_000;
 /// How long open requests may take when a service is to end, in milliseconds, if it does not say.
 pub const DRAIN_MS: u64 = 30_000;
-/// What readers see in place of a secret.
-pub const HIDDEN: &str = "***";
 
 /// An answer with one service. Of `POST /v1/hosts/:id/services/claim` it may be null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -63,7 +63,7 @@ pub enum Want {
 }
 
 /// One assignment as its host hears of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WantedAssignment {
     /// [`Assignment::id`](super::Assignment::id).

@@ -1,0 +1,25 @@
+//! Gateways: saying where one is, and finding one.
+
+use super::super::ask::Ask;
+use super::super::{Client, Error};
+use crate::protocol::api::{Gateway, Gateways};
+
+impl Client {
+    /// Says where a gateway is; holds for a minute. Returns all that are known.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn register_gateway(&self, gateway: &Gateway) -> Result<Vec<Gateway>, Error> {
+        let known: Gateways = self.ask(Ask::post(["v1", "gateways"], gateway)?).await?;
+        Ok(known.gateways)
+    }
+
+    /// Returns the gateways that were heard of within the last minute, by URL.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn gateways(&self) -> Result<Vec<Gateway>, Error> {
+        let known: Gateways = self.ask(Ask::get(["v1", "gateways"])).await?;
+        Ok(known.gateways)
+    }
+}
