@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{coordinator, demo, enqueue, events, fleet, host, job, output, queue_verbs};
+use super::{
+    coordinator, demo, enqueue, events, fleet, gateway, host, job, output, queue_verbs, service,
+};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::{Form, Verbosity};
@@ -43,11 +45,15 @@ pub enum Command {
     Fleet(fleet::Group),
     Coordinator(Box<coordinator::Args>),
     Host(Box<host::Args>),
+    Gateway(Box<gateway::Args>),
     EnqueueShell(Box<enqueue::ShellVerb>),
     EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
     EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
     EnqueuePicoclaw(Box<enqueue::PicoclawVerb>),
     Job(job::Group),
+    DeployService(Box<service::deploy::Args>),
+    ListServices(service::list::PlainArgs),
+    Service(service::Group),
     Queue(queue_verbs::Group),
     Events(events::Args),
     Demo(demo::Args),
@@ -68,9 +74,12 @@ impl Command {
             Self::EnqueueAutomaton(args) => args.format(),
             Self::EnqueuePicoclaw(args) => args.format(),
             Self::Job(group) => group.format(),
+            Self::DeployService(args) => args.format(),
+            Self::ListServices(args) => args.format(),
+            Self::Service(group) => group.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
-            Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Gateway(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
         }
     }
 
@@ -79,12 +88,16 @@ impl Command {
         match self {
             Self::Coordinator(args) => args.log_form(),
             Self::Host(args) => args.log_form(),
+            Self::Gateway(args) => args.log_form(),
             Self::Fleet(_)
             | Self::EnqueueShell(_)
             | Self::EnqueueOpenclaw(_)
             | Self::EnqueueAutomaton(_)
             | Self::EnqueuePicoclaw(_)
             | Self::Job(_)
+            | Self::DeployService(_)
+            | Self::ListServices(_)
+            | Self::Service(_)
             | Self::Queue(_)
             | Self::Events(_)
             | Self::Demo(_)
