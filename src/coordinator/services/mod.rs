@@ -4,7 +4,6 @@
 pub mod endpoint;
 pub mod reconcile;
 pub mod relay;
-mod seat;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-pub use self::seat::Seat;
 use super::Room;
 use crate::protocol::HostId;
-use crate::protocol::api::{Assignment, Event, Phase, ServiceRecord};
+use crate::protocol::api::{Event, ServiceRecord};
 
 type Mirror = BTreeMap<String, Arc<ServiceRecord>>;
 
@@ -23,7 +21,7 @@ type Mirror = BTreeMap<String, Arc<ServiceRecord>>;
 #[derive(Debug, Default)]
 pub struct Desk {
     mirror: Mutex<Mirror>,
-    seats: Mutex<HashMap<HostId, Arc<Seat>>>,
+    seats: Mutex<HashMap<HostId, Arc<Notify>>>,
     /// Raised with every change of any service.
     changes: AtomicU64,
     /// Something may have to be placed.
@@ -37,7 +35,7 @@ impl Desk {
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<HostId, Arc<Seat>>> {
+    fn seats(&self) -> MutexGuard<'_, HashMap<HostId, Arc<Notify>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -64,25 +62,15 @@ impl Desk {
         self.mirror().get(id).cloned()
     }
 
-    /// Tells whether `host` has anything that is to end.
-    pub fn is_draining(&self, host: &HostId) -> bool {
-        let draining =
-            |one: &Assignment| one.phase == Some(Phase::Draining) && one.host_id == *host;
-        let mirror = self.mirror();
-        mirror
-            .values()
-            .any(|service| service.assignments.iter().any(draining))
-    }
-
     /// Returns where `host` waits for its news.
-    pub fn seat(&self, host: &HostId) -> Arc<Seat> {
+    pub fn seat(&self, host: &HostId) -> Arc<Notify> {
         Arc::clone(self.seats().entry(host.clone()).or_default())
     }
 
     /// Forgets a host that is gone.
     pub fn forget(&self, host: &HostId) {
         if let Some(seat) = self.seats().remove(host) {
-            seat.wake();
+            seat.notify_waiters();
         }
         self.wake();
     }
@@ -95,14 +83,14 @@ impl Desk {
     /// Wakes `host` if it waits: what it hears has changed although no service has.
     pub fn nudge(&self, host: &HostId) {
         if let Some(seat) = self.seats().get(host) {
-            seat.wake();
+            seat.notify_waiters();
         }
     }
 
     /// Wakes every host that waits.
     pub fn nudge_all(&self) {
         for seat in self.seats().values() {
-            seat.wake();
+            seat.notify_waiters();
         }
     }
 
@@ -135,7 +123,7 @@ impl Desk {
         let hosts: BTreeSet<&HostId> = assignments.map(|one| &one.host_id).collect();
         let seats = self.seats();
         for seat in hosts.into_iter().filter_map(|host| seats.get(host)) {
-            seat.changed();
+            seat.notify_waiters();
         }
     }
 }

@@ -14,7 +14,7 @@ use super::super::error::Refused;
 use super::super::reply::Reply;
 use super::super::{Shared, heartbeats, wire};
 use super::check;
-use crate::coordinator::services::{Seat, endpoint};
+use crate::coordinator::services::endpoint;
 use crate::coordinator::{Caller, Room};
 use crate::protocol::HostId;
 use crate::protocol::api::{AssignmentReport, SyncServices, SyncedServices};
@@ -60,12 +60,12 @@ async fn sync(
         endpoint::complete(report, &caller);
     }
     let seat = room.desk.seat(&host);
-    let told = tell(&room, &host, &seat, reports).await?;
+    let told = tell(&room, &host, reports).await?;
     let asked = Duration::from_millis(value.wait_ms.unwrap_or(0)).min(LONGEST);
     // It must be heard again before it counts as dead, even if it sends no heartbeats beside.
     let end = Instant::now() + asked.min(room.settings.service_silence * 2 / 5);
     loop {
-        let news = seat.news();
+        let news = seat.notified();
         tokio::pin!(news);
         // Before looking, or what comes between the two would be missed.
         news.as_mut().enable();
@@ -84,25 +84,18 @@ async fn sync(
     }
 }
 
-/// Has written what the host says, unless it is known. Tells whether it changed anything.
+/// Has written what the host says. Tells whether it changed anything.
 async fn tell(
     room: &Room,
     host: &HostId,
-    seat: &Seat,
     reports: Vec<AssignmentReport>,
 ) -> Result<bool, Refused> {
-    // What is to end and is not named is taken for ended after a while: that is for the queue to see.
-    if seat.knows(&reports) && !room.desk.is_draining(host) {
-        return Ok(false);
-    }
-    let mark = seat.mark();
     let node = room.settings.node_id.clone();
     let changed = room
         .queue
-        .sync_services(host.clone(), reports.clone(), node)
+        .sync_services(host.clone(), reports, node)
         .await
         .map_err(|error| room.refuse(error))?;
-    seat.said(mark, reports);
     room.services_changed(&changed);
     Ok(!changed.is_empty())
 }
