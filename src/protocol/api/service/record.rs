@@ -59,6 +59,21 @@ impl Phase {
         }
     }
 
+    /// Returns its word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Assigned => "assigned",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Backoff => "backoff",
+            Self::CrashLoop => "crash-loop",
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Lost => "lost",
+        }
+    }
+
     /// Tells whether nothing of it runs or will run by itself.
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Failed | Self::Stopped | Self::Lost)
