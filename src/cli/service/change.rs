@@ -42,7 +42,7 @@ pub struct ScaleArgs {
     #[command(flatten)]
     pub change: Args,
     /// On how many hosts it is to run; see `service stop` for none
-    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "N", help_heading = None::<&'static str>, value_parser = clap::value_parser!(u32).range(1..))]
     pub replicas: u32,
 }
 
