@@ -85,11 +85,7 @@ async fn sync(
 }
 
 /// Has written what the host says. Tells whether it changed anything.
-async fn tell(
-    room: &Room,
-    host: &HostId,
-    reports: Vec<AssignmentReport>,
-) -> Result<bool, Refused> {
+async fn tell(room: &Room, host: &HostId, reports: Vec<AssignmentReport>) -> Result<bool, Refused> {
     let node = room.settings.node_id.clone();
     let changed = room
         .queue
