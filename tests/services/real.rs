@@ -62,10 +62,7 @@ fn a_service_lives_its_life_on_two_hosts() {
     assert_eq!(answers(&service, "/env?TEST_SERVICE"), ["one", "one"]);
     let logs = place.says(&["service", "logs", "api"]);
     for host in ["lab", "web1"] {
-        assert!(
-            logs.contains(&format!("{host} | one says hello")),
-            "{logs}"
-        );
+        assert!(logs.contains(&format!("{host} | one says hello")), "{logs}");
     }
     let one = place.says(&["service", "logs", "api", "--replica", "lab"]);
     assert!(
