@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod coordinator;
 pub mod fleet;
+pub mod gateway;
 pub mod host;
 pub mod protocol;
 pub mod queue;

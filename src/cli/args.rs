@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{coordinator, demo, enqueue, events, fleet, host, job, output, queue_verbs, service};
+use super::{
+    coordinator, demo, enqueue, events, fleet, gateway, host, job, output, queue_verbs, service,
+};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::{Form, Verbosity};
@@ -43,6 +45,7 @@ pub enum Command {
     Fleet(fleet::Group),
     Coordinator(Box<coordinator::Args>),
     Host(Box<host::Args>),
+    Gateway(Box<gateway::Args>),
     EnqueueShell(Box<enqueue::ShellVerb>),
     EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
     EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
@@ -76,7 +79,7 @@ impl Command {
             Self::Service(group) => group.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
-            Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Gateway(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
         }
     }
 
@@ -85,6 +88,7 @@ impl Command {
         match self {
             Self::Coordinator(args) => args.log_form(),
             Self::Host(args) => args.log_form(),
+            Self::Gateway(args) => args.log_form(),
             Self::Fleet(_)
             | Self::EnqueueShell(_)
             | Self::EnqueueOpenclaw(_)

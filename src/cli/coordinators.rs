@@ -29,12 +29,24 @@ impl CoordinatorArgs {
     /// # Errors
     /// When an address or the token cannot be used.
     pub fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(
+            self.settings(|name| std::env::var(name).ok())?,
+        )?)
+    }
+
+    /// Returns the settings of that client, from flags and these variables.
+    ///
+    /// # Errors
+    /// When an address or the token cannot be used.
+    pub fn settings(
+        &self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Settings, client::SettingsError> {
         let given = Given {
             urls: &self.coordinators,
             token_file: self.token_file.as_deref(),
         };
-        let settings = Settings::read_or(given, |name| std::env::var(name).ok(), own)?;
-        Ok(Client::new(settings)?)
+        Settings::read_or(given, variable, own)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod events;
 pub mod exec;
 pub mod exit;
 pub mod fleet;
+pub mod gateway;
 pub mod given;
 pub mod host;
 pub mod hosts;
@@ -73,6 +74,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Coordinator(args) => coordinator::run(args, &output).await,
         Command::Demo(args) => demo::run(args, &output).await,
         Command::Host(args) => host::run(args, &output).await,
+        Command::Gateway(args) => gateway::run(args, &output).await,
         Command::HostWatch => host::watch(),
         Command::EnqueueShell(args) => args.run(&output).await,
         Command::EnqueueOpenclaw(args) => args.run(&output).await,

@@ -15,6 +15,10 @@ use crate::support::mask;
 pub const TOKEN: &str = "SKYCLAW_TOKEN";
 /// The variable with the keys of the public API.
 pub const KEYS: &str = "SKYCLAW_PUBLIC_API_KEYS";
+/// The variable with the keys of a gateway.
+pub const GATEWAY_KEYS: &str = "SKYCLAW_GATEWAY_API_KEYS";
+/// Says that the secrets come as JSON on standard input.
+pub const HANDED: &str = "SKYCLAW_SECRETS_ON_STDIN";
 
 /// Returns the names of variables that `unwanted` picks.
 pub fn names(unwanted: impl Fn(&str) -> bool) -> Vec<OsString> {
@@ -26,7 +30,7 @@ pub fn names(unwanted: impl Fn(&str) -> bool) -> Vec<OsString> {
 
 /// Tells whether a variable of this name holds a secret.
 pub fn is_secret(name: &str) -> bool {
-    name == TOKEN || name == KEYS || mask::is_secret_name(name)
+    [TOKEN, KEYS, GATEWAY_KEYS].contains(&name) || mask::is_secret_name(name)
 }
 
 /// Becomes a new process of the same program with the same arguments, without the variables

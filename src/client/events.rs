@@ -37,6 +37,8 @@ struct Followed {
     opened_at: Instant,
     /// How often in a row it was cut soon.
     in_vain: usize,
+    /// The pauses before it is taken up again; without any it ends with its connection.
+    pauses: &'static [Duration],
 }
 
 impl Followed {
@@ -50,6 +52,7 @@ impl Followed {
             last_id,
             opened_at: Instant::now(),
             in_vain: 0,
+            pauses: &PAUSES,
         };
         followed.reopen().await?;
         Ok(followed)
@@ -77,7 +80,7 @@ impl Followed {
             if self.open.take().is_some() && self.opened_at.elapsed() > LASTED {
                 self.in_vain = 0;
             }
-            let Some(pause) = PAUSES.get(self.in_vain) else {
+            let Some(pause) = self.pauses.get(self.in_vain) else {
                 let url = self.url();
                 return Err(Error::NoCoordinator {
                     tries: vec![Tried { url, cause }],
@@ -87,7 +90,7 @@ impl Followed {
             tracing::debug!(cause, "the stream was cut, going on");
             tokio::time::sleep(*pause).await;
             match self.reopen().await {
-                Err(error) if error.retry_helps() && self.in_vain < PAUSES.len() => {}
+                Err(error) if error.retry_helps() && self.in_vain < self.pauses.len() => {}
                 done => done?,
             }
         }
@@ -99,19 +102,11 @@ impl Followed {
         url.map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Returns the next event of this connection, without going on when it is cut.
-    async fn next_here(&mut self) -> Result<Message, Error> {
-        loop {
-            if let Some(message) = self.parser.next_message() {
-                return Ok(message);
-            }
-            if let Err(cause) = self.read().await {
-                let url = self.url();
-                return Err(Error::NoCoordinator {
-                    tries: vec![Tried { url, cause }],
-                });
-            }
-        }
+    /// Opens a stream that ends when its connection does.
+    async fn open_once(client: &Client, ask: Ask) -> Result<Self, Error> {
+        let mut followed = Self::open(client, ask, None).await?;
+        followed.pauses = &[];
+        Ok(followed)
     }
 
     /// Reads a piece into the parser.
@@ -188,7 +183,7 @@ pub struct ServiceLogStream(Followed);
 
 impl ServiceLogStream {
     pub(super) async fn open(client: &Client, ask: Ask) -> Result<Self, Error> {
-        Followed::open(client, ask, None).await.map(Self)
+        Followed::open_once(client, ask).await.map(Self)
     }
 
     /// Waits for what comes next; nothing at the end. Safe to be dropped and called again.
@@ -197,7 +192,7 @@ impl ServiceLogStream {
     /// When the stream was cut.
     pub async fn next(&mut self) -> Result<Option<ServiceLogPiece>, Error> {
         loop {
-            let message = self.0.next_here().await?;
+            let message = self.0.next().await?;
             match message.event.as_str() {
                 "piece" => return self.0.understood(&message.data).map(Some),
                 "end" => return Ok(None),
@@ -228,6 +223,11 @@ impl EventStream {
         after: Option<String>,
     ) -> Result<Self, Error> {
         Followed::open(client, ask, after).await.map(Self)
+    }
+
+    /// Opens a stream that ends when its connection does.
+    pub(super) async fn open_once(client: &Client, ask: Ask) -> Result<Self, Error> {
+        Followed::open_once(client, ask).await.map(Self)
     }
 
     /// Waits for what comes next. Safe to be dropped and called again. Events of kinds that are not

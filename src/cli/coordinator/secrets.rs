@@ -10,14 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::super::error::Failure;
 use super::super::given::Given;
-use super::super::shed;
+use super::super::shed::{self, HANDED};
 use super::Args;
 use crate::coordinator::{Keys, Tokens};
 use crate::support::mask;
 use crate::support::secret::Secret;
-
-/// Says that the secrets come as JSON on standard input.
-pub const HANDED: &str = "SKYCLAW_SECRETS_ON_STDIN";
 
 /// What must not be seen.
 pub struct Secrets {

@@ -1,0 +1,157 @@
+//! The way from outside to services: finds out where they answer and passes requests on to them.
+//!
+//! ```text
+//!  coordinators ──discover──► directory ◄──probe── health of endpoints
+//!                                 │ one table, swapped whole
+//!  caller ──► data path ──► Gate::admit ──► an Answer (own route, no key, too large, stopping, …)
+//!                 │            │
+//!                 │            └─► Visit: the request's service, id, key, retries
+//!                 │    Visit::clean(headers)               once
+//!                 │ ┌► Visit::pick ─► Pick                 an endpoint; one more under way until it is dropped
+//!                 │ │  Visit::address, Visit::target       host and path for it
+//!                 │ │  … send, wait for the answer's head …
+//!                 │ └─ Visit::came(&pick, Outcome, …)      true: once more, elsewhere; keeps a 5xx for the worst case
+//!                 │    Visit::answers(head)                or Visit::refuses(Visit::failed(…))
+//!                 │    … bytes; Visit::received, sent, broke; Pick::note(Broken) if the answer breaks off …
+//!                 └─── Visit and Pick are dropped          counted, written to the access log
+//! ```
+//!
+//! Everything but `data/` is the control side: it touches no connection of a caller. `data::serve` is the only way
+//! into the data path, and what it needs of the control side is in the drawing, besides `Gate::drain` (when to
+//! refuse, when to end), `Gate::metrics.connections`, `headers::wants_upgrade` and `settings`.
+
+pub mod access;
+pub mod answer;
+pub mod choose;
+mod data;
+pub mod directory;
+mod discover;
+pub mod drain;
+pub mod endpoint;
+pub mod forwarded;
+pub mod gate;
+pub mod headers;
+pub mod health;
+pub mod keys;
+pub mod listen;
+pub mod metrics;
+pub mod moment;
+pub mod path;
+mod probe;
+mod request_id;
+pub mod retry;
+pub mod settings;
+pub mod sticky;
+pub mod table;
+pub mod visit;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+pub use access::AccessLog;
+pub use gate::Gate;
+pub use settings::Settings;
+
+use crate::client::Client;
+use crate::support::shutdown::{Shutdown, Urgency};
+use drain::Phase;
+
+/// How long the first list of services may take before callers are let in without one.
+const FIRST_LIST_WITHIN: Duration = Duration::from_secs(3);
+
+/// What a gateway works with.
+#[derive(Debug)]
+pub struct Deps {
+    /// Where the list of services is.
+    pub client: Client,
+    /// How it behaves.
+    pub settings: Settings,
+    /// Where requests are written down, if anywhere.
+    pub log: Option<AccessLog>,
+}
+
+/// A gateway that knows its services, as far as a coordinator answered, and lets nobody in yet.
+#[derive(Debug)]
+pub struct Loaded {
+    gate: Arc<Gate>,
+    client: Client,
+}
+
+/// Reads which services there are. If no coordinator answers soon, that is no reason not to start.
+pub async fn load(deps: Deps) -> Loaded {
+    let gate = Arc::new(Gate::new(deps.settings, deps.log));
+    let reading = discover::read(&gate, &deps.client);
+    match tokio::time::timeout(FIRST_LIST_WITHIN, reading).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "no coordinator tells which services there are, trying on");
+        }
+        Err(_) => {
+            tracing::warn!("no coordinator tells in time which services there are, trying on")
+        }
+    }
+    Loaded {
+        gate,
+        client: deps.client,
+    }
+}
+
+/// Serves the listeners until `shutdown`, then lets open requests end.
+///
+/// # Errors
+/// When a listener cannot be used.
+pub async fn serve(
+    loaded: Loaded,
+    listeners: Vec<TcpListener>,
+    mut shutdown: Shutdown,
+) -> std::io::Result<()> {
+    let Loaded { gate, client } = loaded;
+    let mut around = JoinSet::new();
+    around.spawn(discover::follow(Arc::clone(&gate), client));
+    around.spawn(probe::follow(Arc::clone(&gate)));
+    let ending = async {
+        shutdown.reached(Urgency::Stop).await;
+        let mut again = shutdown.clone();
+        tokio::select! {
+            () = again.reached(Urgency::Now) => {}
+            () = wind_down(&gate) => {}
+        }
+        gate.drain.enter(Phase::Over);
+    };
+    let serving = data::serve(Arc::clone(&gate), listeners);
+    let (served, ()) = tokio::join!(serving, async {
+        ending.await;
+    });
+    around.shutdown().await;
+    served
+}
+
+/// Ends in steps: says so, takes nothing new, waits for what is open.
+async fn wind_down(gate: &Gate) {
+    let stop = gate.settings.stop;
+    let cut = tokio::time::Instant::now() + stop.open;
+    gate.drain.enter(Phase::Leaving);
+    tokio::time::sleep(stop.taking).await;
+    gate.drain.enter(Phase::Refusing);
+    if tokio::time::timeout_at(cut, gate.drain.all_ended())
+        .await
+        .is_err()
+    {
+        tracing::warn!(open = gate.drain.open(), "some requests are cut off");
+    }
+}
+
+/// Does both, [`load`] and [`serve`].
+///
+/// # Errors
+/// As [`serve`].
+pub async fn run(
+    deps: Deps,
+    listeners: Vec<TcpListener>,
+    shutdown: Shutdown,
+) -> std::io::Result<()> {
+    serve(load(deps).await, listeners, shutdown).await
+}
