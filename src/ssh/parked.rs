@@ -12,7 +12,7 @@ use crate::ssh::exec::{Event, Exec};
 
 /// How long a channel is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long a server may take to close a channel.
+/// How long what runs in a channel may take to end with its input.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// A channel that may be used again and again.
@@ -33,12 +33,15 @@ impl Kept {
         }
     }
 
-    /// Closes the channel. Its place is free when the server has closed it too.
+    /// Has what runs in it end. Its place is free when the server has closed the channel.
     pub(crate) async fn close(mut self) {
-        self.exec.stdin.close().await;
+        // Closed by us, the library would not tell when the server has.
+        let _ = self.exec.stdin.eof().await;
         let closed =
             async { while !matches!(self.exec.events.next().await, Ok(Event::Closed) | Err(_)) {} };
-        let _ = timeout(CLOSING, closed).await;
+        if timeout(CLOSING, closed).await.is_err() {
+            self.exec.stdin.close().await;
+        }
     }
 
     /// Closes the channel; nobody waits for it.

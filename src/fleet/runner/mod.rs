@@ -121,9 +121,9 @@ impl Runner {
     }
 
     /// Closes it, and so ends the command.
-    pub(crate) async fn close(&self) {
-        if let Some(kept) = &self.kept {
-            kept.exec.stdin.close().await;
+    pub(crate) fn close(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            kept.retire();
         }
     }
 
@@ -173,8 +173,6 @@ impl Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        if let Some(kept) = self.kept.take() {
-            kept.retire();
-        }
+        self.close();
     }
 }

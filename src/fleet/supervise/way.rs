@@ -72,10 +72,10 @@ impl Way<'_> {
     }
 
     /// Leaves the other end alone, which ends what is still there.
-    pub(super) async fn close(&self) {
+    pub(super) async fn close(&mut self) {
         match self {
             Self::Session(session) => session.stdin.close().await,
-            Self::Runner(runner) => runner.close().await,
+            Self::Runner(runner) => runner.close(),
         }
     }
 }
