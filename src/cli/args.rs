@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::Failure;
 use super::output::Format;
-use super::{coordinator, demo, enqueue, events, fleet, gateway, host, job, output, queue_verbs};
+use super::{
+    call, coordinator, demo, enqueue, events, fleet, gateway, host, job, output, queue_verbs,
+};
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
 use crate::support::telemetry::{Form, Verbosity};
@@ -44,6 +46,7 @@ pub enum Command {
     Coordinator(Box<coordinator::Args>),
     Host(Box<host::Args>),
     Gateway(Box<gateway::Args>),
+    Call(Box<call::Args>),
     EnqueueShell(Box<enqueue::ShellVerb>),
     EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
     EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
@@ -71,7 +74,7 @@ impl Command {
             Self::Job(group) => group.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
-            Self::Gateway(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Gateway(_) | Self::Call(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
         }
     }
 
@@ -89,6 +92,7 @@ impl Command {
             | Self::Job(_)
             | Self::Queue(_)
             | Self::Events(_)
+            | Self::Call(_)
             | Self::Demo(_)
             | Self::HostWatch => Form::Text,
         }

@@ -37,8 +37,6 @@ struct Followed {
     opened_at: Instant,
     /// How often in a row it was cut soon.
     in_vain: usize,
-    /// The pauses before it is taken up again; without any it ends with its connection.
-    pauses: &'static [Duration],
 }
 
 impl Followed {
@@ -52,7 +50,6 @@ impl Followed {
             last_id,
             opened_at: Instant::now(),
             in_vain: 0,
-            pauses: &PAUSES,
         };
         followed.reopen().await?;
         Ok(followed)
@@ -80,24 +77,39 @@ impl Followed {
             if self.open.take().is_some() && self.opened_at.elapsed() > LASTED {
                 self.in_vain = 0;
             }
-            let Some(pause) = self.pauses.get(self.in_vain) else {
+            let Some(pause) = PAUSES.get(self.in_vain) else {
+                let url = self.url();
                 return Err(Error::NoCoordinator {
-                    tries: vec![Tried {
-                        url: self
-                            .client
-                            .current()
-                            .map(ToString::to_string)
-                            .unwrap_or_default(),
-                        cause,
-                    }],
+                    tries: vec![Tried { url, cause }],
                 });
             };
             self.in_vain += 1;
             tracing::debug!(cause, "the stream was cut, going on");
             tokio::time::sleep(*pause).await;
             match self.reopen().await {
-                Err(error) if error.retry_helps() && self.in_vain < self.pauses.len() => {}
+                Err(error) if error.retry_helps() && self.in_vain < PAUSES.len() => {}
                 done => done?,
+            }
+        }
+    }
+
+    /// Returns the coordinator that answers.
+    fn url(&self) -> String {
+        let url = self.client.current();
+        url.map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Returns the next event of this connection, without going on when it is cut.
+    async fn next_here(&mut self) -> Result<Message, Error> {
+        loop {
+            if let Some(message) = self.parser.next_message() {
+                return Ok(message);
+            }
+            if let Err(cause) = self.read().await {
+                let url = self.url();
+                return Err(Error::NoCoordinator {
+                    tries: vec![Tried { url, cause }],
+                });
             }
         }
     }
@@ -120,11 +132,7 @@ impl Followed {
 
     fn understood<T: DeserializeOwned>(&self, data: &str) -> Result<T, Error> {
         serde_json::from_str(data).map_err(|source| Error::Answer {
-            url: self
-                .client
-                .current()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            url: self.url(),
             source,
         })
     }
@@ -196,13 +204,6 @@ impl EventStream {
         Followed::open(client, ask, after).await.map(Self)
     }
 
-    /// Opens a stream that ends when its connection does.
-    pub(super) async fn open_once(client: &Client, ask: Ask) -> Result<Self, Error> {
-        let mut followed = Followed::open(client, ask, None).await?;
-        followed.pauses = &[];
-        Ok(Self(followed))
-    }
-
     /// Waits for what comes next. Safe to be dropped and called again. Events of kinds that are not
     /// known here are passed over.
     ///
@@ -218,6 +219,21 @@ impl EventStream {
                         event,
                     });
                 }
+                Err(error) => tracing::debug!(%error, "an event that is not understood"),
+            }
+        }
+    }
+
+    /// Waits as [`EventStream::next`] does, but not beyond the end of the connection: for those who read everything
+    /// again after an event, and must know when they may have missed one.
+    ///
+    /// # Errors
+    /// When the stream was cut.
+    pub async fn next_here(&mut self) -> Result<Event, Error> {
+        loop {
+            let message = self.0.next_here().await?;
+            match serde_json::from_str(&message.data) {
+                Ok(event) => return Ok(event),
                 Err(error) => tracing::debug!(%error, "an event that is not understood"),
             }
         }

@@ -11,6 +11,7 @@ mod common;
 
 mod backend;
 mod balance;
+mod calls;
 mod keys;
 mod routes;
 mod site;

@@ -55,6 +55,20 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn events(&self, after: Option<String>) -> Result<EventStream, Error> {
-        EventStream::open(self, Ask::get(["v1", "events"]), after).await
+        self.events_only(&[], after).await
+    }
+
+    /// The same with only events of these kinds (the word in `type`), and gaps.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn events_only(
+        &self,
+        kinds: &[&str],
+        after: Option<String>,
+    ) -> Result<EventStream, Error> {
+        let only = (!kinds.is_empty()).then(|| kinds.join(","));
+        let ask = Ask::get(["v1", "events"]).query("only", only);
+        EventStream::open(self, ask, after).await
     }
 }
