@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use skyclaw::cli;
 
 fn main() -> ExitCode {
-    let invocation = match cli::args::Cli::try_parse() {
+    let invocation = match cli::parse() {
         Ok(invocation) => invocation,
         Err(error) => return cli::show_usage(&error),
     };

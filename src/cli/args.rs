@@ -9,6 +9,7 @@ use super::error::Failure;
 use super::output::Format;
 use super::{
     call, coordinator, demo, enqueue, events, fleet, gateway, host, job, output, queue_verbs,
+    service,
 };
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
@@ -52,6 +53,9 @@ pub enum Command {
     EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
     EnqueuePicoclaw(Box<enqueue::PicoclawVerb>),
     Job(job::Group),
+    DeployService(Box<service::deploy::Args>),
+    ListServices(service::list::PlainArgs),
+    Service(service::Group),
     Queue(queue_verbs::Group),
     Events(events::Args),
     Demo(demo::Args),
@@ -72,6 +76,9 @@ impl Command {
             Self::EnqueueAutomaton(args) => args.format(),
             Self::EnqueuePicoclaw(args) => args.format(),
             Self::Job(group) => group.format(),
+            Self::DeployService(args) => args.format(),
+            Self::ListServices(args) => args.format(),
+            Self::Service(group) => group.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
             Self::Gateway(_) | Self::Call(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
@@ -90,6 +97,9 @@ impl Command {
             | Self::EnqueueAutomaton(_)
             | Self::EnqueuePicoclaw(_)
             | Self::Job(_)
+            | Self::DeployService(_)
+            | Self::ListServices(_)
+            | Self::Service(_)
             | Self::Queue(_)
             | Self::Events(_)
             | Self::Call(_)

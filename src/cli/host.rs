@@ -3,6 +3,7 @@
 mod args;
 mod lines;
 mod rule_args;
+mod service_args;
 mod settings;
 mod shed;
 
@@ -180,6 +181,21 @@ fn show(answer: &Answer, output: &Output) -> anyhow::Result<()> {
         ]);
     }
     output.table(&table);
+    if !answer.services.is_empty() {
+        let mut table = Table::new(["SERVICE", "PHASE", "PORT", "RESTARTS", "ERROR"]);
+        for service in &answer.services {
+            table.row([
+                service.name.clone(),
+                service.phase.word().to_owned(),
+                service
+                    .port
+                    .map_or_else(|| "-".to_owned(), |port| port.to_string()),
+                service.restarts.to_string(),
+                service.error.clone().unwrap_or_else(|| "-".to_owned()),
+            ]);
+        }
+        output.table(&table);
+    }
     if let Some(why) = &answer.blocked {
         output.note(&format!("takes no work: {why}"));
     }

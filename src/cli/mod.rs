@@ -36,6 +36,7 @@ mod rollback;
 pub mod runs;
 pub mod sandbox;
 pub mod sanitize;
+pub mod service;
 pub mod shed;
 pub mod show;
 pub mod stage;
@@ -51,9 +52,20 @@ pub mod validate;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::{CommandFactory, Parser};
+
 use self::args::{Cli, Command};
 use self::exit::Exit;
 use self::output::Output;
+
+/// Parses the words this process was started with.
+///
+/// # Errors
+/// With help, version or a usage error, for [`show_usage`].
+pub fn parse() -> Result<Cli, clap::Error> {
+    let words = service::arrange(&Cli::command(), std::env::args_os().collect());
+    Cli::try_parse_from(words)
+}
 
 /// Runs the command and returns the exit code of the process.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -71,6 +83,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::EnqueueAutomaton(args) => args.run(&output).await,
         Command::EnqueuePicoclaw(args) => args.run(&output).await,
         Command::Job(group) => job::run(group, &output).await,
+        Command::DeployService(args) => service::deploy::run(args, &output).await,
+        Command::ListServices(args) => args.run(&output).await,
+        Command::Service(group) => service::run(group, &output).await,
         Command::Queue(group) => queue_verbs::run(group, &output).await,
         Command::Events(args) => events::run(args, &output).await,
     };

@@ -10,7 +10,7 @@ use super::ask::Ask;
 use super::error::{Error, Tried};
 use super::sse::{Message, Parser};
 use crate::protocol::JobRecord;
-use crate::protocol::api::{Event, JobReply, LogPiece};
+use crate::protocol::api::{Event, JobReply, LogPiece, ServiceLogPiece};
 
 /// Without a sign of life for this long the connection is given up. Coordinators send one every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -37,6 +37,8 @@ struct Followed {
     opened_at: Instant,
     /// How often in a row it was cut soon.
     in_vain: usize,
+    /// The pauses before it is taken up again; without any it ends with its connection.
+    pauses: &'static [Duration],
 }
 
 impl Followed {
@@ -50,6 +52,7 @@ impl Followed {
             last_id,
             opened_at: Instant::now(),
             in_vain: 0,
+            pauses: &PAUSES,
         };
         followed.reopen().await?;
         Ok(followed)
@@ -77,7 +80,7 @@ impl Followed {
             if self.open.take().is_some() && self.opened_at.elapsed() > LASTED {
                 self.in_vain = 0;
             }
-            let Some(pause) = PAUSES.get(self.in_vain) else {
+            let Some(pause) = self.pauses.get(self.in_vain) else {
                 let url = self.url();
                 return Err(Error::NoCoordinator {
                     tries: vec![Tried { url, cause }],
@@ -87,7 +90,7 @@ impl Followed {
             tracing::debug!(cause, "the stream was cut, going on");
             tokio::time::sleep(*pause).await;
             match self.reopen().await {
-                Err(error) if error.retry_helps() && self.in_vain < PAUSES.len() => {}
+                Err(error) if error.retry_helps() && self.in_vain < self.pauses.len() => {}
                 done => done?,
             }
         }
@@ -99,19 +102,11 @@ impl Followed {
         url.map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Returns the next event of this connection, without going on when it is cut.
-    async fn next_here(&mut self) -> Result<Message, Error> {
-        loop {
-            if let Some(message) = self.parser.next_message() {
-                return Ok(message);
-            }
-            if let Err(cause) = self.read().await {
-                let url = self.url();
-                return Err(Error::NoCoordinator {
-                    tries: vec![Tried { url, cause }],
-                });
-            }
-        }
+    /// Opens a stream that ends when its connection does.
+    async fn open_once(client: &Client, ask: Ask) -> Result<Self, Error> {
+        let mut followed = Self::open(client, ask, None).await?;
+        followed.pauses = &[];
+        Ok(followed)
     }
 
     /// Reads a piece into the parser.
@@ -182,6 +177,32 @@ impl LogStream {
     }
 }
 
+/// What a service prints. Nothing of it is kept anywhere but on its hosts, so a cut stream does not go on.
+#[derive(Debug)]
+pub struct ServiceLogStream(Followed);
+
+impl ServiceLogStream {
+    pub(super) async fn open(client: &Client, ask: Ask) -> Result<Self, Error> {
+        Followed::open_once(client, ask).await.map(Self)
+    }
+
+    /// Waits for what comes next; nothing at the end. Safe to be dropped and called again.
+    ///
+    /// # Errors
+    /// When the stream was cut.
+    pub async fn next(&mut self) -> Result<Option<ServiceLogPiece>, Error> {
+        loop {
+            let message = self.0.next().await?;
+            match message.event.as_str() {
+                "piece" => return self.0.understood(&message.data).map(Some),
+                "end" => return Ok(None),
+                // A newer coordinator may say more; it is not for us.
+                _ => {}
+            }
+        }
+    }
+}
+
 /// An event and where to go on after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobEvent {
@@ -204,6 +225,11 @@ impl EventStream {
         Followed::open(client, ask, after).await.map(Self)
     }
 
+    /// Opens a stream that ends when its connection does.
+    pub(super) async fn open_once(client: &Client, ask: Ask) -> Result<Self, Error> {
+        Followed::open_once(client, ask).await.map(Self)
+    }
+
     /// Waits for what comes next. Safe to be dropped and called again. Events of kinds that are not
     /// known here are passed over.
     ///
@@ -219,21 +245,6 @@ impl EventStream {
                         event,
                     });
                 }
-                Err(error) => tracing::debug!(%error, "an event that is not understood"),
-            }
-        }
-    }
-
-    /// Waits as [`EventStream::next`] does, but not beyond the end of the connection: for those who read everything
-    /// again after an event, and must know when they may have missed one.
-    ///
-    /// # Errors
-    /// When the stream was cut.
-    pub async fn next_here(&mut self) -> Result<Event, Error> {
-        loop {
-            let message = self.0.next_here().await?;
-            match serde_json::from_str(&message.data) {
-                Ok(event) => return Ok(event),
                 Err(error) => tracing::debug!(%error, "an event that is not understood"),
             }
         }

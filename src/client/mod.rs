@@ -28,11 +28,12 @@ use reqwest::header::HeaderValue;
 pub use address::{parse_url, socket, unix_url};
 pub use choice::RETURN_AFTER;
 pub use error::{Error, Tried};
-pub use events::{EventStream, JobEvent, LogEvent, LogStream};
+pub use events::{EventStream, JobEvent, LogEvent, LogStream, ServiceLogStream};
 pub use file::Fault;
 pub use gateway::{Call, CallError, DEFAULT_GATEWAY, GatewayClient};
 pub use routes::hosts::HostOrder;
 pub use routes::jobs::{JobQuery, LogQuery};
+pub use routes::services::ServiceLogQuery;
 pub use settings::{DEFAULT_URL, Given, Settings, SettingsError};
 pub use sse::{Message, Parser};
 

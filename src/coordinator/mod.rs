@@ -14,12 +14,14 @@ mod dispatch;
 mod doors;
 mod fails;
 mod feed;
+mod gateways;
 mod keys;
 mod leases;
 mod news;
 mod notify;
 mod patient;
 mod presence;
+mod services;
 mod settings;
 mod socket;
 mod storage;
@@ -79,6 +81,8 @@ pub struct Room {
     waiting: waiting::Waiting,
     watch: watch::Watch,
     feed: feed::Feed,
+    desk: services::Desk,
+    gateways: gateways::Registry,
     backlog: backlog::Backlog,
     limits: fails::Limits,
     shares: api::share::Shares,
@@ -182,6 +186,7 @@ pub async fn serve(room: Arc<Room>, doors: impl Into<Doors>, mut shutdown: Shutd
     tasks.spawn(sweep::expire(Arc::clone(&room)));
     tasks.spawn(sweep::prune(Arc::clone(&room)));
     tasks.spawn(sweep::presence(Arc::clone(&room)));
+    tasks.spawn(services::reconcile::run(Arc::clone(&room)));
     let to_tell = room
         .to_tell
         .lock()
@@ -205,6 +210,7 @@ pub async fn serve(room: Arc<Room>, doors: impl Into<Doors>, mut shutdown: Shutd
 fn close(room: &Arc<Room>) {
     room.closing.send_replace(true);
     room.watch.wake_all();
+    room.desk.nudge_all();
     let waiters = room.waiting.close();
     let spread = std::time::Duration::from_millis(5) * u32::try_from(waiters.len()).unwrap_or(0);
     let step = spread.min(std::time::Duration::from_secs(5)) / (waiters.len().max(1) as u32);
@@ -227,6 +233,7 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         on_event,
     } = deps;
     let counts = queue.counts().await.map_err(Error::Load)?;
+    let services = queue.services().await.map_err(Error::Load)?;
     let paused = queue.paused().await.map_err(Error::Load)?;
     let (ended, to_tell) = mpsc::channel(notify::WAITING);
     let room = Room {
@@ -236,6 +243,8 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         waiting: waiting::Waiting::default(),
         watch: watch::Watch::default(),
         feed: feed::Feed::default(),
+        desk: services::Desk::of(services),
+        gateways: gateways::Registry::default(),
         backlog: backlog::Backlog::new(settings.max_queued, counts.queued),
         limits: fails::Limits::default(),
         shares: api::share::Shares::default(),

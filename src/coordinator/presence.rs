@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::host::News;
 use self::host::{Host, hear, take, version_of};
+pub use self::host::{News, STALE_AFTER};
 
 use super::caller::Said;
 use crate::protocol::HostId;
 use crate::protocol::api::{HostMode, HostRecord, HostState, Instance};
-use crate::queue::{Claimant, HostEntry};
+use crate::queue::{Claimant, HostEntry, ServiceHost};
 use crate::support::clock::Timestamp;
 
 /// What a claim needs to know of a host.
@@ -26,6 +26,24 @@ pub struct Known {
     pub max_parallel: u16,
     /// It says by name which leases it works on.
     pub names_leases: bool,
+}
+
+/// What a sync said of its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Synced {
+    /// It was silent before.
+    pub back: bool,
+    /// It is another as to what it may be given.
+    pub news: bool,
+}
+
+/// How long a host may be silent before its services run elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Silence {
+    /// One that syncs.
+    pub syncing: Duration,
+    /// One of the original.
+    pub original: Duration,
 }
 
 /// The hosts.
@@ -51,6 +69,9 @@ impl Presence {
                     clock_warned: false,
                     seen: None,
                     seen_at: entry.updated_at,
+                    spoke: None,
+                    syncs: false,
+                    leaving: false,
                     waiting: 0,
                     names_leases: false,
                     state: HostState::Down,
@@ -89,6 +110,9 @@ impl Presence {
             clock_warned: before.as_ref().is_some_and(|host| host.clock_warned),
             seen: None,
             seen_at: now,
+            spoke: Some(Instant::now()),
+            syncs: before.as_ref().is_some_and(|host| host.syncs),
+            leaving: false,
             waiting: before.as_ref().map_or(0, |host| host.waiting),
             names_leases: false,
             state: HostState::Live,
@@ -109,6 +133,7 @@ impl Presence {
         let mut hosts = self.hosts();
         let host = hosts.get_mut(id)?;
         let back = hear(id, host, now);
+        host.spoke = Some(Instant::now());
         take(id, host, news);
         Some(back)
     }
@@ -127,6 +152,7 @@ impl Presence {
         let mut hosts = self.hosts();
         let host = hosts.get_mut(id)?;
         let back = hear(id, host, now);
+        host.spoke = Some(Instant::now());
         let entry = &host.entry.host;
         let known = Known {
             claimant: Claimant {
@@ -143,6 +169,55 @@ impl Presence {
             names_leases: host.names_leases,
         };
         Some((known, back))
+    }
+
+    /// Takes note that a host syncs its services. Nothing if it is not known; otherwise whether that says something
+    /// new of it.
+    pub fn synced(&self, id: &HostId, leaving: bool, now: Timestamp) -> Option<Synced> {
+        let mut hosts = self.hosts();
+        let host = hosts.get_mut(id)?;
+        let back = hear(id, host, now);
+        host.spoke = Some(Instant::now());
+        let first = !std::mem::replace(&mut host.syncs, true);
+        let turned = std::mem::replace(&mut host.leaving, leaving) != leaving;
+        Some(Synced {
+            back,
+            news: first || turned,
+        })
+    }
+
+    /// Returns every host as services are placed by. Nobody was silent before `since`: until then none could be heard.
+    pub fn for_services(&self, since: Instant, silence: Silence) -> Vec<ServiceHost> {
+        let now = Instant::now();
+        let hosts = self.hosts();
+        let mut all: Vec<ServiceHost> = hosts
+            .iter()
+            .map(|(id, host)| {
+                let heard = host.spoke.map_or(since, |spoke| spoke.max(since));
+                let patience = if host.syncs || host.spoke.is_none() {
+                    silence.syncing
+                } else {
+                    silence.original
+                };
+                ServiceHost {
+                    id: id.clone(),
+                    capabilities: host.entry.host.capabilities.clone(),
+                    alive: now.duration_since(heard) < patience,
+                    takes_new: host.entry.mode == HostMode::Active
+                        && !host.leaving
+                        && host.blocked.is_none(),
+                    syncs: host.syncs,
+                }
+            })
+            .collect();
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        all
+    }
+
+    /// Returns how long ago the host last said anything; nothing if it is not known or did not since the start.
+    pub fn silent(&self, id: &HostId) -> Option<Duration> {
+        let hosts = self.hosts();
+        hosts.get(id)?.spoke.map(|spoke| spoke.elapsed())
     }
 
     /// Notes that `id` waits in a request, or does no longer.

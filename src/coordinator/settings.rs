@@ -34,6 +34,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Whom to tell when a job ended.
     pub hooks: Hooks,
+    /// How long a host may be silent before its services run elsewhere.
+    pub service_silence: Duration,
 }
 
 impl Settings {
@@ -55,6 +57,8 @@ impl Settings {
                 ..Retention::default()
             },
             hooks: Hooks::default(),
+            // Found, decided and begun elsewhere within 30 s of the death.
+            service_silence: Duration::from_secs(25),
         }
     }
 }

@@ -75,6 +75,7 @@ pub async fn prune(room: Arc<Room>) {
         for id in room.presence.silent_for(HOST_KEPT, now) {
             if room.queue.forget_host(id.clone()).await.is_ok() {
                 room.presence.forget(&id);
+                room.desk.forget(&id);
             }
         }
         sleep(PRUNE_EVERY).await;

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::gate::Gate;
 use super::moment::Moment;
-use crate::client::{Client, Error};
+use crate::client::{Client, Error, JobEvent};
 use crate::protocol::api::Event;
 use crate::support::backoff::jittered;
 
@@ -78,12 +78,12 @@ impl News {
 
     async fn listen(&self, client: &Client, refresh: Duration) {
         loop {
-            let pause = match client.events_only(&["service-changed"], None).await {
+            let pause = match client.service_changes().await {
                 Ok(mut events) => {
                     self.hears.store(true, Ordering::Relaxed);
                     // Whatever happened before it listened.
                     self.stirred.notify_one();
-                    while let Ok(event) = events.next_here().await {
+                    while let Ok(JobEvent { event, .. }) = events.next().await {
                         // Older coordinators tell of everything.
                         if matches!(event, Event::ServiceChanged { .. } | Event::Gap { .. }) {
                             self.stirred.notify_one();

@@ -4,13 +4,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::kinds::Kinds;
+use super::services::CAPABILITY;
 use super::settings::Settings;
 
 /// Returns the owner's words, or what is found: `shell` if any command may run, and each agent whose
-/// program is here and may run. Runs `picoclaw version`, because another program has the same name.
+/// program is here and may run, `service-host` if any command may run and services are wanted. Runs `picoclaw version`, because another program has the same name.
 pub(super) fn of(settings: &Settings, kinds: &Kinds) -> Vec<String> {
     if let Some(capabilities) = &settings.capabilities {
-        return capabilities.clone();
+        let mut capabilities = capabilities.clone();
+        // Nobody would take what is sent here for it.
+        capabilities.retain(|word| word != CAPABILITY || runs_services(settings));
+        return capabilities;
     }
     let agents = &settings.agents;
     let has = |agent| kinds.agent_file(agent).is_some();
@@ -24,12 +28,17 @@ pub(super) fn of(settings: &Settings, kinds: &Kinds) -> Vec<String> {
                 .agent_file(&agents.picoclaw)
                 .is_some_and(|file| is_picoclaw(&file)),
         ),
+        (CAPABILITY, runs_services(settings) && kinds.allowed.any()),
     ];
     found
         .into_iter()
         .filter(|(_, found)| *found)
         .map(|(word, _)| word.to_owned())
         .collect()
+}
+
+fn runs_services(settings: &Settings) -> bool {
+    settings.services.enabled && !settings.once
 }
 
 fn is_picoclaw(program: &Path) -> bool {

@@ -12,7 +12,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::core::Core;
+use super::services::Services;
 use crate::client::holder::{Held, Stop};
+use crate::protocol::api::Phase;
 use crate::protocol::{AttemptNo, HostId, JobId};
 use crate::support::clock::Timestamp;
 
@@ -59,6 +61,29 @@ pub struct Answer {
     pub jobs: Vec<LocalJob>,
     /// Whether the job to be ended was running.
     pub stopped: bool,
+    /// Which services are here.
+    #[serde(default)]
+    pub services: Vec<LocalService>,
+}
+
+/// A service as its host sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalService {
+    /// What people call it.
+    pub name: String,
+    /// Which part of it this is.
+    pub assignment_id: String,
+    /// How far it is.
+    pub phase: Phase,
+    /// Its port, while it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How often its process was started again in a row.
+    pub restarts: u32,
+    /// Why it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A job as its host sees it.
@@ -195,6 +220,11 @@ async fn serve(core: &Core, stream: UnixStream) -> io::Result<()> {
         blocked: core.block.borrow().why(),
         jobs: core.table.all().into_iter().map(local).collect(),
         stopped,
+        services: core
+            .services
+            .as_ref()
+            .map(Services::local)
+            .unwrap_or_default(),
     })?;
     answer.push(b'\n');
     writer.write_all(&answer).await

@@ -12,6 +12,7 @@ use super::notice::{Hook, Notice};
 use super::results;
 use super::runner::orders::Orders;
 use super::runner::{Ran, Runner};
+use super::services::{self, Services, Shared};
 use super::settings::{OnLeaseLost, Settings};
 use super::state::StateDir;
 use super::watch::Watch;
@@ -78,7 +79,9 @@ pub(super) struct Core {
     /// How often each job was refused.
     pub refused: Mutex<HashMap<JobId, u32>>,
     pub profile: watch::Sender<Option<crate::protocol::api::OpenclawProfile>>,
-    hook: Hook,
+    /// Services, if any are to run here.
+    pub services: Option<Services>,
+    hook: Arc<dyn Fn(Notice) + Send + Sync>,
     /// What was last said to be wrong with the coordinator.
     trouble: Mutex<Option<String>>,
 }
@@ -101,7 +104,24 @@ pub(super) struct Parts {
 
 impl Core {
     pub(super) fn new(parts: Parts) -> Self {
+        let kinds = Arc::new(parts.kinds);
+        let hook: Arc<dyn Fn(Notice) + Send + Sync> = Arc::from(parts.hook);
+        let settings = &parts.settings;
+        let runs = parts
+            .capabilities
+            .iter()
+            .any(|word| word == services::CAPABILITY);
+        let services = runs.then(|| {
+            let shared = Shared {
+                kinds: Arc::clone(&kinds),
+                watch: Arc::clone(&parts.watch),
+                tell: Arc::clone(&hook),
+            };
+            let home = services::home(parts.state.path());
+            Services::new(&settings.services, home, settings.keep_failed, shared)
+        });
         Self {
+            services,
             table: Table::new(parts.settings.on_lease_lost == OnLeaseLost::Kill),
             logs: Logs::new(parts.settings.max_parallel),
             settings: parts.settings,
@@ -112,7 +132,7 @@ impl Core {
             wall: parts.wall,
             runner: parts.runner,
             watch: parts.watch,
-            kinds: Arc::new(parts.kinds),
+            kinds,
             capabilities: parts.capabilities,
             session: watch::Sender::new(None),
             block: watch::Sender::default(),
@@ -125,7 +145,7 @@ impl Core {
             reports: parts.reports,
             refused: Mutex::default(),
             profile: watch::Sender::new(None),
-            hook: parts.hook,
+            hook,
             trouble: Mutex::default(),
         }
     }

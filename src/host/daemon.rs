@@ -15,7 +15,7 @@ use super::runner::{self, Runner};
 use super::settings::Settings;
 use super::state::StateDir;
 use super::watch::{self, Watch};
-use super::{capabilities, claim, control, facts, heartbeat, register, results, spare};
+use super::{capabilities, claim, control, facts, heartbeat, register, results, services, spare};
 use crate::client::Client;
 use crate::client::holder::{self, Held, Report, Stop};
 use crate::support::clock::{Clock, SteadyClock, SystemClock};
@@ -54,6 +54,7 @@ pub async fn run(
             holder::hand_in(&core, inbox),
             holder::send_logs(&core),
             control::keep(&core, control),
+            services::keep(&core),
             conditions(&core),
             watch_watcher(&core),
         );
@@ -69,7 +70,7 @@ pub async fn run(
     };
     core.stopping.send_replace(true);
     tokio::select! {
-        () = stop(&core, &mut shutdown) => {}
+        () = stop(&core, &shutdown) => {}
         () = &mut side_by_side => {}
         _ = &mut registering, if !unknown => {}
     }
@@ -230,8 +231,18 @@ async fn watch_watcher(core: &Arc<Core>) {
     }
 }
 
+/// Lets what runs end, and ends what does not.
+async fn stop(core: &Core, shutdown: &Shutdown) {
+    let services = async {
+        if let Some(services) = &core.services {
+            services::stop(services, core.settings.drain, shutdown).await;
+        }
+    };
+    tokio::join!(stop_jobs(core, shutdown), services);
+}
+
 /// Lets running jobs end, for a while; then ends them; then waits until the coordinator has all results.
-async fn stop(core: &Core, shutdown: &mut Shutdown) {
+async fn stop_jobs(core: &Core, shutdown: &Shutdown) {
     let running = core.table.running();
     if running > 0 {
         core.tell(Notice::Stopping { running });

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::watch::processes::{ATTEMPT_VARIABLE, JOB_VARIABLE, MARK_VARIABLE};
+use super::watch::processes::{
+    ATTEMPT_VARIABLE, JOB_VARIABLE, MARK_VARIABLE, SERVICE_RUN_VARIABLE,
+};
 use crate::protocol::{AttemptNo, JobId};
 
 /// What every job gets of the host's environment, besides `LC_*`.
@@ -77,19 +79,49 @@ impl Environment {
         attempt: AttemptNo,
         extra: &BTreeMap<String, String>,
     ) -> Result<Vec<(OsString, OsString)>, String> {
+        let mut all = self.with(extra)?;
+        all.insert(JOB_VARIABLE.into(), job.to_string().into());
+        all.insert(ATTEMPT_VARIABLE.into(), attempt.to_string().into());
+        Ok(all.into_iter().collect())
+    }
+
+    /// Returns the environment of one run of a service with what it was `given` and what we set of our `own`, or the
+    /// name that may not be set. Of two that set one name, the later one wins.
+    pub(super) fn for_service(
+        &self,
+        run: JobId,
+        given: &[&BTreeMap<String, String>],
+        own: &[(&str, &str)],
+    ) -> Result<Vec<(OsString, OsString)>, String> {
+        let given: BTreeMap<&String, &String> = given.iter().copied().flatten().collect();
+        let mut all = self.with(given)?;
+        all.extend(own.iter().map(|(name, value)| (name.into(), value.into())));
+        all.insert(SERVICE_RUN_VARIABLE.into(), run.to_string().into());
+        Ok(all.into_iter().collect())
+    }
+
+    /// Returns what everybody gets with `extra` set, or the name that may not be set.
+    fn with<'e>(
+        &self,
+        extra: impl IntoIterator<Item = (&'e String, &'e String)>,
+    ) -> Result<BTreeMap<OsString, OsString>, String> {
         let mut all = self.base.clone();
         for (name, value) in extra {
             // The daemon's own marks are not for lending, whatever the owner allows.
-            let ours = [MARK_VARIABLE, JOB_VARIABLE, ATTEMPT_VARIABLE].contains(&name.as_str());
+            let ours = [
+                MARK_VARIABLE,
+                JOB_VARIABLE,
+                ATTEMPT_VARIABLE,
+                SERVICE_RUN_VARIABLE,
+            ]
+            .contains(&name.as_str());
             let malformed = name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
             if ours || malformed || !self.may_set(name) {
                 return Err(name.clone());
             }
             all.insert(name.into(), value.into());
         }
-        all.insert(JOB_VARIABLE.into(), job.to_string().into());
-        all.insert(ATTEMPT_VARIABLE.into(), attempt.to_string().into());
-        Ok(all.into_iter().collect())
+        Ok(all)
     }
 }
 
@@ -105,6 +137,30 @@ mod tests {
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_service_gets_secrets_and_its_port_and_may_set_no_more_than_a_job() {
+        let own = map(&[("PATH", "/bin"), ("AWS_SECRET_ACCESS_KEY", "secret")]);
+        let environment = Environment::new(&own, &[], &["SKYCLAW_SERVICE_RUN".into()], "m");
+        let run = JobId::fresh();
+        let made = |open: &[(&str, &str)], secret: &[(&str, &str)]| {
+            environment.for_service(run, &[&map(open), &map(secret)], &[("PORT", "3100")])
+        };
+        let found = made(&[("A", "1"), ("PORT", "1"), ("B", "open")], &[("B", "key")]).unwrap();
+        let of = |name: &str| {
+            let found = found.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.to_str().unwrap().to_owned())
+        };
+        let value = |name: &str| of(name).unwrap();
+        assert_eq!((value("A"), value("B")), ("1".into(), "key".into()));
+        assert_eq!(value("PORT"), "3100", "not what it was given");
+        assert_eq!(value("SKYCLAW_SERVICE_RUN"), run.to_string());
+        assert_eq!(of("AWS_SECRET_ACCESS_KEY"), None);
+        assert_eq!(of("SKYCLAW_JOB_ID"), None);
+        for name in ["LD_PRELOAD", "SKYCLAW_SERVICE_RUN", "SKYCLAW_PORT", "a=b"] {
+            assert_eq!(made(&[], &[(name, "x")]), Err(name.to_owned()), "{name}");
+        }
     }
 
     #[test]

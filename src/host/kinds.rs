@@ -91,6 +91,32 @@ impl Kinds {
         }
     }
 
+    /// Returns what tests of what is run need, without agents.
+    #[cfg(test)]
+    pub(super) fn bare(allowed: Allowed, environment: Environment) -> Self {
+        let agent = |command: &str| Agent {
+            command: command.to_owned(),
+            chosen: false,
+        };
+        Self {
+            allowed,
+            environment,
+            agents: Agents {
+                openclaw: agent("openclaw"),
+                automaton: agent("automaton"),
+                picoclaw: agent("picoclaw"),
+            },
+            chosen: BTreeMap::new(),
+            workdir: None,
+            home: None,
+            scratch: PathBuf::new(),
+            keep_failed: false,
+            timeout: Duration::ZERO,
+            grace: Duration::ZERO,
+            max_output: 0,
+        }
+    }
+
     /// Returns the file of an agent, if a job may run it here.
     pub(super) fn agent_file(&self, agent: &Agent) -> Option<PathBuf> {
         self.program(&agent.command, &[], true).ok()
@@ -298,7 +324,7 @@ impl Kinds {
     }
 
     /// Checks a directory that a job names.
-    fn directory(&self, named: &str) -> Result<PathBuf, (Reason, String)> {
+    pub(super) fn directory(&self, named: &str) -> Result<PathBuf, (Reason, String)> {
         let at_home = named
             .strip_prefix('~')
             .filter(|rest| rest.is_empty() || rest.starts_with('/'));

@@ -21,6 +21,7 @@ mod openclaw;
 mod register;
 mod results;
 mod runner;
+pub mod services;
 pub mod settings;
 pub mod spare;
 mod state;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::protocol::api::Phase;
 use crate::protocol::{AttemptNo, HostId, JobId};
 
 /// Takes notices. Called from any thread; must not block.
@@ -69,6 +70,19 @@ pub enum Notice {
         /// What.
         why: String,
     },
+    /// A service moved on.
+    Service {
+        /// Its name.
+        service: String,
+        /// Which part of it this is.
+        assignment: String,
+        /// How far it is now.
+        phase: Phase,
+        /// Its port, while it has one.
+        port: Option<u16>,
+        /// Why it does not run.
+        why: Option<String>,
+    },
     /// No work is taken for now, or again.
     Blocked {
         /// Why; nothing if it is over.
@@ -114,6 +128,19 @@ impl fmt::Display for Notice {
                 write!(f, "refused {job} ({kind}) of {who}")
             }
             Self::NotAllowed { job, why, .. } => write!(f, "refused {job}: {why}"),
+            Self::Service {
+                service,
+                phase,
+                port,
+                why,
+                ..
+            } => {
+                write!(f, "service {service} is {}", phase.word())?;
+                if let Some(port) = port {
+                    write!(f, " on port {port}")?;
+                }
+                why.iter().try_for_each(|why| write!(f, ": {why}"))
+            }
             Self::Blocked { why: Some(why) } => write!(f, "taking no work: {why}"),
             Self::Blocked { why: None } => f.write_str("taking work again"),
             Self::Trouble { text } => f.write_str(text),

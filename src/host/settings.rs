@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::accept::Accept;
 use super::allow::ArgvPattern;
+use super::services::ServiceSettings;
 use super::spare::Condition;
 use crate::protocol::HostId;
 
@@ -108,6 +109,8 @@ pub struct Settings {
     pub on_lease_lost: OnLeaseLost,
     /// Whether the local OpenClaw is described to the coordinator.
     pub openclaw_profile: bool,
+    /// How services are run here.
+    pub services: ServiceSettings,
     /// Run what is there, then leave.
     pub once: bool,
 }

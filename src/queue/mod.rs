@@ -15,8 +15,10 @@ pub mod sweeper;
 pub use command::{
     Cancel, Cancelled, ClaimRequest, Claimant, Claimed, Completion, Expired, HeldLease, HostEntry,
     Idempotency, IntoGroup, LOG_LIMIT, LeaseProof, LeaseRef, NewGroup, NewHost, NewJob, NewPiece,
-    Piece, Prune, Pruned, Renewed, Report, Retried, ServiceReported, Submit, Submitted, Verdict,
+    Piece, Prune, Pruned, Renewed, Report, Retried, ServiceChanged, ServiceReported, Submit,
+    Submitted, Verdict,
 };
+pub use domain::service::ServiceHost;
 pub use engine::{Change, Options, Queue};
 pub use error::Error;
 pub use store::{

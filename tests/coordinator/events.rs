@@ -78,3 +78,32 @@ async fn an_id_of_another_start_gives_a_gap_first() {
     let (_, rest) = room.stop_with(stream).await;
     assert!(rest, "a stop ends the stream");
 }
+
+#[tokio::test]
+async fn only_some_kinds_come_if_so_asked() {
+    let room = Room::open().await;
+    let path = "/v1/events?only=job-ended,%20host-changed";
+    let mut stream = room.request(Method::GET, path).send().await.unwrap();
+    room.host("a", &["shell"]).await;
+    let id = room.submit(&["shell"]).await;
+    let job = room.claim("a").await;
+    room.post(&format!("/v1/jobs/{id}/complete"), done(&job, "a"))
+        .await
+        .ok();
+    let events = until(&mut stream, "job-ended").await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    // Going on after it misses nothing of that kind.
+    let again = room
+        .request(Method::GET, path)
+        .header("last-event-id", &events[0].0);
+    let mut again = again.send().await.unwrap();
+    room.post("/v1/hosts/a/drain", serde_json::json!({}))
+        .await
+        .ok();
+    let more = until(&mut again, "host-changed").await;
+    assert_eq!(more.len(), 1, "{more:?}");
+    let wrong = room.get("/v1/events?only=nonsense").await;
+    let text = wrong.refused(400, "bad_request");
+    assert_eq!(text, "only: there are no events of type nonsense");
+    room.stop().await;
+}

@@ -12,6 +12,7 @@ mod common;
 mod auth;
 mod doors;
 mod events;
+mod gateways;
 mod guest;
 mod harness;
 mod hooks;

@@ -18,6 +18,8 @@ struct World {
     a: Value,
     b: Value,
     waiting: String,
+    /// A service that each of the two runs, as hosts of the original do.
+    services: [String; 2],
 }
 
 impl World {
@@ -29,8 +31,18 @@ impl World {
         }
         let waiting = room.submit(&["nobody"]).await;
         let (a, b) = (room.claim("a").await, room.claim("b").await);
+        let mut services = Vec::new();
+        for id in ["a", "b"] {
+            let ask = json!({"name": id, "command": "x", "requiredCapabilities": [id]});
+            let got = room.post("/v1/services", ask).await.ok();
+            services.push(got["service"]["id"].as_str().unwrap().to_owned());
+            let path = format!("/v1/hosts/{id}/services/claim");
+            let got = room.post(&path, json!({})).await.ok();
+            assert_eq!(got["service"]["name"], id);
+        }
         let tunnel = room.guest(&host("a"));
         Self {
+            services: services.try_into().unwrap(),
             room,
             tunnel,
             a,
@@ -49,6 +61,7 @@ impl World {
             "attempts": self.room.get(&format!("/v1/jobs/{id}/attempts")).await.ok(),
             "logs": self.room.get(&format!("/v1/jobs/{id}/logs")).await.ok(),
             "waiting": self.room.job(&self.waiting).await,
+            "service": self.room.get(&format!("/v1/services/{}", self.services[1])).await.ok(),
             "host": host,
         })
     }
@@ -130,6 +143,23 @@ impl World {
                 let (_, shape) = route.split_once(' ').unwrap();
                 let ask = |id: &str| Ask(shape.replace("{id}", id), json!({"max": 1}));
                 Some((ask("a"), vec![ask("b"), ask("%62")]))
+            }
+            "POST /v1/hosts/{id}/services/sync"
+            | "POST /v1/hosts/{id}/services/claim"
+            | "POST /v1/hosts/{id}/services/logs" => {
+                let (_, shape) = route.split_once(' ').unwrap();
+                // Whose assignment it is, is for the queue and the relay to know.
+                let body =
+                    json!({"assignments": [], "assignmentId": "x", "request": 1, "data": ""});
+                let ask = |id: &str| Ask(shape.replace("{id}", id), body.clone());
+                Some((ask("a"), vec![ask("b"), ask("%62")]))
+            }
+            "POST /v1/services/{id}/report" => {
+                let ask = |service: usize, host: &str| {
+                    let path = format!("/v1/services/{}/report", self.services[service]);
+                    Ask(path, json!({"hostId": host, "status": "running"}))
+                };
+                Some((ask(0, "a"), vec![ask(0, "b"), ask(1, "b")]))
             }
             "POST /v1/jobs/{id}/complete" => {
                 let ask = |job: &Value, body: Value| Ask(self.path(job, "/complete"), body);
@@ -217,7 +247,7 @@ async fn a_host_may_act_for_itself_on_a_few_routes_and_all_else_is_closed() {
             assert_eq!(got.refused(403, "forbidden"), TEXT);
         }
     }
-    assert_eq!(open.len(), 10, "{open:?}");
+    assert_eq!(open.len(), 14, "{open:?}");
     assert_eq!(world.others().await, before);
     world.room.stop().await;
     // What it may do for itself changes its own, so each is done in a world of its own.
@@ -261,7 +291,9 @@ async fn with_tunnel_submit_jobs_may_be_submitted_and_read_and_nothing_more() {
     let mut opened = BTreeSet::new();
     for route in routes(&world.room).await {
         let (method, shape) = route.split_once(' ').unwrap();
-        let body = json!({"jobs": [], "hostId": "b", "name": "b", "leases": [lease(&world.b)]});
+        let body = json!({
+            "jobs": [], "hostId": "b", "name": "b", "leases": [lease(&world.b)], "status": "running",
+        });
         let id = if shape.starts_with("/v1/jobs") {
             world.b["id"].as_str().unwrap()
         } else {

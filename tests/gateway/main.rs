@@ -12,6 +12,7 @@ mod common;
 mod backend;
 mod balance;
 mod calls;
+mod federation;
 mod keys;
 mod routes;
 mod site;

@@ -153,3 +153,25 @@ fn chunked(http: &mut Http, head: &str, length: usize) -> crate::common::http::R
         .unwrap();
     http.reply().unwrap()
 }
+
+#[test]
+fn requests_that_two_programs_might_read_differently_are_refused() {
+    let backend = Backend::named("api");
+    let site = Site::new();
+    site.service("api", &[&backend.url()]);
+    let gateway = site.gateway(&[]);
+    for head in [
+        "GET /v1/gateway/api/ HTTP/1.1\r\n\r\n",
+        "GET /v1/gateway/api/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "POST /v1/gateway/api/ HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        "POST /v1/gateway/api/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, x\r\n\r\n0\r\n\r\n",
+    ] {
+        let mut http = gateway.connect();
+        http.raw(head.as_bytes()).unwrap();
+        assert_eq!(http.reply().unwrap().status, 400, "{head}");
+    }
+    assert!(backend.seen().is_empty());
+    let mut http = gateway.connect();
+    http.raw(b"GET /v1/gateway/api/ HTTP/1.0\r\n\r\n").unwrap();
+    http.reply().unwrap().expect(200);
+}

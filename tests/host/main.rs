@@ -18,4 +18,5 @@ mod lease;
 mod original;
 mod owner;
 mod rules;
+mod services;
 mod stopping;

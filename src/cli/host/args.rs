@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use super::rule_args::RuleArgs;
+use super::service_args::ServiceArgs;
 use crate::cli::given::Given;
 use crate::cli::hosts_remote::{HostCommand, MaybeOrder};
 
@@ -86,6 +87,9 @@ pub struct Args {
     /// What jobs may do.
     #[command(flatten)]
     pub rules: RuleArgs,
+    /// How services are run.
+    #[command(flatten)]
+    pub services: ServiceArgs,
     /// Run what is there, then leave
     #[arg(long)]
     pub once: bool,

@@ -8,6 +8,7 @@ use super::args::{Args, of};
 use crate::cli::error::Failure;
 use crate::host::accept::Accept;
 use crate::host::allow::ArgvPattern;
+use crate::host::services::ServiceSettings;
 use crate::host::settings::{Agent, Agents, DEFAULT_COMMANDS, Settings};
 use crate::host::spare::Condition;
 use crate::protocol::{HostId, OUTPUT_LIMIT};
@@ -15,6 +16,8 @@ use crate::support::paths;
 
 /// More slots than this are more threads than a machine is likely to want.
 const MOST_PARALLEL: u16 = 1024;
+/// Where the ports of services begin.
+const BASE_PORT: u16 = 3100;
 
 /// Returns the settings.
 ///
@@ -68,7 +71,12 @@ pub fn read(args: &Args) -> anyhow::Result<Settings> {
         on_lease_lost: of(&work.on_lease_lost)
             .map(|what| what.0)
             .unwrap_or_default(),
-        openclaw_profile: switch(of(&work.openclaw_profile))?,
+        openclaw_profile: switch("--openclaw-profile", of(&work.openclaw_profile))?,
+        services: ServiceSettings {
+            enabled: switch("--service-host", of(&args.services.service_host))?,
+            base_port: of(&args.services.service_base_port).unwrap_or(BASE_PORT),
+            public_url: public_url(of(&args.services.service_public_url))?,
+        },
         once: args.once,
     })
 }
@@ -170,11 +178,30 @@ fn grace(args: &Args) -> Result<Duration, Failure> {
         .map_err(|error: std::num::ParseIntError| usage("SKYCLAW_GRACE_MS", &error.to_string()))
 }
 
-fn switch(given: Option<String>) -> Result<bool, Failure> {
+fn switch(flag: &str, given: Option<String>) -> Result<bool, Failure> {
     match given.as_deref() {
-        None | Some("on" | "1" | "true") => Ok(true),
-        Some("off" | "0" | "false") => Ok(false),
-        Some(_) => Err(usage("--openclaw-profile", "write on or off")),
+        None | Some("on" | "1" | "true" | "yes") => Ok(true),
+        Some("off" | "0" | "false" | "no") => Ok(false),
+        Some(_) => Err(usage(flag, "write on or off")),
+    }
+}
+
+/// Returns the start of services' addresses: the port is added to it.
+fn public_url(given: Option<String>) -> Result<Option<String>, Failure> {
+    let Some(text) = given else { return Ok(None) };
+    let rest = ["http://", "https://"]
+        .into_iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .map(|rest| rest.trim_end_matches('/'));
+    // Without the address of the newer family, whose brackets a port may follow.
+    let plain = |rest: &str| !rest.is_empty() && !rest.contains(['/', '?', '#', '@', ' ']);
+    let portless = |rest: &str| rest.ends_with(']') || !rest.contains(':');
+    match rest.filter(|rest| plain(rest) && portless(rest)) {
+        Some(_) => Ok(Some(text)),
+        None => Err(usage(
+            "--service-public-url",
+            &format!("`{text}` is not http://NAME or https://NAME, to which the port is added"),
+        )),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::protocol::JobId;
 use crate::support::shutdown::{Cause, Shutdown, Urgency};
 
 pub use outcome::exit_of;
-pub use wait::line;
+pub use wait::{PATIENCE, line};
 pub use words::what;
 
 /// Work with the jobs of a coordinator

@@ -8,5 +8,5 @@ pub(super) mod hosts;
 pub(super) mod jobs;
 mod public;
 mod queue;
-mod services;
+pub(super) mod services;
 mod submit;

@@ -58,7 +58,7 @@ impl Client {
         self.events_only(&[], after).await
     }
 
-    /// The same with only events of these kinds (the word in `type`), and gaps.
+    /// The same with only events of these kinds ([`crate::protocol::api::Event::kind`]), and gaps.
     ///
     /// # Errors
     /// See [`Error`].

@@ -22,7 +22,7 @@ use crate::support::clock::{Clock, SystemClock};
 use crate::support::ids;
 
 /// What this coordinator can do beyond the original.
-const FEATURES: [&str; 4] = ["wait", "batch", "logs", "exchange"];
+const FEATURES: [&str; 5] = ["wait", "batch", "logs", "exchange", "services"];
 
 /// Returns the routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Room>> {
@@ -122,6 +122,7 @@ async fn register(
         names_leases,
     };
     room.presence.registered(entry, news, now);
+    room.desk.wake();
     room.tell(Event::HostRegistered {
         at: now,
         host_id: id.clone(),
@@ -216,6 +217,7 @@ async fn set_mode(room: &Room, id: &str, mode: HostMode) -> Result<Reply<HostRep
         .map_err(|error| room.refuse(error))?
         .ok_or_else(|| wire::unknown_host(&id))?;
     room.presence.changed(entry);
+    room.desk.wake();
     let word = match mode {
         HostMode::Active => {
             room.waiting.try_all();
@@ -248,6 +250,7 @@ async fn deregister(
         .await
         .map_err(|error| room.refuse(error))?;
     room.presence.forget(&id);
+    room.desk.forget(&id);
     room.leases.found(&id, &[]);
     room.tell(Event::HostChanged {
         at: room.now(),

@@ -8,6 +8,7 @@ pub(super) mod error;
 mod events;
 mod exchange;
 mod explain;
+mod gateways;
 mod groups;
 mod health;
 mod heartbeats;
@@ -76,6 +77,7 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(events::routes())
         .merge(network::routes())
         .merge(services::routes())
+        .merge(gateways::routes())
         .merge(public::routes())
 }
 

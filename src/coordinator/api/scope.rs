@@ -20,7 +20,7 @@ use super::error::Refused;
 use super::share::Share;
 use super::{Shared, wire};
 use crate::coordinator::{Caller, Room};
-use crate::protocol::api::{Code, Complete, LeaseName, Register};
+use crate::protocol::api::{Code, Complete, LeaseName, Register, ReportService};
 use crate::protocol::{AttemptNo, HostId, JobId};
 
 /// How many ids one name may have: a daemon whose directory is lost makes itself another one, but not for ever.
@@ -88,20 +88,27 @@ impl Scope<'_> {
                 self.check_holder(&mut parts).await?;
                 return Ok((Request::from_parts(parts, body), None));
             }
-            Rule::Register | Rule::Host(Named::None | Named::Heartbeat) => SMALL,
-            Rule::CompleteOne | Rule::Host(Named::Completions | Named::Releases | Named::Logs) => {
+            Rule::Register | Rule::ReportService | Rule::Host(Named::None | Named::Heartbeat) => {
+                SMALL
+            }
+            Rule::CompleteOne
+            | Rule::Host(Named::Completions | Named::Releases | Named::Logs | Named::Services) => {
                 LARGE
             }
         };
         let id = match rule {
             Rule::Host(_) | Rule::CompleteOne => in_path(&mut parts).await?,
-            Rule::Nobody | Rule::Register | Rule::Holder => String::new(),
+            Rule::Nobody | Rule::Register | Rule::ReportService | Rule::Holder => String::new(),
         };
         let mut share = self.share(at_most(&body, limit)).await?;
         let bytes = body::read(&parts.headers, body, limit).await?;
         share.keep(bytes.len());
         match rule {
             Rule::Register => self.check_register(&bytes).await?,
+            Rule::ReportService => {
+                let said: ReportService = body::exact(&bytes)?;
+                self.check_own(&said.host_id)?;
+            }
             Rule::CompleteOne => self.check_complete(&id, &bytes).await?,
             Rule::Host(named) => {
                 let id = wire::host_id(&id)?;

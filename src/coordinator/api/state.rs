@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::error::Refused;
 use super::reply::JSON;
 use super::stream::{self, Piece, broken};
-use super::{Shared, hosts, wire};
+use super::{Shared, hosts, services, wire};
 use crate::coordinator::Room;
 use crate::protocol::api::State;
 use crate::queue::{Cursor, JobFilter};
@@ -42,7 +42,7 @@ async fn state(Given(room): Shared) -> Response {
                 Ok((piece, next)) => (Ok(piece), next),
                 Err(refused) => (Err(broken(refused)), Next::Nothing),
             },
-            Next::Services => (services(&room).await, Next::Nothing),
+            Next::Services => (all_services(&room).await, Next::Nothing),
             Next::Nothing => return None,
         };
         Some((piece, (room, next)))
@@ -84,9 +84,8 @@ async fn jobs(room: &Room, from: Option<Cursor>) -> Result<(Bytes, Next), Refuse
     Ok((out.into(), next))
 }
 
-async fn services(room: &Room) -> Piece {
-    let services = room.queue.services().await;
-    let services = services.map_err(|error| broken(room.refuse(error)))?;
+async fn all_services(room: &Room) -> Piece {
+    let services = services::all(room).await.map_err(broken)?;
     let mut out = b"],\"services\":".to_vec();
     serde_json::to_writer(&mut out, &services)?;
     out.push(b'}');

@@ -27,6 +27,13 @@ pub struct Host {
     /// Nothing since this coordinator started.
     pub seen: Option<Instant>,
     pub seen_at: Timestamp,
+    /// The same for requests of its own alone: that one of them still waits says nothing of a host whose network
+    /// is gone.
+    pub spoke: Option<Instant>,
+    /// It syncs services; hosts of the original claim them.
+    pub syncs: bool,
+    /// It said so with its last sync: it is about to end.
+    pub leaving: bool,
     /// Requests that it waits in just now; each is a contact.
     pub waiting: u32,
     /// It says by name which leases it works on; hosts of the original only count them.

@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitStatus;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
 
 use super::Task;
 use super::birth::{self, Program, Streams, Word};
@@ -15,7 +17,7 @@ use crate::host::watch::Watch;
 use crate::host::watch::record;
 
 /// The job's process group. Dropping it kills the group.
-pub(super) struct Child<'w> {
+pub(in crate::host) struct Child<'w> {
     pid: Pid,
     /// Readable once the leader has ended; absent where the system has no such thing.
     exit: Option<OwnedFd>,
@@ -24,13 +26,13 @@ pub(super) struct Child<'w> {
 }
 
 /// The ends of the job's output.
-pub(super) struct Pipes {
+pub(in crate::host) struct Pipes {
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
 }
 
 /// Starts the task's program. The pipes of its output come with it.
-pub(super) fn start<'w>(task: &Task, watch: &'w Watch) -> io::Result<(Child<'w>, Pipes)> {
+pub(in crate::host) fn start<'w>(task: &Task, watch: &'w Watch) -> io::Result<(Child<'w>, Pipes)> {
     let mut link = watch.link();
     let template = record::template(task.job, task.attempt);
     let begin = |link: &UnixStream| {
@@ -114,13 +116,13 @@ fn exit_fd(_pid: Pid) -> Option<OwnedFd> {
 
 impl Child<'_> {
     /// Returns what becomes readable when the leader ends.
-    pub(super) fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
+    pub(in crate::host) fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
         use std::os::fd::AsFd;
         self.exit.as_ref().map(AsFd::as_fd)
     }
 
     /// Tells whether the leader has ended. It stays a zombie, so its number stays its own.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(in crate::host) fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(self.pid), options) {
             Ok(status) => status.is_some(),
@@ -130,17 +132,22 @@ impl Child<'_> {
     }
 
     /// Signals the whole group.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(in crate::host) fn signal(&self, signal: Signal) {
         // Gone already is fine.
         let _ = kill_process_group(self.pid, signal);
     }
 
     /// Kills what is left of the group and returns how its leader ended.
-    pub(super) fn finish(&mut self) -> io::Result<ExitStatus> {
+    pub(in crate::host) fn finish(&mut self) -> io::Result<ExitStatus> {
         self.signal(Signal::KILL);
         self.watch.ended(self.pid.as_raw_nonzero().get());
         self.reaped = true;
         birth::reap(self.pid)
+    }
+
+    /// Tells whether nothing of the group is left, once it is finished.
+    pub(in crate::host) fn is_gone(&self) -> bool {
+        test_kill_process_group(self.pid) == Err(Errno::SRCH)
     }
 }
 
@@ -153,7 +160,10 @@ impl Drop for Child<'_> {
 }
 
 /// Reads what is there. Returns no bytes at the end of the stream, nothing if there is nothing yet.
-pub(super) fn read<'b>(pipe: &OwnedFd, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
+pub(in crate::host) fn read<'b>(
+    pipe: &OwnedFd,
+    buffer: &'b mut [u8],
+) -> io::Result<Option<&'b [u8]>> {
     match rustix::io::read(pipe, &mut *buffer) {
         Ok(count) => Ok(buffer.get(..count)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),
@@ -162,7 +172,7 @@ pub(super) fn read<'b>(pipe: &OwnedFd, buffer: &'b mut [u8]) -> io::Result<Optio
 }
 
 /// Empties a wake-up socket.
-pub(super) fn drain(mut wake: &UnixStream) {
+pub(in crate::host) fn drain(mut wake: &UnixStream) {
     let mut bytes = [0; 64];
     while matches!(wake.read(&mut bytes), Ok(count) if count == bytes.len()) {}
 }

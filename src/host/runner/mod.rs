@@ -4,7 +4,7 @@
 //! parent's death to the thread that forked. Synchronous; nothing here knows a coordinator.
 
 pub(in crate::host) mod birth;
-mod child;
+pub(in crate::host) mod child;
 mod drive;
 pub(in crate::host) mod orders;
 mod phase;

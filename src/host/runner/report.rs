@@ -122,7 +122,7 @@ pub(in crate::host) fn failure(
 }
 
 /// Returns the name that the original's platform has for the error.
-fn code_of(error: &io::Error) -> String {
+pub(in crate::host) fn code_of(error: &io::Error) -> String {
     use rustix::io::Errno;
     let known = [
         (Errno::NOENT, "ENOENT"),

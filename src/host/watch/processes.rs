@@ -9,12 +9,18 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::protocol::AttemptNo;
+
 /// The variable with the daemon's mark.
 pub(in crate::host) const MARK_VARIABLE: &str = "SKYCLAW_HOST_MARK";
 /// The variable with the job's id.
 pub(in crate::host) const JOB_VARIABLE: &str = "SKYCLAW_JOB_ID";
 /// The variable with the number of the try.
 pub(in crate::host) const ATTEMPT_VARIABLE: &str = "SKYCLAW_ATTEMPT";
+/// The variable with which a service's processes say which run of it they are of. The id has the form of a job's.
+pub(in crate::host) const SERVICE_RUN_VARIABLE: &str = "SKYCLAW_SERVICE_RUN";
+/// Which try a run of a service is: each has an id of its own.
+pub(in crate::host) const ONLY: AttemptNo = AttemptNo::new(1);
 
 /// Rounds of looking for what was started while we looked.
 const ROUNDS: usize = 50;
@@ -60,6 +66,10 @@ pub(in crate::host) fn read(pid: i32) -> Option<Process> {
             MARK_VARIABLE => process.mark = Some(value),
             JOB_VARIABLE => process.job = Some(value),
             ATTEMPT_VARIABLE => process.attempt = Some(value),
+            SERVICE_RUN_VARIABLE => {
+                // As the watcher is told of it.
+                (process.job, process.attempt) = (Some(value), Some(ONLY.to_string()));
+            }
             _ => {}
         }
     }

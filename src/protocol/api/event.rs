@@ -90,3 +90,56 @@ pub enum Event {
         at: Timestamp,
     },
 }
+
+impl Event {
+    /// Every kind, as `type` says it.
+    pub const KINDS: [&'static str; 8] = [
+        "job-ready",
+        "job-leased",
+        "job-cancel-asked",
+        "job-ended",
+        "host-registered",
+        "host-changed",
+        "service-changed",
+        "gap",
+    ];
+
+    /// Returns what `type` says.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::JobReady { .. } => "job-ready",
+            Self::JobLeased { .. } => "job-leased",
+            Self::JobCancelAsked { .. } => "job-cancel-asked",
+            Self::JobEnded { .. } => "job-ended",
+            Self::HostRegistered { .. } => "host-registered",
+            Self::HostChanged { .. } => "host-changed",
+            Self::ServiceChanged { .. } => "service-changed",
+            Self::Gap { .. } => "gap",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_what_is_written() {
+        let at = Timestamp::from_millis(0);
+        let host_id = HostId::new("a").unwrap();
+        let events = [
+            Event::HostRegistered { at, host_id },
+            Event::ServiceChanged {
+                at,
+                service_id: "s".to_owned(),
+                name: "n".to_owned(),
+            },
+            Event::Gap { at },
+        ];
+        for event in events {
+            let written = serde_json::to_value(&event).unwrap();
+            assert_eq!(written["type"], event.kind());
+            assert!(Event::KINDS.contains(&event.kind()));
+        }
+    }
+}

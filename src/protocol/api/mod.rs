@@ -35,8 +35,9 @@ pub use kind::JobKind;
 pub use log::{AppendLogs, AppendedLogs, LogChunk, LogPage, LogPiece, LogState, LogWord, Stream};
 pub use network::{Join, Peers};
 pub use service::{
-    Assignment, AssignmentReport, ChangeService, DeployService, Gateway, Gateways, Phase,
-    ReportService, Restart, ServiceLogPiece, ServiceOutput, ServiceRecord, ServiceReply,
-    ServiceStatus, Services, SyncServices, SyncedServices, Want, WantedAssignment, WantedLogs,
+    Assignment, AssignmentReport, ChangeService, DRAIN_MS, DeployService, Gateway, Gateways,
+    HIDDEN, Phase, READY_MS, ReportService, Restart, ServiceLogPiece, ServiceOutput, ServiceRecord,
+    ServiceReply, ServiceStatus, Services, SyncServices, SyncedServices, TakenOutput, Want,
+    WantedAssignment, WantedLogs,
 };
 pub use submit::{GroupRequest, SubmitJob, SubmitMany, SubmittedMany};

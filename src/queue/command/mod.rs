@@ -15,12 +15,15 @@ pub use lease::{ClaimRequest, Claimant, LeaseProof, LeaseRef, Report, Verdict};
 pub use log::{LOG_HEAD, LOG_LIMIT, NewPiece, Piece};
 pub use outcome::{
     Cancelled, Claimed, Completion, Expired, Outcome, Pruned, Refusal, Renewed, Retried,
-    ServiceReported, Submitted,
+    ServiceChanged, ServiceReported, Submitted,
 };
 pub use submit::{IntoGroup, MOST_TRIES, NewGroup, NewJob, Submit};
 
-use crate::protocol::api::{DeployService, HostMode, ReportService};
+use crate::protocol::api::{
+    AssignmentReport, ChangeService, DeployService, HostMode, ReportService,
+};
 use crate::protocol::{GroupId, HostId, JobId, LeaseToken};
+use crate::queue::domain::service::ServiceHost;
 use crate::support::clock::Timestamp;
 
 /// One change.
@@ -170,6 +173,39 @@ pub enum Command {
         id: String,
         /// What is asked for.
         ask: DeployService,
+        /// Who answers for the change.
+        node: String,
+    },
+    /// A person asks something of a service that is there.
+    ChangeService {
+        /// When.
+        now: Timestamp,
+        /// Which.
+        id: String,
+        /// What is asked.
+        change: ChangeService,
+        /// Who answers for the change.
+        node: String,
+    },
+    /// A host tells of all its assignments.
+    SyncServices {
+        /// When.
+        now: Timestamp,
+        /// Which.
+        host: HostId,
+        /// All it has.
+        reports: Vec<AssignmentReport>,
+        /// Who answers for the change.
+        node: String,
+    },
+    /// What runs where is looked over.
+    PlaceServices {
+        /// When.
+        now: Timestamp,
+        /// Every host; one that is missing is dead.
+        hosts: Vec<ServiceHost>,
+        /// The chance in the ids of new assignments.
+        seed: [u8; 16],
         /// Who answers for the change.
         node: String,
     },

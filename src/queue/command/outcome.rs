@@ -44,6 +44,10 @@ pub enum Outcome {
     Retried(Retried),
     /// Of a service asked for or taken; nothing if there is none for the host.
     Service(Option<Box<ServiceRecord>>),
+    /// Of a change of a service.
+    ServiceChanged(ServiceChanged),
+    /// Of a host's word on its assignments, or of placing: the services that changed.
+    Services(Vec<ServiceRecord>),
     /// Of a report on a service.
     ServiceReported(ServiceReported),
     /// Of a pruning.
@@ -160,6 +164,15 @@ pub struct Cancelled {
     pub unknown: Vec<JobId>,
     /// The step was full: there are more jobs to cancel in this group.
     pub more: bool,
+}
+
+/// What became of what a person asked of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceChanged {
+    /// The service as it is now wanted. A removed one is still there until its last assignment is over.
+    Changed(Box<ServiceRecord>),
+    /// There is no such service.
+    Unknown,
 }
 
 /// What became of a host's word about a service.

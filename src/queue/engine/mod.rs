@@ -118,6 +118,8 @@ fn accepted(applied: Applied) -> Result<Applied, Error> {
         | Outcome::Logged(_)
         | Outcome::Retried(_)
         | Outcome::Service(_)
+        | Outcome::ServiceChanged(_)
+        | Outcome::Services(_)
         | Outcome::ServiceReported(_)
         | Outcome::Pruned(_) => Ok(applied),
     }
@@ -371,7 +373,8 @@ impl Queue {
 
 /// An outcome of another kind than the command: it can only be a key shared by two kinds of request.
 fn mixed_up(outcome: &Outcome) -> Error {
-    tracing::debug!(?outcome, "outcome of another kind");
+    // Its kind only: what is in it may be secret.
+    tracing::debug!(kind = ?std::mem::discriminant(outcome), "outcome of another kind");
     Error::KeyConflict("used for another kind of request".to_owned())
 }
 

@@ -2,14 +2,18 @@
 
 use super::{Queue, mixed_up};
 use crate::protocol::HostId;
-use crate::protocol::api::{DeployService, ReportService, ServiceRecord};
-use crate::queue::command::{Command, Idempotency, Outcome, ServiceReported};
+use crate::protocol::api::{
+    AssignmentReport, ChangeService, DeployService, ReportService, ServiceRecord,
+};
+use crate::queue::command::{Command, Idempotency, Outcome, ServiceChanged, ServiceReported};
+use crate::queue::domain::service::ServiceHost;
 use crate::queue::error::Error;
 use crate::queue::store::Reader;
+use crate::support::ids;
 
 impl Queue {
-    /// Takes note of a service under `id`. `node` is who answers for the change. The second value
-    /// tells that the answer was remembered from an earlier request with the same key.
+    /// Takes note of a service under `id`, or under that of the service which `ask` names. `node` is
+    /// who answers for the change. A service that is so already stays as it is. The second value tells that the answer was remembered from an earlier request with the same key.
     ///
     /// # Errors
     /// When the key was used otherwise or the file fails.
@@ -33,7 +37,91 @@ impl Queue {
         }
     }
 
-    /// Gives a host the oldest service that it has or may take.
+    /// Changes a service that is there. A removed one is returned as it is being removed; it is
+    /// forgotten when its last assignment is over. The second value tells that the answer was
+    /// remembered from an earlier request with the same key.
+    ///
+    /// # Errors
+    /// When the key was used otherwise or the file fails.
+    pub async fn change_service(
+        &self,
+        id: String,
+        change: ChangeService,
+        node: String,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(ServiceChanged, bool), Error> {
+        let command = Command::ChangeService {
+            now: self.now.get(),
+            id,
+            change,
+            node,
+        };
+        let applied = self.apply_keyed(command, idempotency).await?;
+        match applied.outcome {
+            Outcome::ServiceChanged(changed) => Ok((changed, applied.replayed)),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Notes all that a host says of its assignments; what it does not name, it does not have. Returns
+    /// the services that changed, those among them that are forgotten now as they were last. Nothing is
+    /// written when nothing changes.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn sync_services(
+        &self,
+        host: HostId,
+        reports: Vec<AssignmentReport>,
+        node: String,
+    ) -> Result<Vec<ServiceRecord>, Error> {
+        let now = self.now.get();
+        let (asked, said) = (host.clone(), reports.clone());
+        if !(self.read(move |reader| reader.sync_matters(&asked, &said, now))).await? {
+            return Ok(Vec::new());
+        }
+        let command = Command::SyncServices {
+            now,
+            host,
+            reports,
+            node,
+        };
+        self.services_of(command).await
+    }
+
+    /// Decides what runs where on `hosts`, which must be all there are, and returns the services that
+    /// changed, those among them that are forgotten now as they were last. Nothing is written when
+    /// nothing changes.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn place_services(
+        &self,
+        hosts: Vec<ServiceHost>,
+        node: String,
+    ) -> Result<Vec<ServiceRecord>, Error> {
+        let now = self.now.get();
+        let asked = hosts.clone();
+        if !(self.read(move |reader| reader.placing_matters(&asked, now))).await? {
+            return Ok(Vec::new());
+        }
+        let command = Command::PlaceServices {
+            now,
+            hosts,
+            seed: ids::time_ordered().into_bytes(),
+            node,
+        };
+        self.services_of(command).await
+    }
+
+    async fn services_of(&self, command: Command) -> Result<Vec<ServiceRecord>, Error> {
+        match self.apply(command.into()).await?.outcome {
+            Outcome::Services(services) => Ok(services),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    /// Gives a host of the original a service that it may take, or one that it has.
     ///
     /// # Errors
     /// When the file fails.

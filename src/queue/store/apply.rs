@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rusqlite::params;
 
-use super::row::{self, columns};
+use super::row;
 use super::tx::Tx;
-use super::{attempts, claim, hosts, keys, logs, prune, retry, services, submit};
+use super::{attempts, claim, due, hosts, keys, logs, prune, retry, services, submit};
 use crate::protocol::JobId;
 use crate::queue::command::{
-    Cancel, Cancelled, Command, Completion, Envelope, Expired, LeaseProof, LeaseRef, Outcome,
-    Refusal, Renewed, Report, Verdict,
+    Cancel, Cancelled, Command, Completion, Envelope, LeaseProof, LeaseRef, Outcome, Refusal,
+    Renewed, Report, Verdict,
 };
 use crate::queue::domain::{Event, Job, State};
 use crate::support::clock::Timestamp;
@@ -79,6 +79,9 @@ const fn time_of(command: &Command) -> Timestamp {
         | Command::AppendLog { now, .. }
         | Command::Retry { now, .. }
         | Command::DeployService { now, .. }
+        | Command::ChangeService { now, .. }
+        | Command::SyncServices { now, .. }
+        | Command::PlaceServices { now, .. }
         | Command::ClaimService { now, .. }
         | Command::ReportService { now, .. }
         | Command::Prune { now, .. } => *now,
@@ -86,6 +89,7 @@ const fn time_of(command: &Command) -> Timestamp {
 }
 
 fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
+    let on = tx.connection;
     match command {
         Command::Submit { now, submit: what } => submit::submit(tx, *now, what),
         Command::Claim {
@@ -124,9 +128,9 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
         Command::ExpireDue { now, limit } => {
             // The answer names the next alarm, which must not depend on what else is in the batch.
             tx.forget_alarms();
-            expire(tx, *now, *limit).map(Outcome::Expired)
+            due::expire(tx, *now, *limit).map(Outcome::Expired)
         }
-        Command::Reprieve { now } => reprieve(tx, *now).map(Outcome::Reprieved),
+        Command::Reprieve { now } => due::reprieve(tx, *now).map(Outcome::Reprieved),
         Command::RegisterHost {
             now,
             host,
@@ -159,23 +163,39 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             .collect::<rusqlite::Result<_>>()
             .map(Outcome::Logged),
         Command::Retry { now, jobs } => retry::retry(tx, *now, jobs).map(Outcome::Retried),
-        Command::DeployService { now, id, ask, node } => {
-            services::deploy(tx.connection, *now, id, ask, node)
-                .map(|service| Outcome::Service(Some(Box::new(service))))
-        }
+        Command::DeployService { now, id, ask, node } => services::deploy(on, *now, id, ask, node)
+            .map(|service| Outcome::Service(Some(Box::new(service)))),
+        Command::ChangeService {
+            now,
+            id,
+            change,
+            node,
+        } => services::change(on, *now, id, *change, node).map(Outcome::ServiceChanged),
+        Command::SyncServices {
+            now,
+            host,
+            reports,
+            node,
+        } => services::sync(on, *now, host, reports, node).map(Outcome::Services),
+        Command::PlaceServices {
+            now,
+            hosts,
+            seed,
+            node,
+        } => services::place(on, *now, hosts, *seed, node).map(Outcome::Services),
         Command::ClaimService {
             now,
             host,
             capabilities,
             node,
-        } => services::claim(tx.connection, *now, host, capabilities, node)
+        } => services::claim(on, *now, host, capabilities, node)
             .map(|service| Outcome::Service(service.map(Box::new))),
         Command::ReportService {
             now,
             id,
             report,
             node,
-        } => services::report(tx.connection, *now, id, report, node).map(Outcome::ServiceReported),
+        } => services::report(on, *now, id, report, node).map(Outcome::ServiceReported),
         Command::Prune { now, rule } => {
             prune::prune(tx.connection, *now, rule).map(Outcome::Pruned)
         }
@@ -340,69 +360,4 @@ fn cancel(
         }
     }
     Ok(done)
-}
-
-/// Lets everything happen that is due by `now`, up to `limit` jobs.
-pub fn expire(tx: &mut Tx<'_>, now: Timestamp, limit: u32) -> rusqlite::Result<Expired> {
-    let mut done = Expired {
-        next_due: tx.next_due()?,
-        ..Expired::default()
-    };
-    if done.next_due.is_none_or(|due| due > now) {
-        return Ok(done);
-    }
-    let due = tx
-        .connection
-        .prepare_cached(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM job WHERE due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
-        ))?
-        .query_map(params![now.as_millis(), limit], row::read)?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    for stored in due {
-        let was_leased = matches!(stored.job.state, State::Leased(_));
-        if let Ok(job) = tx.step(&stored, Event::Due, now, None)? {
-            match job.state {
-                State::Ended(_) => done.ended += 1,
-                State::Queued { .. } if was_leased => done.requeued += 1,
-                State::Queued { .. } | State::Leased(_) => done.ready += 1,
-            }
-        }
-    }
-    tx.forget_alarms();
-    done.next_due = tx.next_due()?;
-    Ok(done)
-}
-
-/// After a restart no host is avoided for longer than this.
-const AVOIDED_FOR: Duration = Duration::from_secs(60);
-
-/// Gives each lease one fresh lease time. A clock that was set back while nobody served leaves leases
-/// that reach far beyond that; they are cut to it.
-fn reprieve(tx: &mut Tx<'_>, now: Timestamp) -> rusqlite::Result<u64> {
-    let changed = tx
-        .connection
-        .prepare_cached(
-            "UPDATE job SET due_at = ?1 + lease_ms WHERE due_at IS NOT NULL AND state = 2 \
-             AND cancel_at IS NULL AND due_at <> ?1 + lease_ms",
-        )?
-        .execute([now.as_millis()])?;
-    // Who was told to end gets no more time than there was, and never more than a fresh cancel would give.
-    tx.connection
-        .prepare_cached(
-            "UPDATE job SET due_at = ?1 + lease_ms + min(coalesce(cancel_grace, 0), ?2) \
-             WHERE due_at IS NOT NULL AND state = 2 AND cancel_at IS NOT NULL \
-             AND due_at > ?1 + lease_ms + min(coalesce(cancel_grace, 0), ?2)",
-        )?
-        .execute([now.as_millis(), Timestamp::LAST.as_millis()])?;
-    // Whom a job is to avoid is a wish for a moment, not for as long as a clock was set back.
-    tx.connection
-        .prepare_cached(
-            "UPDATE job SET avoid_until = ?1, due_at = min(?1, coalesce(start_by, ?1)) \
-             WHERE state = 0 AND avoid_until > ?1",
-        )?
-        .execute([now.plus(AVOIDED_FOR).as_millis()])?;
-    tx.forget_alarms();
-    Ok(changed as u64)
 }

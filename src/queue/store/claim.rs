@@ -34,7 +34,7 @@ pub fn claim(
     request: &ClaimRequest,
     tokens: &[LeaseToken],
 ) -> rusqlite::Result<Vec<Claimed>> {
-    super::apply::expire(tx, now, DUE_LIMIT)?;
+    super::due::expire(tx, now, DUE_LIMIT)?;
     if tx.paused()? {
         return Ok(Vec::new());
     }

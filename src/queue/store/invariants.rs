@@ -1,8 +1,12 @@
 //! What must be true of the file after every command, whatever the commands were.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::Connection;
+
+use crate::protocol::api::Phase;
+use crate::queue::domain::service;
 
 /// Each finds rows that must not exist, and is named after what would be wrong with them.
 const BROKEN: &[(&str, &str)] = &[
@@ -82,6 +86,26 @@ const BROKEN: &[(&str, &str)] = &[
     ),
 ];
 
+/// Looks at each service: an assignment is named once, its words fit its phase, and what its host runs is known.
+fn services(connection: &Connection) {
+    let mut ids = BTreeSet::new();
+    for service in super::services::all(connection).unwrap() {
+        assert!(!service::is_gone(&service), "removed, and nothing is left");
+        assert!(service.replicas > 0, "{service:?}");
+        for one in &service.assignments {
+            assert!(one.id.is_empty() || ids.insert(one.id.clone()), "twice");
+            assert_eq!(one.id.is_empty(), one.phase.is_none(), "{one:?}");
+            let Some(phase) = one.phase else { continue };
+            assert_eq!(one.status, phase.status(), "{one:?}");
+            assert!(one.endpoint.is_none() || phase == Phase::Ready, "{one:?}");
+            let mut kept = service.kept.forms.iter();
+            let known = one.generation == service.generation
+                || kept.any(|form| form.generation == one.generation);
+            assert!(known || phase.is_over(), "{service:?}");
+        }
+    }
+}
+
 /// Looks the whole file over.
 ///
 /// # Panics
@@ -92,6 +116,7 @@ pub fn check(path: &Path) {
         let broken = connection.prepare(sql).unwrap().exists([]).unwrap();
         assert!(!broken, "broken: {rule}");
     }
+    services(&connection);
     let found: String = connection
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();

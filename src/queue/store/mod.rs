@@ -4,6 +4,7 @@ mod apply;
 mod attempts;
 mod backup;
 mod claim;
+mod due;
 mod fault;
 mod hosts;
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub enum Rule {
     Host(Named),
     /// The host whose id the body holds, with the job in the path.
     CompleteOne,
+    /// The host whose id the body holds, with a service in the path: whether that host has it, the queue knows.
+    ReportService,
     /// The host that holds the job in the path just now.
     Holder,
 }
@@ -35,6 +37,8 @@ pub enum Named {
     Releases,
     /// Those whose output it is.
     Logs,
+    /// None, but what the host says of its services may be long.
+    Services,
 }
 
 /// Returns the rule for a route; nothing if it is closed to hosts.
@@ -49,6 +53,11 @@ pub fn rule(method: &Method, path: &str) -> Option<Rule> {
         ("POST", "/v1/hosts/{id}/complete") => Some(Rule::Host(Named::Completions)),
         ("POST", "/v1/hosts/{id}/release") => Some(Rule::Host(Named::Releases)),
         ("POST", "/v1/hosts/{id}/logs") => Some(Rule::Host(Named::Logs)),
+        ("POST", "/v1/hosts/{id}/services/sync") => Some(Rule::Host(Named::Services)),
+        ("POST", "/v1/hosts/{id}/services/claim" | "/v1/hosts/{id}/services/logs") => {
+            Some(Rule::Host(Named::None))
+        }
+        ("POST", "/v1/services/{id}/report") => Some(Rule::ReportService),
         ("POST", "/v1/jobs/{id}/complete") => Some(Rule::CompleteOne),
         ("GET", "/v1/jobs/{id}") => Some(Rule::Holder),
         (_, _) => None,
@@ -77,7 +86,7 @@ pub fn submits(method: &Method, path: &str) -> bool {
 /// When the body is none of the route.
 pub fn leases(named: Named, bytes: &Bytes) -> Result<Vec<LeaseName>, Refused> {
     Ok(match named {
-        Named::None => Vec::new(),
+        Named::None | Named::Services => Vec::new(),
         Named::Heartbeat => {
             let beat: Heartbeat = body::exact(bytes)?;
             beat.leases.unwrap_or_default()

@@ -1,0 +1,91 @@
+//! Where a service answers: what its host says, or what can be seen of the host from here.
+
+use std::net::IpAddr;
+
+use crate::coordinator::Caller;
+use crate::protocol::api::{AssignmentReport, Phase};
+
+/// Why there is no endpoint behind a tunnel.
+const UNREACHABLE: &str = "not reachable: its host is connected through a tunnel and gives no address of its own; set \
+                           SKYCLAW_SERVICE_HOST_PUBLIC_BASE_URL on the host";
+
+/// Completes a report with where the service answers, or says why that is not known.
+pub fn complete(report: &mut AssignmentReport, caller: &Caller) {
+    let Some(port) = report.port.filter(|_| report.endpoint.is_none()) else {
+        return;
+    };
+    match caller {
+        Caller::Network(address) => report.endpoint = Some(seen(*address, port)),
+        // Through the socket comes only who is on this machine.
+        Caller::Owner => report.endpoint = Some(seen(IpAddr::from([127, 0, 0, 1]), port)),
+        Caller::Host { .. } => {
+            if report.phase == Phase::Ready && report.error.is_none() {
+                report.error = Some(UNREACHABLE.to_owned());
+            }
+        }
+    }
+}
+
+fn seen(address: IpAddr, port: u16) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("http://{address}:{port}"),
+        IpAddr::V6(address) => format!("http://[{address}]:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(port: Option<u16>, endpoint: Option<&str>) -> AssignmentReport {
+        AssignmentReport {
+            assignment_id: "asg_1".to_owned(),
+            phase: Phase::Ready,
+            port,
+            endpoint: endpoint.map(ToOwned::to_owned),
+            error: None,
+            last_output: None,
+            restarts: 0,
+        }
+    }
+
+    fn completed(
+        caller: &Caller,
+        mut report: AssignmentReport,
+    ) -> (Option<String>, Option<String>) {
+        complete(&mut report, caller);
+        (report.endpoint, report.error)
+    }
+
+    #[test]
+    fn the_address_that_is_seen_is_taken_unless_the_host_gives_one() {
+        for (address, wanted) in [
+            ("10.0.0.7", "http://10.0.0.7:3100"),
+            ("::ffff:10.0.0.7", "http://10.0.0.7:3100"),
+            ("fd00::7", "http://[fd00::7]:3100"),
+        ] {
+            let caller = Caller::Network(address.parse().unwrap());
+            let (endpoint, error) = completed(&caller, report(Some(3100), None));
+            assert_eq!((endpoint.as_deref(), error), (Some(wanted), None));
+        }
+        let caller = Caller::Network("10.0.0.7".parse().unwrap());
+        let given = completed(&caller, report(Some(3100), Some("https://a.example")));
+        assert_eq!(given.0.as_deref(), Some("https://a.example"));
+        assert_eq!(completed(&caller, report(None, None)), (None, None));
+    }
+
+    #[test]
+    fn behind_a_tunnel_there_is_a_reason_instead() {
+        let tunnel = Caller::Host {
+            name: "a".to_owned(),
+            may_submit: false,
+            said: None,
+            token: None,
+        };
+        let (endpoint, error) = completed(&tunnel, report(Some(3100), None));
+        assert_eq!(endpoint, None);
+        assert!(error.unwrap().starts_with("not reachable"));
+        let given = completed(&tunnel, report(Some(3100), Some("http://a")));
+        assert_eq!(given, (Some("http://a".to_owned()), None));
+    }
+}

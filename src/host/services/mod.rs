@@ -1,0 +1,80 @@
+//! Services: programs that should always run somewhere, and that the coordinator wants to run here.
+//!
+//! `sync` tells the coordinator how they stand and hears what is wanted; each has a thread of its own (`keeper`) that
+//! starts its process and waits for it. Nothing of them needs a coordinator to go on.
+
+mod drain;
+mod instance;
+mod keeper;
+mod life;
+mod logfile;
+mod logs;
+mod means;
+mod orders;
+mod output;
+mod ports;
+mod ready;
+mod restart;
+mod sync;
+mod table;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+pub(super) use self::sync::keep;
+pub(super) use self::table::Services;
+use crate::support::shutdown::{Shutdown, Urgency};
+
+/// What hosts are called that run services.
+pub(super) const CAPABILITY: &str = "service-host";
+/// How long processes may take to be gone beyond what they are given.
+const MARGIN: Duration = Duration::from_secs(8);
+/// How long the coordinator may take to hear that they have ended.
+const LAST_WORD: Duration = Duration::from_secs(3);
+
+/// How services are run on a host.
+#[derive(Debug, Clone)]
+pub struct ServiceSettings {
+    /// Whether any are.
+    pub enabled: bool,
+    /// The lowest port that one is given.
+    pub base_port: u16,
+    /// The start of the address at which others reach services here, without the port; if it is not given the
+    /// coordinator takes the address that it sees.
+    pub public_url: Option<String>,
+}
+
+/// Ends all services: after their clients have left them, but no later than `most` from now; at once if that is wanted.
+pub(super) async fn stop(services: &Services, most: Duration, shutdown: &Shutdown) {
+    services.drain_all(most);
+    let mut now = shutdown.clone();
+    let patience = most.saturating_add(MARGIN);
+    tokio::select! {
+        () = services.all_over() => {}
+        () = sleep(patience) => {}
+        () = now.reached(Urgency::Now) => {}
+    }
+    services.end_all();
+    let _ = timeout(MARGIN, services.all_over()).await;
+    if shutdown.urgency() < Urgency::Now {
+        let _ = timeout(LAST_WORD, services.all_told()).await;
+    }
+}
+
+/// Where services have their files, below the daemon's directory.
+pub(super) fn home(state: &std::path::Path) -> PathBuf {
+    state.join("services")
+}
+
+/// Everything that the threads of services share with the daemon.
+pub(super) struct Shared {
+    pub kinds: Arc<super::kinds::Kinds>,
+    pub watch: Arc<super::watch::Watch>,
+    pub tell: Arc<dyn Fn(super::notice::Notice) + Send + Sync>,
+}

@@ -1,0 +1,205 @@
+//! All assignments of this host: what the coordinator hears of them, and what its answer changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::instance::Instance;
+use super::means::{Means, News, Times};
+use super::ports::Ports;
+use super::{ServiceSettings, Shared};
+use crate::host::control::LocalService;
+use crate::protocol::api::{SyncServices, SyncedServices, Want, WantedLogs};
+
+/// The output that readers wait for, by assignment.
+pub(super) type Wants = BTreeMap<String, WantedLogs>;
+
+/// The services of this host.
+pub(in crate::host) struct Services {
+    /// Where their files are.
+    home: PathBuf,
+    /// The start of their addresses.
+    base: Option<String>,
+    means: Arc<Means>,
+    table: Mutex<BTreeMap<String, Arc<Instance>>>,
+    /// What readers wait for.
+    pub(super) wants: watch::Sender<Wants>,
+    /// How much of the news the coordinator has heard.
+    pub(super) told: watch::Sender<u64>,
+}
+
+impl Services {
+    /// Returns none, yet. Their files will be in `home`.
+    pub(in crate::host) fn new(
+        settings: &ServiceSettings,
+        home: PathBuf,
+        keep_failed: bool,
+        shared: Shared,
+    ) -> Self {
+        let base = settings.public_url.as_deref();
+        Self::with(
+            home,
+            base.map(|base| base.trim_end_matches('/').to_owned()),
+            Means {
+                kinds: shared.kinds,
+                watch: shared.watch,
+                ports: Arc::new(Ports::new(settings.base_port)),
+                news: News::new(),
+                times: Times::USUAL,
+                keep_failed,
+                tell: shared.tell,
+            },
+        )
+    }
+
+    pub(super) fn with(home: PathBuf, base: Option<String>, means: Means) -> Self {
+        Self {
+            home,
+            base,
+            means: Arc::new(means),
+            table: Mutex::default(),
+            wants: watch::Sender::default(),
+            told: watch::Sender::default(),
+        }
+    }
+
+    /// Returns how many things the coordinator has to hear of, and how to wait for more.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.means.news.subscribe()
+    }
+
+    /// Returns what the coordinator is told.
+    pub(super) fn request(&self, seen: Option<u64>, wait: Duration, leaving: bool) -> SyncServices {
+        let base = self.base.as_deref();
+        SyncServices {
+            assignments: self
+                .table()
+                .values()
+                .map(|instance| instance.report(base))
+                .collect(),
+            seen,
+            wait_ms: Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            leaving,
+        }
+    }
+
+    /// Does what the coordinator wants; who leaves begins nothing new. Returns directories that are of no more use.
+    pub(super) fn apply(&self, answer: SyncedServices, leaving: bool) -> Vec<PathBuf> {
+        let mut table = self.table();
+        let mut named = BTreeSet::new();
+        let mut wants = Wants::new();
+        for wanted in answer.assignments {
+            let id = wanted.assignment_id.clone();
+            named.insert(id.clone());
+            if let Some(logs) = wanted.logs {
+                wants.insert(id.clone(), logs);
+            }
+            match (table.get(&id), wanted.want) {
+                (Some(_), Want::Run) => {}
+                (Some(instance), Want::Drain) => instance.drain(Duration::MAX),
+                (None, Want::Run) if leaving => {}
+                (None, Want::Run) => {
+                    table.insert(id, Instance::start(wanted, &self.home, &self.means));
+                }
+                (None, Want::Drain) => {
+                    // Of a former life, so it runs no more. The coordinator waits to hear that.
+                    table.insert(id, Instance::ended(&wanted, &self.home, &self.means));
+                }
+            }
+        }
+        let mut useless = Vec::new();
+        table.retain(|id, instance| {
+            if named.contains(id) {
+                return true;
+            }
+            instance.drain(Duration::MAX);
+            let keep = !instance.is_over();
+            if !keep {
+                useless.push(instance.dir.clone());
+            }
+            keep
+        });
+        drop(table);
+        self.wants.send_if_modified(|known| {
+            let changed = *known != wants;
+            *known = wants;
+            changed
+        });
+        useless
+    }
+
+    /// Returns the directories of a former life that nobody speaks of any more.
+    pub(super) fn strangers(&self) -> Vec<PathBuf> {
+        let table = self.table();
+        let ours = |dir: &Path| table.values().any(|instance| instance.dir == dir);
+        let entries = std::fs::read_dir(&self.home)
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .map(|entry| entry.path())
+            .filter(|path| !ours(path))
+            .collect()
+    }
+
+    /// Returns one of them.
+    pub(super) fn instance(&self, id: &str) -> Option<Arc<Instance>> {
+        self.table().get(id).cloned()
+    }
+
+    /// Returns how they stand, for the machine's owner.
+    pub(in crate::host) fn local(&self) -> Vec<LocalService> {
+        let local = |instance: &Arc<Instance>| {
+            let status = instance.status();
+            LocalService {
+                name: instance.name.clone(),
+                assignment_id: instance.id.clone(),
+                phase: status.phase,
+                port: status.port,
+                restarts: status.restarts,
+                error: status.error,
+            }
+        };
+        self.table().values().map(local).collect()
+    }
+
+    /// Lets all of them end once their clients have left them, but no later than `most` from now.
+    pub(super) fn drain_all(&self, most: Duration) {
+        for instance in self.table().values() {
+            instance.drain(most);
+        }
+    }
+
+    /// Ends all of them at once.
+    pub(super) fn end_all(&self) {
+        for instance in self.table().values() {
+            instance.end();
+        }
+    }
+
+    /// Waits until nothing of them runs.
+    pub(super) async fn all_over(&self) {
+        let mut news = self.news();
+        while !self.table().values().all(|instance| instance.is_over()) {
+            // It ends with the table only.
+            let _ = news.changed().await;
+        }
+    }
+
+    /// Waits until the coordinator has heard everything.
+    pub(super) async fn all_told(&self) {
+        let mut told = self.told.subscribe();
+        if self.table().is_empty() {
+            return;
+        }
+        let news = self.news();
+        let _ = told.wait_for(|told| *told >= *news.borrow()).await;
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Instance>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
