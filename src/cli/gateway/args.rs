@@ -15,8 +15,8 @@ use crate::support::telemetry::Form;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: skyclaw gateway, then curl http://127.0.0.1:8790/v1/gateway/api/users\n\n\
-API keys are read from SKYCLAW_GATEWAY_API_KEYS (key:label:service|service, …) and from a file; callers\n\
-show theirs as `authorization: Bearer KEY` or `x-api-key: KEY`.\n\
+API keys are read from SKYCLAW_GATEWAY_API_KEYS (key:label:service|service, …) and from a file;\n\
+callers show theirs as `authorization: Bearer KEY` or `x-api-key: KEY`.\n\
 GET /health, /metrics and /v1/gateways are the gateway's own.\n\n\
 Exit codes: 0 stopped by a signal, 1 it could not run (port in use), 2 usage or configuration error."
 )]
