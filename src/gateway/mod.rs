@@ -28,6 +28,7 @@ pub mod directory;
 mod discover;
 pub mod drain;
 pub mod endpoint;
+mod federation;
 pub mod forwarded;
 pub mod gate;
 pub mod headers;
@@ -36,6 +37,7 @@ pub mod keys;
 pub mod listen;
 pub mod metrics;
 pub mod moment;
+mod own;
 pub mod path;
 mod probe;
 mod request_id;
@@ -56,6 +58,7 @@ pub use gate::Gate;
 pub use settings::Settings;
 
 use crate::client::Client;
+use crate::protocol::api::Gateway;
 use crate::support::shutdown::{Shutdown, Urgency};
 use drain::Phase;
 
@@ -71,6 +74,10 @@ pub struct Deps {
     pub settings: Settings,
     /// Where requests are written down, if anywhere.
     pub log: Option<AccessLog>,
+    /// What other gateways are told of this one; nothing if it is to stay unknown.
+    pub own: Option<Gateway>,
+    /// The same coordinators as `client` has, each by itself: they do not tell each other of gateways.
+    pub coordinators: Vec<Client>,
 }
 
 /// A gateway that knows its services, as far as a coordinator answered, and lets nobody in yet.
@@ -78,6 +85,8 @@ pub struct Deps {
 pub struct Loaded {
     gate: Arc<Gate>,
     client: Client,
+    own: Option<Gateway>,
+    coordinators: Vec<Client>,
 }
 
 /// Reads which services there are. If no coordinator answers soon, that is no reason not to start.
@@ -96,6 +105,8 @@ pub async fn load(deps: Deps) -> Loaded {
     Loaded {
         gate,
         client: deps.client,
+        own: deps.own,
+        coordinators: deps.coordinators,
     }
 }
 
@@ -108,10 +119,16 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     mut shutdown: Shutdown,
 ) -> std::io::Result<()> {
-    let Loaded { gate, client } = loaded;
+    let Loaded {
+        gate,
+        client,
+        own,
+        coordinators,
+    } = loaded;
     let mut around = JoinSet::new();
     around.spawn(discover::follow(Arc::clone(&gate), client));
     around.spawn(probe::follow(Arc::clone(&gate)));
+    around.spawn(federation::follow(Arc::clone(&gate), own, coordinators));
     let ending = async {
         shutdown.reached(Urgency::Stop).await;
         let mut again = shutdown.clone();

@@ -11,6 +11,8 @@ mod common;
 
 mod backend;
 mod balance;
+mod calls;
+mod federation;
 mod keys;
 mod routes;
 mod site;

@@ -68,15 +68,12 @@ impl Site {
 
     pub fn gateway_with(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let mut command = command(self.dir.path(), &self.coordinator.url());
-        command
-            .args(["--refresh-ms", "100", "--probe-ms", "100"])
-            .args(args)
-            .envs(env.iter().copied());
+        command.args(args).envs(env.iter().copied());
         Gateway::start(command)
     }
 }
 
-/// Returns `skyclaw gateway --port 0` with nothing of this machine's environment.
+/// Returns `skyclaw gateway` on a port of its own, in a hurry, with nothing of this machine's environment.
 pub fn command(dir: &Path, coordinator: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skyclaw"));
     command
@@ -84,8 +81,11 @@ pub fn command(dir: &Path, coordinator: &str) -> Command {
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", dir)
         .env("SKYCLAW_COORDINATOR_URL", coordinator)
+        .env("SKYCLAW_GATEWAY_PORT", "0")
+        .env("SKYCLAW_GATEWAY_REFRESH_MS", "100")
+        .env("SKYCLAW_GATEWAY_HEALTH_PROBE_MS", "100")
         .current_dir(dir)
-        .args(["gateway", "--port", "0"]);
+        .arg("gateway");
     command
 }
 

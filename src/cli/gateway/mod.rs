@@ -1,5 +1,6 @@
 //! `skyclaw gateway`: passes requests from outside on to services until it is told to stop.
 
+mod place;
 mod secrets;
 mod settings;
 
@@ -43,6 +44,22 @@ pub struct Args {
     /// Port to listen on; 0 picks one [default: 8790]
     #[arg(long, env = "SKYCLAW_GATEWAY_PORT", hide_env_values = true)]
     port: Option<Given<u16>>,
+    /// Where others reach this gateway [default: the address it listens on]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SKYCLAW_GATEWAY_PUBLIC_URL",
+        hide_env_values = true
+    )]
+    public_url: Option<Given<String>>,
+    /// What to call this gateway in the list of all
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SKYCLAW_GATEWAY_NAME",
+        hide_env_values = true
+    )]
+    name: Option<Given<String>>,
     /// File with API keys, one per line: key:label:service|service
     #[arg(
         long,
@@ -215,6 +232,8 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         None => port,
     };
     let deps = Deps {
+        own: place::own(args, &host, port, &reach.urls)?,
+        coordinators: place::each(&reach)?,
         client: Client::new(reach)?,
         settings,
         log,

@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::directory::Reader;
@@ -66,7 +67,9 @@ async fn accept(gate: Arc<Gate>, listener: tokio::net::TcpListener) {
 async fn connection(gate: Arc<Gate>, stream: TcpStream, caller: Caller) {
     let _ = stream.set_nodelay(true);
     gate.metrics.connections.fetch_add(1, Ordering::Relaxed);
+    let asked = Notify::new();
     let service = service_fn(|request: Request<Incoming>| {
+        asked.notify_one();
         let mut reader = Reader::of(&gate.directory);
         let gate = Arc::clone(&gate);
         async move { Ok::<_, Infallible>(forward::answer(&gate, &mut reader, caller, request).await) }
@@ -79,7 +82,8 @@ async fn connection(gate: Arc<Gate>, stream: TcpStream, caller: Caller) {
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = gate.drain.reached(Phase::Refusing) => {
+        // Who has just connected hears an answer, and that it is the last one.
+        ((), ()) = async { tokio::join!(gate.drain.reached(Phase::Refusing), asked.notified()) } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
