@@ -23,8 +23,10 @@ use crate::support::span;
 /// repeated (GET, HEAD, OPTIONS, or with an idempotency key) also when one answers 502 or 503.
 #[derive(Debug, clap::Args)]
 #[command(
+    override_usage = "skyclaw call [OPTIONS] [URLS] SERVICE/PATH",
     after_help = "Example: skyclaw call http://gw1:8790,http://gw2:8790 api/users -d '{\"name\":\"ann\"}'\n\n\
-The answer's body is printed as it comes. A key for the gateways is read from SKYCLAW_GATEWAY_KEY or a file.\n\n\
+The answer's body is printed as it comes. A key for the gateways is read from SKYCLAW_GATEWAY_KEY\n\
+or a file.\n\n\
 Exit codes: 0 answered with a status below 400, 1 with another, 2 usage or configuration error,\n\
 69 no gateway answered, 124 none in time."
 )]

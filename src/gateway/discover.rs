@@ -36,6 +36,9 @@ pub async fn follow(gate: Arc<Gate>, client: Client) {
 pub async fn read(gate: &Gate, client: &Client) -> Result<(), Error> {
     let list = client.services().await?;
     gate.directory.update(&list);
+    if let Some(cache) = &gate.cache {
+        cache.save(&list);
+    }
     gate.metrics.listed(Moment::now());
     Ok(())
 }

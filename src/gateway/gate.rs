@@ -11,6 +11,7 @@ use hyper::{HeaderMap, StatusCode, Version};
 
 use super::access::{AccessLog, Record};
 use super::answer::Answer;
+use super::cache::Cache;
 use super::directory::{Directory, Reader};
 use super::drain::{Drain, Phase};
 use super::headers;
@@ -35,6 +36,8 @@ pub struct Gate {
     pub drain: Drain,
     /// Where requests are written down, if anywhere.
     pub log: Option<AccessLog>,
+    /// Where the last list of services is kept, if it is.
+    pub cache: Option<Cache>,
     pub(super) known: RwLock<Vec<Gateway>>,
 }
 
@@ -49,13 +52,14 @@ pub struct Caller {
 
 impl Gate {
     /// Returns one that knows of no service yet.
-    pub fn new(settings: Settings, log: Option<AccessLog>) -> Self {
+    pub fn new(settings: Settings, log: Option<AccessLog>, cache: Option<Cache>) -> Self {
         Self {
             settings,
             directory: Arc::default(),
             metrics: Metrics::default(),
             drain: Drain::default(),
             log,
+            cache,
             known: RwLock::default(),
         }
     }

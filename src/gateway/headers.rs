@@ -139,10 +139,14 @@ fn append_peer(headers: &mut HeaderMap, peer: IpAddr) {
     let peer = peer.to_canonical().to_string();
     let lines = headers.get_all(FOR);
     let mut chain: Vec<&[u8]> = lines.iter().map(HeaderValue::as_bytes).collect();
-    chain.push(peer.as_bytes());
-    let chain = chain.join(&b", "[..]);
-    if let Ok(chain) = HeaderValue::from_bytes(&chain) {
-        headers.insert(FOR, chain);
+    let value = if chain.is_empty() {
+        HeaderValue::try_from(peer)
+    } else {
+        chain.push(peer.as_bytes());
+        HeaderValue::try_from(chain.join(&b", "[..]))
+    };
+    if let Ok(value) = value {
+        headers.insert(FOR, value);
     }
 }
 

@@ -22,6 +22,7 @@
 
 pub mod access;
 pub mod answer;
+pub mod cache;
 pub mod choose;
 mod data;
 pub mod directory;
@@ -54,6 +55,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use access::AccessLog;
+pub use cache::Cache;
 pub use gate::Gate;
 pub use settings::Settings;
 
@@ -74,6 +76,8 @@ pub struct Deps {
     pub settings: Settings,
     /// Where requests are written down, if anywhere.
     pub log: Option<AccessLog>,
+    /// Where the last list of services is kept, if it is.
+    pub cache: Option<Cache>,
     /// What other gateways are told of this one; nothing if it is to stay unknown.
     pub own: Option<Gateway>,
     /// The same coordinators as `client` has, each by itself: they do not tell each other of gateways.
@@ -91,15 +95,20 @@ pub struct Loaded {
 
 /// Reads which services there are. If no coordinator answers soon, that is no reason not to start.
 pub async fn load(deps: Deps) -> Loaded {
-    let gate = Arc::new(Gate::new(deps.settings, deps.log));
+    let gate = Arc::new(Gate::new(deps.settings, deps.log, deps.cache));
     let reading = discover::read(&gate, &deps.client);
-    match tokio::time::timeout(FIRST_LIST_WITHIN, reading).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "no coordinator tells which services there are, trying on");
-        }
-        Err(_) => {
-            tracing::warn!("no coordinator tells in time which services there are, trying on")
+    let why = match tokio::time::timeout(FIRST_LIST_WITHIN, reading).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("no answer in time".to_owned()),
+    };
+    if let Some(why) = why {
+        tracing::warn!(
+            why,
+            "no coordinator tells which services there are, trying on"
+        );
+        if let Some(list) = gate.cache.as_ref().and_then(Cache::load) {
+            gate.directory.update(&list);
         }
     }
     Loaded {

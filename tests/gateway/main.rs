@@ -13,6 +13,7 @@ mod backend;
 mod balance;
 mod calls;
 mod federation;
+mod help;
 mod keys;
 mod routes;
 mod site;

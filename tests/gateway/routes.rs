@@ -59,6 +59,27 @@ fn gateway_id(site: &Site, name: &str) -> String {
 }
 
 #[test]
+fn only_a_trusted_proxy_says_where_a_request_comes_from() {
+    let backend = Backend::named("api");
+    let site = Site::new();
+    site.service("api", &[&backend.url()]);
+    for (trusted, chain, scheme) in [
+        ("10.0.0.0/8", "127.0.0.1", "http"),
+        ("127.0.0.0/8,::1", "9.9.9.9, 127.0.0.1", "https"),
+    ] {
+        let gateway = site.gateway(&["--trusted-proxies", trusted]);
+        let http = gateway.connect().with("x-forwarded-for", "9.9.9.9");
+        let mut http = http.with("x-forwarded-proto", "https");
+        http.send("GET", "/v1/gateway/api/", b"")
+            .unwrap()
+            .expect(200);
+        let seen = backend.seen().pop().unwrap();
+        assert_eq!(seen.header("x-forwarded-for"), Some(chain));
+        assert_eq!(seen.header("x-forwarded-proto"), Some(scheme));
+    }
+}
+
+#[test]
 fn what_goes_nowhere_is_answered_as_the_original_does() {
     let backend = Backend::named("api");
     let site = Site::new();

@@ -32,25 +32,33 @@ impl Site {
 
     /// Asks for a service with a replica at each of these endpoints; returns its id.
     pub fn service(&self, name: &str, endpoints: &[&str]) -> String {
-        let ask = json!({"name": name, "command": "node", "replicas": endpoints.len().max(1)});
+        self.service_with(name, endpoints, json!({}))
+    }
+
+    /// The same with more fields.
+    pub fn service_with(&self, name: &str, endpoints: &[&str], more: Value) -> String {
+        let mut ask = json!({"name": name, "command": "node", "replicas": endpoints.len().max(1)});
+        let fields = more.as_object().unwrap().clone();
+        ask.as_object_mut().unwrap().extend(fields);
+        // The hosts are there first, as they are in life.
+        let hosts: Vec<String> = endpoints.iter().map(|_| self.host()).collect();
         let id = self.coordinator.post("/v1/services", &ask)["service"]["id"].clone();
         let id = id.as_str().unwrap().to_owned();
-        for endpoint in endpoints {
-            self.announce(&id, endpoint);
+        for (host, endpoint) in hosts.iter().zip(endpoints) {
+            let claim = format!("/v1/hosts/{host}/services/claim");
+            let taken = self.coordinator.post(&claim, &json!({}));
+            assert_eq!(taken["service"]["id"], id, "{taken}");
+            self.report(&id, host, "running", endpoint);
         }
         id
     }
 
-    /// Has one more host take a replica of the service and say that it answers there; returns the host's id.
-    pub fn announce(&self, service: &str, endpoint: &str) -> String {
+    /// Registers one more host; returns its id.
+    fn host(&self) -> String {
         self.hosts.set(self.hosts.get() + 1);
         let host = format!("lab-{}", self.hosts.get());
         let register = json!({"name": host, "hostId": host, "capabilities": ["service-host"]});
         self.coordinator.post("/v1/hosts/register", &register);
-        let claim = format!("/v1/hosts/{host}/services/claim");
-        let taken = self.coordinator.post(&claim, &json!({}));
-        assert_eq!(taken["service"]["id"], service, "{taken}");
-        self.report(service, &host, "running", endpoint);
         host
     }
 

@@ -13,7 +13,9 @@ use crate::site::{Gateway, Site, command};
 fn changes_are_seen_and_the_last_list_stays_while_coordinators_are_away() {
     let (one, two) = (Backend::named("one"), Backend::named("two"));
     let site = Site::new();
-    let gateway = site.gateway(&[]);
+    let cache = site.dir.path().join("services");
+    let cached = ["--cache", cache.to_str().unwrap()];
+    let gateway = site.gateway(&cached);
     assert_eq!(
         gateway.get("/health").json()["services"],
         serde_json::json!([])
@@ -35,6 +37,14 @@ fn changes_are_seen_and_the_last_list_stays_while_coordinators_are_away() {
     for _ in 0..20 {
         assert_eq!(gateway.text("/v1/gateway/api/"), "two");
     }
+    drop(gateway);
+    // And for one that starts only now.
+    let nobody = "http://127.0.0.1:1";
+    let fresh = Gateway::start(command(dir.path(), nobody));
+    fresh.get("/v1/gateway/api/").expect(503);
+    let mut kept = command(dir.path(), nobody);
+    kept.args(["--cache", cache.to_str().unwrap()]);
+    assert_eq!(Gateway::start(kept).text("/v1/gateway/api/"), "two");
     drop(dir);
 }
 
