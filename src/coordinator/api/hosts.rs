@@ -115,13 +115,18 @@ async fn register(
     if names_leases {
         room.leases.named(&id);
     }
+    let weight = caller.said().map(|said| said.weight).or(value.weight);
     let news = News {
+        weight,
         blocked: value.blocked,
         facts: value.facts,
         clock_offset_ms: value.now.map(heartbeats::offset),
         names_leases,
     };
     room.presence.registered(entry, news, now);
+    if matches!(*caller, Caller::Host { .. }) {
+        room.presence.tunnels(&id);
+    }
     room.tell(Event::HostRegistered {
         at: now,
         host_id: id.clone(),

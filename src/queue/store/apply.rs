@@ -70,6 +70,7 @@ const fn time_of(command: &Command) -> Timestamp {
         | Command::Release { now, .. }
         | Command::Cancel { now, .. }
         | Command::ExpireDue { now, .. }
+        | Command::Readmit { now, .. }
         | Command::Reprieve { now }
         | Command::RegisterHost { now, .. }
         | Command::SetHostMode { now, .. }
@@ -126,6 +127,7 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             tx.forget_alarms();
             expire(tx, *now, *limit).map(Outcome::Expired)
         }
+        Command::Readmit { now, job } => readmit(tx, *now, *job).map(Outcome::Readmitted),
         Command::Reprieve { now } => reprieve(tx, *now).map(Outcome::Reprieved),
         Command::RegisterHost {
             now,
@@ -373,6 +375,13 @@ pub fn expire(tx: &mut Tx<'_>, now: Timestamp, limit: u32) -> rusqlite::Result<E
     tx.forget_alarms();
     done.next_due = tx.next_due()?;
     Ok(done)
+}
+
+fn readmit(tx: &mut Tx<'_>, now: Timestamp, job: JobId) -> rusqlite::Result<bool> {
+    let Some(stored) = tx.find(job)? else {
+        return Ok(false);
+    };
+    Ok(tx.step(&stored, Event::Readmit, now, None)?.is_ok())
 }
 
 /// After a restart no host is avoided for longer than this.
