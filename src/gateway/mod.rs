@@ -43,12 +43,14 @@ pub mod retry;
 pub mod settings;
 pub mod sticky;
 pub mod table;
+pub mod tls;
 pub mod visit;
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use access::AccessLog;
@@ -58,6 +60,7 @@ pub use settings::Settings;
 use crate::client::Client;
 use crate::support::shutdown::{Shutdown, Urgency};
 use drain::Phase;
+use tls::Certificate;
 
 /// How long the first list of services may take before callers are let in without one.
 const FIRST_LIST_WITHIN: Duration = Duration::from_secs(3);
@@ -112,6 +115,9 @@ pub async fn serve(
     let mut around = JoinSet::new();
     around.spawn(discover::follow(Arc::clone(&gate), client));
     around.spawn(probe::follow(Arc::clone(&gate)));
+    if let Some(certificate) = gate.settings.tls.clone() {
+        around.spawn(reload(certificate, signal(SignalKind::hangup())?));
+    }
     let ending = async {
         shutdown.reached(Urgency::Stop).await;
         let mut again = shutdown.clone();
@@ -127,6 +133,19 @@ pub async fn serve(
     });
     around.shutdown().await;
     served
+}
+
+/// Reads the certificate again whenever it is told to. Never returns.
+async fn reload(certificate: Certificate, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        match certificate.reload() {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "the certificate stays as it was");
+            }
+        }
+    }
 }
 
 /// Ends in steps: says so, takes nothing new, waits for what is open.

@@ -151,6 +151,30 @@ pub struct Args {
         hide_env_values = true
     )]
     idle_ms: Option<Given<u64>>,
+    /// How many connections of callers may be open; further ones are closed at once [default: 10000]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SKYCLAW_GATEWAY_MAX_CONNECTIONS",
+        hide_env_values = true
+    )]
+    max_connections: Option<Given<u64>>,
+    /// Speak TLS with callers: PEM file with the certificate and those above it, read again on SIGHUP
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SKYCLAW_GATEWAY_TLS_CERT",
+        hide_env_values = true
+    )]
+    tls_cert: Option<Given<PathBuf>>,
+    /// PEM file with the certificate's key
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SKYCLAW_GATEWAY_TLS_KEY",
+        hide_env_values = true
+    )]
+    tls_key: Option<Given<PathBuf>>,
     /// Proxies whose x-forwarded-… headers are believed: addresses or networks, separated by commas
     #[arg(
         long,
@@ -196,7 +220,12 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     // This may start the program again, so it comes before everything else.
     let secrets = secrets::Secrets::read(args)?;
     privacy::hide();
-    let shutdown = Shutdown::listen().context("listen for signals")?;
+    let listening = match Given::of(&args.tls_cert) {
+        None => Shutdown::listen(),
+        // It asks for the certificate to be read again.
+        Some(_) => Shutdown::listen_without_hangup(),
+    };
+    let shutdown = listening.context("listen for signals")?;
     let host = host(args, secrets.keys.is_empty())?;
     let reach = args.coordinator.settings(|name| secrets.variable(name))?;
     let settings = settings::read(args, secrets.keys, reach.token.clone())?;
@@ -207,6 +236,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }
         Some(path) => Some(AccessLog::to_file(path).context("open the access log")?),
     };
+    let tls = settings.tls.is_some();
     let port = Given::of(&args.port).copied().unwrap_or(8790);
     limits::raise_open_files(OPEN_FILES);
     let listeners = listen(&host, port).await?;
@@ -224,8 +254,9 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         true => format!("[{host}]"),
         false => host,
     };
+    let scheme = if tls { "https" } else { "http" };
     output.line(&format!(
-        "[skyclaw] gateway listening on http://{shown}:{port}"
+        "[skyclaw] gateway listening on {scheme}://{shown}:{port}"
     ));
     gateway::serve(loaded, listeners, shutdown)
         .await
