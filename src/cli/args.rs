@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::error::Failure;
 use super::output::Format;
 use super::{
-    coordinator, demo, enqueue, events, fleet, gateway, host, job, output, queue_verbs, service,
+    call, coordinator, demo, enqueue, events, fleet, gateway, host, job, output, queue_verbs,
+    service,
 };
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
 use crate::fleet::select::{Selection, Selector};
@@ -46,6 +47,7 @@ pub enum Command {
     Coordinator(Box<coordinator::Args>),
     Host(Box<host::Args>),
     Gateway(Box<gateway::Args>),
+    Call(Box<call::Args>),
     EnqueueShell(Box<enqueue::ShellVerb>),
     EnqueueOpenclaw(Box<enqueue::OpenclawVerb>),
     EnqueueAutomaton(Box<enqueue::AutomatonVerb>),
@@ -79,7 +81,7 @@ impl Command {
             Self::Service(group) => group.format(),
             Self::Queue(group) => group.format(),
             Self::Events(args) => args.format(),
-            Self::Gateway(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
+            Self::Gateway(_) | Self::Call(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
         }
     }
 
@@ -100,6 +102,7 @@ impl Command {
             | Self::Service(_)
             | Self::Queue(_)
             | Self::Events(_)
+            | Self::Call(_)
             | Self::Demo(_)
             | Self::HostWatch => Form::Text,
         }

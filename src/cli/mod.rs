@@ -4,6 +4,7 @@
 //! one to `skyclaw fleet`, add the file, a variant in `fleet.rs` and its two match arms.
 
 pub mod args;
+pub mod call;
 pub mod connect;
 pub mod coordinator;
 pub mod coordinator_file;
@@ -74,6 +75,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Coordinator(args) => coordinator::run(args, &output).await,
         Command::Demo(args) => demo::run(args, &output).await,
         Command::Host(args) => host::run(args, &output).await,
+        Command::Call(args) => call::run(args, &output).await,
         Command::Gateway(args) => gateway::run(args, &output).await,
         Command::HostWatch => host::watch(),
         Command::EnqueueShell(args) => args.run(&output).await,

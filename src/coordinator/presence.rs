@@ -1,6 +1,7 @@
 //! Which hosts are there, and when each was last heard of. In memory: a heartbeat writes nothing.
 
 mod host;
+mod services;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,11 +11,12 @@ use tokio::time::Instant;
 
 use self::host::{Host, hear, take, version_of};
 pub use self::host::{News, STALE_AFTER};
+pub use self::services::Silence;
 
 use super::caller::Said;
 use crate::protocol::HostId;
 use crate::protocol::api::{HostMode, HostRecord, HostState, Instance};
-use crate::queue::{Claimant, HostEntry, ServiceHost};
+use crate::queue::{Claimant, HostEntry};
 use crate::support::clock::Timestamp;
 
 /// What a claim needs to know of a host.
@@ -26,24 +28,6 @@ pub struct Known {
     pub max_parallel: u16,
     /// It says by name which leases it works on.
     pub names_leases: bool,
-}
-
-/// What a sync said of its host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Synced {
-    /// It was silent before.
-    pub back: bool,
-    /// It is another as to what it may be given.
-    pub news: bool,
-}
-
-/// How long a host may be silent before its services run elsewhere.
-#[derive(Debug, Clone, Copy)]
-pub struct Silence {
-    /// One that syncs.
-    pub syncing: Duration,
-    /// One of the original.
-    pub original: Duration,
 }
 
 /// The hosts.
@@ -171,55 +155,6 @@ impl Presence {
         Some((known, back))
     }
 
-    /// Takes note that a host syncs its services. Nothing if it is not known; otherwise whether that says something
-    /// new of it.
-    pub fn synced(&self, id: &HostId, leaving: bool, now: Timestamp) -> Option<Synced> {
-        let mut hosts = self.hosts();
-        let host = hosts.get_mut(id)?;
-        let back = hear(id, host, now);
-        host.spoke = Some(Instant::now());
-        let first = !std::mem::replace(&mut host.syncs, true);
-        let turned = std::mem::replace(&mut host.leaving, leaving) != leaving;
-        Some(Synced {
-            back,
-            news: first || turned,
-        })
-    }
-
-    /// Returns every host as services are placed by. Nobody was silent before `since`: until then none could be heard.
-    pub fn for_services(&self, since: Instant, silence: Silence) -> Vec<ServiceHost> {
-        let now = Instant::now();
-        let hosts = self.hosts();
-        let mut all: Vec<ServiceHost> = hosts
-            .iter()
-            .map(|(id, host)| {
-                let heard = host.spoke.map_or(since, |spoke| spoke.max(since));
-                let patience = if host.syncs || host.spoke.is_none() {
-                    silence.syncing
-                } else {
-                    silence.original
-                };
-                ServiceHost {
-                    id: id.clone(),
-                    capabilities: host.entry.host.capabilities.clone(),
-                    alive: now.duration_since(heard) < patience,
-                    takes_new: host.entry.mode == HostMode::Active
-                        && !host.leaving
-                        && host.blocked.is_none(),
-                    syncs: host.syncs,
-                }
-            })
-            .collect();
-        all.sort_by(|one, other| one.id.cmp(&other.id));
-        all
-    }
-
-    /// Returns how long ago the host last said anything; nothing if it is not known or did not since the start.
-    pub fn silent(&self, id: &HostId) -> Option<Duration> {
-        let hosts = self.hosts();
-        hosts.get(id)?.spoke.map(|spoke| spoke.elapsed())
-    }
-
     /// Notes that `id` waits in a request, or does no longer.
     pub fn waits(&self, id: &HostId, begins: bool, now: Timestamp) {
         let mut hosts = self.hosts();
@@ -333,11 +268,11 @@ impl Presence {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::queue::NewHost;
 
-    fn entry(id: &str, state_id: &str) -> HostEntry {
+    pub fn entry(id: &str, state_id: &str) -> HostEntry {
         HostEntry {
             host: NewHost {
                 id: HostId::new(id).unwrap(),

@@ -1,28 +1,27 @@
 //! What all requests share, and the way in: what is answered at once, and what goes to a service.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, StatusCode};
-use serde_json::json;
-use subtle::ConstantTimeEq;
+use hyper::{HeaderMap, StatusCode, Version};
 
-use super::access::AccessLog;
+use super::access::{AccessLog, Record};
 use super::answer::Answer;
+use super::cache::Cache;
 use super::directory::{Directory, Reader};
 use super::drain::{Drain, Phase};
 use super::headers;
-use super::keys::bearer;
-use super::metrics::{self, Metrics};
-use super::moment::Moment;
+use super::metrics::Metrics;
 use super::path::{self, Target};
 use super::request_id;
-use super::settings::{MetricsFor, Settings};
+use super::settings::Settings;
 use super::visit::{Begun, Visit};
-use crate::protocol::api::{Gateway, Gateways};
+use crate::protocol::api::Gateway;
+use crate::support::clock::{Clock, SystemClock};
 
 /// All that requests share.
 #[derive(Debug)]
@@ -37,7 +36,9 @@ pub struct Gate {
     pub drain: Drain,
     /// Where requests are written down, if anywhere.
     pub log: Option<AccessLog>,
-    known: RwLock<Vec<Gateway>>,
+    /// Where the last list of services is kept, if it is.
+    pub cache: Option<Cache>,
+    pub(super) known: RwLock<Vec<Gateway>>,
 }
 
 /// Who makes a request.
@@ -51,13 +52,14 @@ pub struct Caller {
 
 impl Gate {
     /// Returns one that knows of no service yet.
-    pub fn new(settings: Settings, log: Option<AccessLog>) -> Self {
+    pub fn new(settings: Settings, log: Option<AccessLog>, cache: Option<Cache>) -> Self {
         Self {
             settings,
             directory: Arc::default(),
             metrics: Metrics::default(),
             drain: Drain::default(),
             log,
+            cache,
             known: RwLock::default(),
         }
     }
@@ -84,8 +86,46 @@ impl Gate {
             let status = Some(answer.status.as_u16());
             let others = &self.metrics.others;
             others.ended(status, started.elapsed(), 0, answer.body.len() as u64);
+            self.write_down(caller, head, started, answer);
         }
         admitted
+    }
+
+    /// Writes down a request that was turned away. Own routes are asked all the time and tell nothing.
+    fn write_down(&self, caller: Caller, head: &Parts, started: Instant, answer: &Answer) {
+        let Some(log) = &self.log else { return };
+        let own = matches!(
+            path::read(&head.uri),
+            Target::Health | Target::Metrics | Target::Gateways
+        );
+        if own {
+            return;
+        }
+        let total = started.elapsed();
+        let record = Record {
+            at: SystemClock.now().minus(total),
+            id: headers::given_id(&head.headers).unwrap_or_else(request_id::fresh),
+            client: self.settings.trusted.client(&head.headers, caller.peer),
+            key: None,
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            service: None,
+            endpoint: None,
+            retries: 0,
+            status: Some(answer.status.as_u16()),
+            first_byte: total,
+            total,
+            received: 0,
+            sent: answer.body.len() as u64,
+            error: Some("refused"),
+        };
+        self.tell(log, record);
+    }
+
+    pub(super) fn tell(&self, log: &AccessLog, record: Record) {
+        if !log.tell(record) {
+            self.metrics.unlogged.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn look(
@@ -103,6 +143,9 @@ impl Gate {
             Target::Bad(why) => return Err(Answer::refused(StatusCode::BAD_REQUEST, why)),
             Target::Service { name, base, .. } => (name, base.len()),
         };
+        if let Some(why) = ambiguous(head) {
+            return Err(Answer::refused(StatusCode::BAD_REQUEST, why).closing());
+        }
         if self.drain.phase() >= Phase::Refusing {
             return Err(Answer::refused(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -165,60 +208,6 @@ impl Gate {
         let text = format!("the body is longer than {} bytes", self.settings.body_limit);
         Answer::refused(StatusCode::PAYLOAD_TOO_LARGE, text).closing()
     }
-
-    fn health(&self, reader: &mut Reader, head: &mut Parts) -> Answer {
-        if let Some(no) = only_read(&head.method) {
-            return no;
-        }
-        if self.drain.phase() > Phase::Serving {
-            let value = json!({ "ok": false, "error": "the gateway is stopping", "services": [] });
-            return Answer::json(StatusCode::SERVICE_UNAVAILABLE, &value).closing();
-        }
-        let table = reader.table();
-        let mut services = table.answering();
-        if !self.settings.keys.is_empty() {
-            // Who may call nothing need not know what there is.
-            let key = self.settings.keys.take(&mut head.headers);
-            services.retain(|name| {
-                key.is_some_and(|key| key.opens(name, table.find(name).map(Arc::as_ref)))
-            });
-        }
-        Answer::json(StatusCode::OK, &json!({ "ok": true, "services": services }))
-    }
-
-    fn numbers(&self, reader: &mut Reader, head: &Parts) -> Answer {
-        if let Some(no) = only_read(&head.method) {
-            return no;
-        }
-        let allowed = match &self.settings.metrics {
-            MetricsFor::All => true,
-            MetricsFor::Nobody => false,
-            MetricsFor::Token(token) => shown_token(&head.headers)
-                .is_some_and(|shown| token.expose().as_bytes().ct_eq(shown).into()),
-        };
-        if !allowed {
-            return Answer::refused(StatusCode::UNAUTHORIZED, "unauthorized");
-        }
-        let text = metrics::text(&self.metrics, reader.table(), Moment::now());
-        Answer {
-            body: text.into(),
-            content_type: metrics::CONTENT_TYPE,
-            ..Answer::json(StatusCode::OK, &())
-        }
-    }
-
-    fn gateways(&self, head: &mut Parts) -> Answer {
-        if let Some(no) = only_read(&head.method) {
-            return no;
-        }
-        let keys = &self.settings.keys;
-        if !keys.is_empty() && keys.take(&mut head.headers).is_none() {
-            return Answer::refused(StatusCode::UNAUTHORIZED, "invalid api key");
-        }
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let gateways = known.clone();
-        Answer::json(StatusCode::OK, &Gateways { gateways })
-    }
 }
 
 /// Returns the answer to a call of a service that answers nowhere. One that is unknown may only be new, so it is no
@@ -228,19 +217,18 @@ pub fn no_endpoints(name: &str) -> Answer {
     Answer::refused(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(1)
 }
 
-fn only_read(method: &Method) -> Option<Answer> {
-    // As the original has it: another method is another route, which there is none of.
-    let reads = matches!(*method, Method::GET | Method::HEAD);
-    (!reads).then(|| Answer::refused(StatusCode::NOT_FOUND, "not found"))
-}
-
-fn shown_token(headers: &HeaderMap) -> Option<&[u8]> {
-    let token = headers.get("x-skyclaw-token").map(HeaderValue::as_bytes);
-    token.or_else(|| {
-        headers
-            .get(hyper::header::AUTHORIZATION)
-            .and_then(|value| bearer(value.as_bytes()))
-    })
+/// Returns why two programs might understand this request differently, if they might: what one takes for a body
+/// another could take for the next request.
+fn ambiguous(head: &Parts) -> Option<&'static str> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    let lengths = head.headers.get_all(CONTENT_LENGTH).iter().count();
+    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+        Some("the request must have one host header")
+    } else if lengths > 1 || (lengths == 1 && head.headers.contains_key(TRANSFER_ENCODING)) {
+        Some("the request must say once how long its body is")
+    } else {
+        None
+    }
 }
 
 /// Returns how long the body says it is.

@@ -22,12 +22,14 @@
 
 pub mod access;
 pub mod answer;
+pub mod cache;
 pub mod choose;
 mod data;
 pub mod directory;
 mod discover;
 pub mod drain;
 pub mod endpoint;
+mod federation;
 pub mod forwarded;
 pub mod gate;
 pub mod headers;
@@ -36,6 +38,7 @@ pub mod keys;
 pub mod listen;
 pub mod metrics;
 pub mod moment;
+mod own;
 pub mod path;
 mod probe;
 mod request_id;
@@ -47,6 +50,7 @@ pub mod tls;
 pub mod visit;
 
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,10 +58,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use access::AccessLog;
+pub use cache::Cache;
 pub use gate::Gate;
 pub use settings::Settings;
 
 use crate::client::Client;
+use crate::protocol::api::Gateway;
 use crate::support::shutdown::{Shutdown, Urgency};
 use drain::Phase;
 use tls::Certificate;
@@ -74,6 +80,12 @@ pub struct Deps {
     pub settings: Settings,
     /// Where requests are written down, if anywhere.
     pub log: Option<AccessLog>,
+    /// Where the last list of services is kept, if it is.
+    pub cache: Option<Cache>,
+    /// What other gateways are told of this one; nothing if it is to stay unknown.
+    pub own: Option<Gateway>,
+    /// The same coordinators as `client` has, each by itself: they do not tell each other of gateways.
+    pub coordinators: Vec<Client>,
 }
 
 /// A gateway that knows its services, as far as a coordinator answered, and lets nobody in yet.
@@ -81,24 +93,33 @@ pub struct Deps {
 pub struct Loaded {
     gate: Arc<Gate>,
     client: Client,
+    own: Option<Gateway>,
+    coordinators: Vec<Client>,
 }
 
 /// Reads which services there are. If no coordinator answers soon, that is no reason not to start.
 pub async fn load(deps: Deps) -> Loaded {
-    let gate = Arc::new(Gate::new(deps.settings, deps.log));
+    let gate = Arc::new(Gate::new(deps.settings, deps.log, deps.cache));
     let reading = discover::read(&gate, &deps.client);
-    match tokio::time::timeout(FIRST_LIST_WITHIN, reading).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "no coordinator tells which services there are, trying on");
-        }
-        Err(_) => {
-            tracing::warn!("no coordinator tells in time which services there are, trying on")
+    let why = match tokio::time::timeout(FIRST_LIST_WITHIN, reading).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("no answer in time".to_owned()),
+    };
+    if let Some(why) = why {
+        tracing::warn!(
+            why,
+            "no coordinator tells which services there are, trying on"
+        );
+        if let Some(list) = gate.cache.as_ref().and_then(Cache::load) {
+            gate.directory.update(&list);
         }
     }
     Loaded {
         gate,
         client: deps.client,
+        own: deps.own,
+        coordinators: deps.coordinators,
     }
 }
 
@@ -111,10 +132,16 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     mut shutdown: Shutdown,
 ) -> std::io::Result<()> {
-    let Loaded { gate, client } = loaded;
+    let Loaded {
+        gate,
+        client,
+        own,
+        coordinators,
+    } = loaded;
     let mut around = JoinSet::new();
     around.spawn(discover::follow(Arc::clone(&gate), client));
     around.spawn(probe::follow(Arc::clone(&gate)));
+    around.spawn(federation::follow(Arc::clone(&gate), own, coordinators));
     if let Some(certificate) = gate.settings.tls.clone() {
         around.spawn(reload(certificate, signal(SignalKind::hangup())?));
     }
@@ -127,10 +154,11 @@ pub async fn serve(
         }
         gate.drain.enter(Phase::Over);
     };
-    let serving = data::serve(Arc::clone(&gate), listeners);
-    let (served, ()) = tokio::join!(serving, async {
-        ending.await;
-    });
+    let mut serving = pin!(data::serve(Arc::clone(&gate), listeners));
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = ending => serving.await,
+    };
     around.shutdown().await;
     served
 }

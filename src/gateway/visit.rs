@@ -250,10 +250,7 @@ impl Drop for Visit {
                 sent: self.sent,
                 error: self.error,
             };
-            if !log.tell(record) {
-                let unlogged = &self.gate.metrics.unlogged;
-                unlogged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            }
+            self.gate.tell(log, record);
         }
         self.gate.drain.ended();
     }

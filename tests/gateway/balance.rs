@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use serde_json::json;
+
 use crate::backend::{Backend, text};
 use crate::common::{SOON, eventually};
 use crate::site::{Gateway, Site, error};
@@ -108,6 +110,56 @@ fn probes_take_out_what_is_unwell_but_a_missing_path_proves_nothing() {
     });
     well.store(true, Ordering::SeqCst);
     eventually(SOON, || spread(&gateway, 4).len() == 2);
+}
+
+#[test]
+fn a_path_that_somebody_chose_must_answer_well() {
+    let backend = |name: &'static str, ready: u16| {
+        Backend::with(move |seen| match seen.target.as_str() {
+            "/ready" => text(ready, ""),
+            _ => text(200, name),
+        })
+    };
+    let (ready, not) = (backend("ready", 204), backend("not", 404));
+    let site = Site::new();
+    let own = json!({"health": "/ready"});
+    site.service_with("api", &[&ready.url(), &not.url()], own);
+    site.service("other", &[&ready.url(), &not.url()]);
+    let gateway = site.gateway(&[]);
+    let only_ready = BTreeMap::from([("ready".to_owned(), 4)]);
+    eventually(SOON, || spread(&gateway, 4) == only_ready);
+    let others = |gateway: &Gateway| [(); 4].map(|()| gateway.text("/v1/gateway/other/"));
+    assert!(
+        others(&gateway).contains(&"not".to_owned()),
+        "it says nothing of /ready"
+    );
+    let chosen = site.gateway(&["--health-path", "/ready"]);
+    eventually(SOON, || others(&chosen) == ["ready"; 4]);
+}
+
+#[test]
+fn an_endpoint_that_fails_three_times_in_a_row_has_a_rest() {
+    let bad = Backend::with(|seen| match seen.target.as_str() {
+        "/health" => text(200, ""),
+        "/well" => text(200, "bad"),
+        _ => text(500, "bad"),
+    });
+    let good = Backend::named("good");
+    let site = Site::new();
+    site.service("api", &[&bad.url(), &good.url()]);
+    let gateway = site.gateway(&["--cooldown-ms", "600000"]);
+    let post = |path: &str| gateway.send("POST", path, b"x").status;
+    // A good answer in between, and it begins anew.
+    for _ in 0..4 {
+        assert_eq!(post("/v1/gateway/api/x") + post("/v1/gateway/api/x"), 700);
+        let both = [post("/v1/gateway/api/well"), post("/v1/gateway/api/well")];
+        assert_eq!(both, [200, 200]);
+    }
+    let mut failed = 0;
+    for _ in 0..20 {
+        failed += u32::from(post("/v1/gateway/api/x") == 500);
+    }
+    assert_eq!(failed, 3);
 }
 
 #[test]

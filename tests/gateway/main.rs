@@ -11,6 +11,9 @@ mod common;
 
 mod backend;
 mod balance;
+mod calls;
+mod federation;
+mod help;
 mod keys;
 mod routes;
 mod site;

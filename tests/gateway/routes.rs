@@ -59,10 +59,32 @@ fn gateway_id(site: &Site, name: &str) -> String {
 }
 
 #[test]
+fn only_a_trusted_proxy_says_where_a_request_comes_from() {
+    let backend = Backend::named("api");
+    let site = Site::new();
+    site.service("api", &[&backend.url()]);
+    for (trusted, chain, scheme) in [
+        ("10.0.0.0/8", "127.0.0.1", "http"),
+        ("127.0.0.0/8,::1", "9.9.9.9, 127.0.0.1", "https"),
+    ] {
+        let gateway = site.gateway(&["--trusted-proxies", trusted]);
+        let http = gateway.connect().with("x-forwarded-for", "9.9.9.9");
+        let mut http = http.with("x-forwarded-proto", "https");
+        http.send("GET", "/v1/gateway/api/", b"")
+            .unwrap()
+            .expect(200);
+        let seen = backend.seen().pop().unwrap();
+        assert_eq!(seen.header("x-forwarded-for"), Some(chain));
+        assert_eq!(seen.header("x-forwarded-proto"), Some(scheme));
+    }
+}
+
+#[test]
 fn what_goes_nowhere_is_answered_as_the_original_does() {
     let backend = Backend::named("api");
     let site = Site::new();
     site.service("api", &[&backend.url()]);
+    site.service("dead", &["http://127.0.0.1:1", "http://127.0.0.1:2"]);
     site.service("none", &[]);
     let gateway = site.gateway(&[]);
     for name in ["none", "unknown", "my%20api"] {
@@ -91,11 +113,8 @@ fn what_goes_nowhere_is_answered_as_the_original_does() {
         assert!(!error(&reply).is_empty());
     }
     assert!(backend.seen().is_empty());
-    let closed = "http://127.0.0.1:1";
-    site.service("dead", &[closed, "http://127.0.0.1:2"]);
-    let dead = || gateway.get("/v1/gateway/dead/x");
-    crate::common::eventually(crate::common::SOON, || dead().status == 502);
-    assert!(error(&dead()).contains("service dead"));
+    let dead = gateway.get("/v1/gateway/dead/x").expect(502);
+    assert!(error(&dead).contains("service dead"), "{dead}");
 }
 
 #[test]
@@ -154,4 +173,26 @@ fn chunked(http: &mut Http, head: &str, length: usize) -> crate::common::http::R
     http.raw(format!("{length:x}\r\n{body}\r\n0\r\n\r\n").as_bytes())
         .unwrap();
     http.reply().unwrap()
+}
+
+#[test]
+fn requests_that_two_programs_might_read_differently_are_refused() {
+    let backend = Backend::named("api");
+    let site = Site::new();
+    site.service("api", &[&backend.url()]);
+    let gateway = site.gateway(&[]);
+    for head in [
+        "GET /v1/gateway/api/ HTTP/1.1\r\n\r\n",
+        "GET /v1/gateway/api/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "POST /v1/gateway/api/ HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        "POST /v1/gateway/api/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, x\r\n\r\n0\r\n\r\n",
+    ] {
+        let mut http = gateway.connect();
+        http.raw(head.as_bytes()).unwrap();
+        assert_eq!(http.reply().unwrap().status, 400, "{head}");
+    }
+    assert!(backend.seen().is_empty());
+    let mut http = gateway.connect();
+    http.raw(b"GET /v1/gateway/api/ HTTP/1.0\r\n\r\n").unwrap();
+    http.reply().unwrap().expect(200);
 }

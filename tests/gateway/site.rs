@@ -32,25 +32,33 @@ impl Site {
 
     /// Asks for a service with a replica at each of these endpoints; returns its id.
     pub fn service(&self, name: &str, endpoints: &[&str]) -> String {
-        let ask = json!({"name": name, "command": "node", "replicas": endpoints.len().max(1)});
+        self.service_with(name, endpoints, json!({}))
+    }
+
+    /// The same with more fields.
+    pub fn service_with(&self, name: &str, endpoints: &[&str], more: Value) -> String {
+        let mut ask = json!({"name": name, "command": "node", "replicas": endpoints.len().max(1)});
+        let fields = more.as_object().unwrap().clone();
+        ask.as_object_mut().unwrap().extend(fields);
+        // The hosts are there first, as they are in life.
+        let hosts: Vec<String> = endpoints.iter().map(|_| self.host()).collect();
         let id = self.coordinator.post("/v1/services", &ask)["service"]["id"].clone();
         let id = id.as_str().unwrap().to_owned();
-        for endpoint in endpoints {
-            self.announce(&id, endpoint);
+        for (host, endpoint) in hosts.iter().zip(endpoints) {
+            let claim = format!("/v1/hosts/{host}/services/claim");
+            let taken = self.coordinator.post(&claim, &json!({}));
+            assert_eq!(taken["service"]["id"], id, "{taken}");
+            self.report(&id, host, "running", endpoint);
         }
         id
     }
 
-    /// Has one more host take a replica of the service and say that it answers there; returns the host's id.
-    pub fn announce(&self, service: &str, endpoint: &str) -> String {
+    /// Registers one more host; returns its id.
+    fn host(&self) -> String {
         self.hosts.set(self.hosts.get() + 1);
         let host = format!("lab-{}", self.hosts.get());
         let register = json!({"name": host, "hostId": host, "capabilities": ["service-host"]});
         self.coordinator.post("/v1/hosts/register", &register);
-        let claim = format!("/v1/hosts/{host}/services/claim");
-        let taken = self.coordinator.post(&claim, &json!({}));
-        assert_eq!(taken["service"]["id"], service, "{taken}");
-        self.report(service, &host, "running", endpoint);
         host
     }
 
@@ -68,15 +76,12 @@ impl Site {
 
     pub fn gateway_with(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let mut command = command(self.dir.path(), &self.coordinator.url());
-        command
-            .args(["--refresh-ms", "100", "--probe-ms", "100"])
-            .args(args)
-            .envs(env.iter().copied());
+        command.args(args).envs(env.iter().copied());
         Gateway::start(command)
     }
 }
 
-/// Returns `skyclaw gateway --port 0` with nothing of this machine's environment.
+/// Returns `skyclaw gateway` on a port of its own, in a hurry, with nothing of this machine's environment.
 pub fn command(dir: &Path, coordinator: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skyclaw"));
     command
@@ -84,8 +89,11 @@ pub fn command(dir: &Path, coordinator: &str) -> Command {
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", dir)
         .env("SKYCLAW_COORDINATOR_URL", coordinator)
+        .env("SKYCLAW_GATEWAY_PORT", "0")
+        .env("SKYCLAW_GATEWAY_REFRESH_MS", "100")
+        .env("SKYCLAW_GATEWAY_HEALTH_PROBE_MS", "100")
         .current_dir(dir)
-        .args(["gateway", "--port", "0"]);
+        .arg("gateway");
     command
 }
 

@@ -1,7 +1,11 @@
 //! Which services the gateway knows of, while coordinators come and go.
 
-use crate::backend::Backend;
-use crate::common::coordinator::Plan;
+use std::sync::{Arc, Mutex};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::backend::{Backend, text};
 use crate::common::{SOON, eventually};
 use crate::site::{Gateway, Site, command};
 
@@ -9,7 +13,9 @@ use crate::site::{Gateway, Site, command};
 fn changes_are_seen_and_the_last_list_stays_while_coordinators_are_away() {
     let (one, two) = (Backend::named("one"), Backend::named("two"));
     let site = Site::new();
-    let gateway = site.gateway(&[]);
+    let cache = site.dir.path().join("services");
+    let cached = ["--cache", cache.to_str().unwrap()];
+    let gateway = site.gateway(&cached);
     assert_eq!(
         gateway.get("/health").json()["services"],
         serde_json::json!([])
@@ -31,30 +37,52 @@ fn changes_are_seen_and_the_last_list_stays_while_coordinators_are_away() {
     for _ in 0..20 {
         assert_eq!(gateway.text("/v1/gateway/api/"), "two");
     }
+    drop(gateway);
+    // And for one that starts only now.
+    let nobody = "http://127.0.0.1:1";
+    let fresh = Gateway::start(command(dir.path(), nobody));
+    fresh.get("/v1/gateway/api/").expect(503);
+    let mut kept = command(dir.path(), nobody);
+    kept.args(["--cache", cache.to_str().unwrap()]);
+    assert_eq!(Gateway::start(kept).text("/v1/gateway/api/"), "two");
     drop(dir);
 }
 
 #[test]
-fn a_gateway_starts_without_a_coordinator_and_finds_it_later() {
-    let dir = tempfile::tempdir().unwrap();
-    let coordinator = Plan::new(dir.path()).start();
-    let (url, port) = (coordinator.url(), coordinator.address.port().to_string());
-    coordinator.stop();
-    let mut command = command(dir.path(), &url);
-    let gateway = Gateway::start({
-        command.args(["--refresh-ms", "100"]);
-        command
-    });
-    gateway.get("/health").expect(200);
-    let coordinator = Plan::new(dir.path()).args(&["--port", &port]).start();
+fn a_gateway_starts_although_no_coordinator_answers_and_hears_later() {
     let backend = Backend::named("late");
-    let service = serde_json::json!({"name": "api", "command": "node"});
-    let id = coordinator.post("/v1/services", &service)["service"]["id"].clone();
-    let host = serde_json::json!({"name": "h", "hostId": "h", "capabilities": ["service-host"]});
-    coordinator.post("/v1/hosts/register", &host);
-    coordinator.post("/v1/hosts/h/services/claim", &serde_json::json!({}));
-    let report = serde_json::json!({"hostId": "h", "status": "running", "endpoint": backend.url()});
-    let path = format!("/v1/services/{}/report", id.as_str().unwrap());
-    coordinator.post(&path, &report);
+    let site = Site::new();
+    site.service("api", &[&backend.url()]);
+    site.coordinator.signal(Signal::STOP);
+    let gateway = site.gateway(&[]);
+    gateway.get("/health").expect(200);
+    let reply = gateway.get("/v1/gateway/api/").expect(503);
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    site.coordinator.signal(Signal::CONT);
     eventually(SOON, || gateway.get("/v1/gateway/api/").status == 200);
+}
+
+#[test]
+fn a_coordinator_that_tells_of_no_changes_is_asked_again_and_again() {
+    // As one of the original: it knows no events and no gateways.
+    let one = Backend::named("one");
+    let list = Arc::new(Mutex::new(json!({"services": []})));
+    let served = Arc::clone(&list);
+    let old = Backend::with(move |seen| match seen.target.as_str() {
+        "/v1/services" => text(200, served.lock().unwrap().to_string()),
+        _ => text(404, r#"{"error": "not found"}"#),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(command(dir.path(), &old.url()));
+    let at = "2026-01-01T00:00:00.000Z";
+    *list.lock().unwrap() = json!({"services": [{
+        "id": "svc_1", "name": "api", "command": "node", "args": [], "replicas": 1,
+        "requiredCapabilities": ["service-host"], "status": "running", "createdAt": at,
+        "updatedAt": at, "updatedBy": "node_1", "version": 3,
+        "assignments": [{"hostId": "h", "status": "running", "updatedAt": at, "endpoint": one.url(), "startedAt": at}],
+    }]});
+    gateway.until_it_knows(&["api", "svc_1"]);
+    assert_eq!(gateway.text("/v1/gateway/svc_1/"), "one");
+    let own = gateway.get("/v1/gateways").expect(200).json();
+    assert_eq!(own["gateways"][0]["url"], gateway.url());
 }

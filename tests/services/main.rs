@@ -17,6 +17,7 @@ mod help;
 mod logs;
 mod look;
 mod place;
+mod real;
 mod script;
 mod secrets;
 mod wait;

@@ -133,6 +133,11 @@ fn the_wait_has_a_limit_and_can_be_left() {
     waiting.interrupt();
     let left = waiting.wait(SOON).expect_code(130);
     assert!(left.err().contains("the change of api goes on"), "{left}");
+    let waiting = place.start(&["service", "restart", "api", "--wait", "--json"]);
+    waiting.wait_for_error_line("starting", SOON);
+    waiting.terminate();
+    let left = waiting.wait(SOON).expect_code(143).json();
+    assert_eq!(left["outcome"], "left");
 }
 
 #[test]

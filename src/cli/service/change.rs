@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use serde_json::json;
 
 use super::goal::Goal;
-use super::wait::{End, WaitArgs, Watch};
+use super::wait::{End, WaitArgs, Watch, report_left};
 use super::{OneService, names, shown, words};
 use crate::cli::args::JsonArgs;
 use crate::cli::error::Failure;
@@ -42,7 +42,7 @@ pub struct ScaleArgs {
     #[command(flatten)]
     pub change: Args,
     /// On how many hosts it is to run; see `service stop` for none
-    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "N", help_heading = None::<&'static str>, value_parser = clap::value_parser!(u32).range(1..))]
     pub replicas: u32,
 }
 
@@ -75,7 +75,11 @@ impl Args {
                 found.name, found.id
             ))
         };
-        unless_stopped(work, still, output).await
+        let exit = unless_stopped(work, still, output).await?;
+        if let Some(service) = accepted.get() {
+            report_left(exit, json!({ "service": shown(service) }), output)?;
+        }
+        Ok(exit)
     }
 
     async fn waited(
@@ -83,13 +87,13 @@ impl Args {
         client: &Client,
         found: &ServiceRecord,
         change: ChangeService,
-        accepted: &OnceLock<()>,
+        accepted: &OnceLock<ServiceRecord>,
         output: &Output,
     ) -> anyhow::Result<Exit> {
         let mut watch = Watch::begin(client, self.wait, output).await;
         let service = client.change_service(&found.id, &change).await?;
         check_not_leaving(&service, change)?;
-        let _ = accepted.set(());
+        let _ = accepted.set(service.clone());
         let goal = goal(change, &service);
         let (end, last) = watch.until(&service, &goal).await?;
         let last = last.unwrap_or(service);

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::environment::EnvironmentArgs;
 use super::goal::Goal;
 use super::shown;
-use super::wait::{WaitArgs, Watch};
+use super::wait::{WaitArgs, Watch, report_left};
 use crate::cli::args::JsonArgs;
 use crate::cli::coordinators::CoordinatorArgs;
 use crate::cli::error::Failure;
@@ -172,7 +172,11 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             args.name
         ))
     };
-    unless_stopped(work, still, output).await
+    let exit = unless_stopped(work, still, output).await?;
+    if let Some(service) = accepted.get() {
+        report_left(exit, body(service), output)?;
+    }
+    Ok(exit)
 }
 
 fn millis(span: Duration) -> u64 {

@@ -10,7 +10,8 @@ use crate::cli::args::JsonArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::table::Table;
-use crate::protocol::api::{DRAIN_MS, READY_MS, Restart, ServiceRecord};
+use crate::protocol::api::service::{DRAIN_MS, READY_MS};
+use crate::protocol::api::{Restart, ServiceRecord};
 use crate::support::span;
 
 /// Show everything about a service but its whole output

@@ -264,6 +264,20 @@ impl<'o> Watch<'o> {
     }
 }
 
+/// Prints the document of a wait that a signal ended.
+///
+/// # Errors
+/// When it cannot be printed.
+pub fn report_left(exit: Exit, mut body: Value, output: &Output) -> anyhow::Result<()> {
+    if !matches!(exit, Exit::Interrupted | Exit::Terminated) {
+        return Ok(());
+    }
+    if let Some(map) = body.as_object_mut() {
+        map.insert("outcome".into(), json!("left"));
+    }
+    output.document(&body)
+}
+
 fn is_suspect(service: &ServiceRecord, one: &Assignment) -> bool {
     words::is_current(service, one) && words::phase(one) != Phase::Ready
 }

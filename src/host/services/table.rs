@@ -12,7 +12,9 @@ use super::means::{Means, News, Times};
 use super::ports::Ports;
 use super::{ServiceSettings, Shared};
 use crate::host::control::LocalService;
-use crate::protocol::api::{SyncServices, SyncedServices, Want, WantedLogs};
+use crate::protocol::api::{
+    AssignmentReport, Phase, SyncServices, SyncedServices, Want, WantedLogs,
+};
 
 /// The output that readers wait for, by assignment.
 pub(super) type Wants = BTreeMap<String, WantedLogs>;
@@ -25,6 +27,8 @@ pub(in crate::host) struct Services {
     base: Option<String>,
     means: Arc<Means>,
     table: Mutex<BTreeMap<String, Arc<Instance>>>,
+    /// The directory of the last one that failed of each name, for the machine's owner.
+    failed: Mutex<BTreeMap<String, PathBuf>>,
     /// What readers wait for.
     pub(super) wants: watch::Sender<Wants>,
     /// How much of the news the coordinator has heard.
@@ -61,6 +65,7 @@ impl Services {
             base,
             means: Arc::new(means),
             table: Mutex::default(),
+            failed: Mutex::default(),
             wants: watch::Sender::default(),
             told: watch::Sender::default(),
         }
@@ -118,7 +123,7 @@ impl Services {
             instance.drain(Duration::MAX);
             let keep = !instance.is_over();
             if !keep {
-                useless.push(instance.dir.clone());
+                useless.extend(self.useless(instance));
             }
             keep
         });
@@ -129,6 +134,17 @@ impl Services {
             changed
         });
         useless
+    }
+
+    /// Returns which directory nobody needs any more once this one is forgotten: that of one that failed before it, if
+    /// it has failed.
+    fn useless(&self, instance: &Instance) -> Option<PathBuf> {
+        let dir = instance.dir.clone();
+        if instance.status().phase != Phase::Failed {
+            return Some(dir);
+        }
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.insert(instance.name.clone(), dir)
     }
 
     /// Returns the directories of a former life that nobody speaks of any more.
@@ -148,6 +164,11 @@ impl Services {
     /// Returns one of them.
     pub(super) fn instance(&self, id: &str) -> Option<Arc<Instance>> {
         self.table().get(id).cloned()
+    }
+
+    /// Returns what the coordinator is told of one of them.
+    pub(super) fn report(&self, id: &str) -> Option<AssignmentReport> {
+        Some(self.instance(id)?.report(self.base.as_deref()))
     }
 
     /// Returns how they stand, for the machine's owner.

@@ -174,6 +174,31 @@ fn an_end_during_a_pause_is_heard_at_once() {
 }
 
 #[test]
+fn the_last_failure_stays_to_be_looked_at() {
+    let bench = Bench::new(times());
+    let failing = |id: &str| WantedAssignment {
+        assignment_id: id.into(),
+        restart: crate::protocol::api::Restart::Never,
+        ..script("echo why; exit 1")
+    };
+    let fail = |id: &str| {
+        bench.want(&[&failing(id)]);
+        let instance = bench.services.instance(id).unwrap();
+        let until = Instant::now() + SOON;
+        while !instance.is_over() {
+            assert!(Instant::now() < until);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let useless = bench.services.apply(SyncedServices::default(), false);
+        assert!(bench.services.instance(id).is_none());
+        (instance.dir.clone(), useless)
+    };
+    let (first, useless) = fail("asg");
+    assert!(useless.is_empty() && first.join("log").exists());
+    assert_eq!(fail("asg2").1, [first]);
+}
+
+#[test]
 fn who_does_not_obey_is_killed() {
     let bench = Bench::new(times());
     bench.want(&[&script("trap '' TERM; echo up; while :; do sleep 1; done")]);

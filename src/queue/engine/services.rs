@@ -81,7 +81,7 @@ impl Queue {
             return Ok(Vec::new());
         }
         let command = Command::SyncServices {
-            now,
+            now: self.now.get(),
             host,
             reports,
             node,
@@ -106,7 +106,7 @@ impl Queue {
             return Ok(Vec::new());
         }
         let command = Command::PlaceServices {
-            now,
+            now: self.now.get(),
             hosts,
             seed: ids::time_ordered().into_bytes(),
             node,

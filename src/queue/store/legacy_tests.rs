@@ -145,7 +145,11 @@ fn a_database_of_the_original_is_taken_over() {
     assert_eq!(result.error.as_deref(), Some("timed out after 5ms"));
     assert_eq!(result.stderr.bytes, "é".as_bytes());
     assert!(view(5).job.payload.as_str().contains("xxx"));
-    assert_eq!(reader.services().unwrap()[0].id, "svc_1");
+    let services = reader.services().unwrap();
+    let service = &services[0];
+    assert_eq!((service.id.as_str(), service.generation), ("svc_1", 0));
+    let one = &service.assignments[0];
+    assert_eq!((one.host_id.as_str(), one.phase), ("lab-1", None));
     let host: (String, i64) = opened
         .connection
         .query_row("SELECT name, max_parallel FROM host", [], |row| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::script::{Host, deploy};
+use super::script::{Host, all_ready, deploy, lasting, settle, show};
 use crate::harness::Room;
 
 #[tokio::test]
@@ -130,10 +130,7 @@ async fn a_report_that_makes_no_sense_is_refused_and_that_of_others_changes_noth
     let mut b = Host::new(&room, "b").await;
     a.sync(&room).await;
     let id = deploy(&room, json!({"name": "api", "command": "x"})).await;
-    let service = super::script::settle(&room, &mut [&mut a], &id, |one| {
-        super::script::all_ready(one, 1)
-    })
-    .await;
+    let service = settle(&room, &mut [&mut a], &id, |one| all_ready(one, 1)).await;
     let asg = service["assignments"][0]["id"].as_str().unwrap();
     let report = |phase: &str| json!({"assignmentId": asg, "phase": phase});
     let with = |field: &str, value: Value| {
@@ -162,8 +159,8 @@ async fn a_report_that_makes_no_sense_is_refused_and_that_of_others_changes_noth
     // The other host knows the id, and is not believed.
     b.said.insert(asg.to_owned(), report("failed"));
     assert_eq!(b.sync(&room).await, Vec::<Value>::new());
-    let now = super::script::show(&room, &id).await;
-    assert_eq!(now, service);
+    let now = show(&room, &id).await;
+    assert_eq!(lasting(&now), lasting(&service));
     for body in [
         json!({"assignmentId": asg, "request": 1, "data": "%%%"}),
         json!({"assignmentId": "", "request": 1, "data": ""}),

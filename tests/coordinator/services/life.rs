@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::script::{Host, all_ready, deploy, hosts_in, settle, show};
+use super::script::{Host, all_ready, deploy, hosts_in, lasting, settle, show};
 use crate::harness::Room;
 
 async fn change(room: &Room, id: &str, change: Value) -> Value {
@@ -39,7 +39,7 @@ async fn replicas_run_on_different_hosts_and_an_update_replaces_one_at_a_time() 
     assert_ne!(updated["generation"], service["generation"]);
     // The same again changes nothing.
     assert_eq!(deploy(&room, ask).await, id);
-    assert_eq!(show(&room, &id).await["version"], updated["version"]);
+    assert_eq!(lasting(&show(&room, &id).await), lasting(&updated));
     room.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! Services: what people ask for, what hosts hear and say, and what keeps them running.
 
+mod client;
 mod hostile;
 mod life;
 mod logs;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::script::{Host, all_ready, deploy, hosts_in, settle, show};
+use super::script::{Host, all_ready, deploy, hosts_in, lasting, settle, show};
 use crate::harness::Room;
 
 /// Short, but longer than a busy machine takes for a round.
@@ -102,7 +102,7 @@ async fn a_new_coordinator_knows_all_and_moves_nothing_before_hosts_could_be_hea
     sleep(SILENCE + Duration::from_secs(1)).await;
     let room = Room::at(dir, |settings| settings.service_silence = SILENCE).await;
     let started = Instant::now();
-    assert_eq!(show(&room, &id).await, before);
+    assert_eq!(lasting(&show(&room, &id).await), lasting(&before));
     // `b` is heard of and `a` is not: its part stays until it could have been.
     let moved = settle(&room, &mut [&mut b], &id, |one| {
         hosts_in(one, "ready") == ["b"]
@@ -111,5 +111,30 @@ async fn a_new_coordinator_knows_all_and_moves_nothing_before_hosts_could_be_hea
     assert!(started.elapsed() >= SILENCE, "{moved:#}");
     let given = b.sync(&room).await;
     assert_eq!(given[0]["secretEnv"]["K"], "v");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_host_of_the_original_had_runs_elsewhere_when_it_is_silent() {
+    let room = Room::with(|settings| settings.service_silence = Duration::from_secs(1)).await;
+    room.host("old", &["service-host"]).await;
+    let id = deploy(&room, json!({"name": "api", "command": "x"})).await;
+    room.post("/v1/hosts/old/services/claim", json!({}))
+        .await
+        .ok();
+    let report = json!({"hostId": "old", "status": "running", "endpoint": "http://10.0.0.7:3100"});
+    room.post(&format!("/v1/services/{id}/report"), report)
+        .await
+        .ok();
+    let mut b = Host::new(&room, "b").await;
+    b.sync(&room).await;
+    // While it is heard of it keeps it.
+    room.post("/v1/hosts/old/heartbeat", json!({})).await.ok();
+    let service = show(&room, &id).await;
+    assert_eq!(service["assignments"][0]["hostId"], "old");
+    settle(&room, &mut [&mut b], &id, |one| {
+        hosts_in(one, "ready") == ["b"]
+    })
+    .await;
     room.stop().await;
 }

@@ -136,3 +136,12 @@ pub fn all_ready(service: &Value, count: usize) -> bool {
     let all = service["assignments"].as_array().unwrap();
     all.len() == count && all.iter().all(|one| one["phase"] == "ready")
 }
+
+/// Returns what does not change when the coordinator only takes note that an update is over.
+pub fn lasting(service: &Value) -> Value {
+    let mut service = service.clone();
+    for field in ["version", "updatedAt"] {
+        service[field].take();
+    }
+    service
+}

@@ -74,6 +74,8 @@ fn what_is_wanted_no_more_ends_with_all_that_it_started() {
     let bed = Bed::without_coordinator();
     let script = Script::serve(&bed);
     let _host = host(&bed, &[]);
+    script.want(web("neighbour"));
+    script.until_phase("neighbour", Phase::Ready);
     let ready = bed.file("away");
     let text = format!(
         "sh -c 'trap \"\" TERM; while :; do sleep 1; done; : mk-svc child' & \
@@ -91,6 +93,11 @@ fn what_is_wanted_no_more_ends_with_all_that_it_started() {
     script.until_forgotten("family");
     assert_no_process_within(SOON, "mk-svc");
     assert!(is_free(port));
+    // Who looked for what it left behind did not take others for it.
+    assert_eq!(
+        phases(&script, "neighbour"),
+        [Phase::Starting, Phase::Ready]
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod away;
 mod ending;
 mod program;
+mod real;
 mod running;
 mod script;
 

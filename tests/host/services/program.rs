@@ -1,4 +1,8 @@
 //! The program that runs as a service: this test binary itself, told by a variable to be a small web server.
+#![allow(
+    clippy::print_stdout,
+    reason = "what it prints is the output of a service"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

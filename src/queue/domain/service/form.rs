@@ -36,8 +36,11 @@ pub fn remember(service: &mut ServiceRecord) {
     service.kept.forms.push(form);
 }
 
-/// Takes note that the wanted generation is up and no older one is left.
+/// Takes note that the wanted generation is up and no older one is left. One that failed somewhere is never trusted.
 pub fn settle(service: &mut ServiceRecord) {
+    if service.update_error.is_some() {
+        return;
+    }
     let generation = service.generation;
     let mine = |one: &&_| is_serving(one);
     let up = service.assignments.iter().filter(mine);

@@ -59,7 +59,7 @@ pub const fn has_failed(one: &Assignment) -> bool {
 
 /// Tells whether it did what it was there for: it ended and is not to be started again, here or elsewhere.
 pub const fn is_done(one: &Assignment, restart: Restart) -> bool {
-    let ended = match one.phase {
+    match one.phase {
         Some(Phase::Stopped) => match restart {
             Restart::Always => false,
             Restart::OnFailure | Restart::Never => true,
@@ -76,8 +76,14 @@ pub const fn is_done(one: &Assignment, restart: Restart) -> bool {
             | Phase::Draining
             | Phase::Lost,
         ) => false,
-    };
-    ended
+    }
+}
+
+/// Returns how many of the wanted generation did what they were there for: nothing takes their place.
+pub fn done(service: &ServiceRecord) -> usize {
+    let done =
+        |one: &&Assignment| one.generation == service.generation && is_done(one, service.restart);
+    service.assignments.iter().filter(done).count()
 }
 
 /// Sets how far an assignment is.

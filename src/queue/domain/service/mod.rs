@@ -70,4 +70,8 @@ pub fn masked(service: ServiceRecord) -> ServiceRecord {
 }
 
 #[cfg(test)]
+mod place_tests;
+#[cfg(test)]
 mod random_tests;
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::choose::{self, Standing};
-use super::life::{changed, is_live, is_over};
+use super::life::{changed, done, is_live, is_over};
 use crate::protocol::HostId;
 use crate::protocol::api::{Assignment, ReportService, ServiceRecord, ServiceStatus};
 use crate::support::clock::Timestamp;
@@ -74,13 +74,14 @@ fn may_take(
     match here.find(|one| one.host_id == *host && !is_over(one)) {
         // It runs an older form. It is the only one that can change that.
         Some(mine) => mine.phase.is_none() && mine.generation != service.generation,
-        None => live(service) < service.replicas as usize,
+        None => has_room(service),
     }
 }
 
-fn live(service: &ServiceRecord) -> usize {
+fn has_room(service: &ServiceRecord) -> bool {
     let live = |one: &&Assignment| is_live(one);
-    service.assignments.iter().filter(live).count()
+    let live = service.assignments.iter().filter(live).count();
+    live + done(service) < service.replicas as usize
 }
 
 fn take(service: &ServiceRecord, host: &HostId, now: Timestamp) -> ServiceRecord {
@@ -111,11 +112,12 @@ pub fn report(
     node: &str,
     now: Timestamp,
 ) -> Option<ServiceRecord> {
-    let has_room = live(service) < service.replicas as usize && !service.stopped;
+    let may_again = has_room(service) && !service.stopped && !service.removing;
+    let generation = service.generation;
     let mut after = service.clone();
     let mut mine = after.assignments.iter_mut();
     let mine = mine.find(|one| {
-        let heard = is_live(one) || (has_room && !service.removing);
+        let heard = is_live(one) || (may_again && one.generation == generation);
         one.host_id == report.host_id && one.phase.is_none() && heard
     })?;
     let running = report.status == ServiceStatus::Running;

@@ -27,6 +27,7 @@ pub fn place(
         lost::lose(&mut next, hosts, now);
         form::settle(&mut next);
         roll::decide(&mut next, &mut placing);
+        form::settle(&mut next);
         lost::tidy(&mut next);
         if next != *service || life::is_gone(&next) {
             all.push(life::changed(next, node, now));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::life::{is_done, is_live, is_over, is_serving};
+use super::life::{done, is_live, is_over, is_serving};
 use super::*;
 use crate::protocol::api::{
     Assignment, AssignmentReport, ChangeService, DeployService, Phase, ReportService, Restart,
@@ -32,12 +32,6 @@ fn serving(service: &ServiceRecord, hosts: &[ServiceHost]) -> usize {
     };
     let all = service.assignments.iter().filter(|one| is_serving(one));
     all.filter(alive).count()
-}
-
-fn done(service: &ServiceRecord) -> usize {
-    let done =
-        |one: &&Assignment| one.generation == service.generation && is_done(one, service.restart);
-    service.assignments.iter().filter(done).count()
 }
 
 impl World {
@@ -78,7 +72,7 @@ impl World {
             command: format!("run-{}", more % 3),
             by_name: true,
             replicas: Some(u32::from(choice / 2 % 4) + 1),
-            restart: (more % 7 == 0).then_some(Restart::OnFailure),
+            restart: more.is_multiple_of(7).then_some(Restart::OnFailure),
             ..DeployService::default()
         };
         let before = replaced_by(&ask, &self.services).cloned();
@@ -242,6 +236,8 @@ impl World {
         for host in &mut self.hosts {
             (host.alive, host.takes_new) = (true, true);
         }
+        // What went wrong before is found out now.
+        self.place();
         for service in self.services.clone() {
             if service.update_error.is_some() {
                 self.put(change(&service, ChangeService::Restart, NODE, self.now));
@@ -264,6 +260,10 @@ impl World {
         for service in &self.services {
             assert!(!service.removing, "it is gone in the end: {service:?}");
             let all = service.assignments.iter().filter(|one| !is_over(one));
+            assert!(
+                service.stopped || service.update_error.is_none(),
+                "{service:?}"
+            );
             let enough = match service.stopped {
                 true => 0,
                 false => (service.replicas as usize).saturating_sub(done(service)),
@@ -283,7 +283,7 @@ impl World {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
     #[test]
     fn any_sequence_keeps_the_promises(
         steps in proptest::collection::vec((0u8..14, 0u8..=255, 0u8..=255), 1..120)

@@ -2,7 +2,7 @@
 
 use super::choose::{Room, victim};
 use super::form;
-use super::life::{drain, drain_all, has_failed, is_done, is_live, is_serving, set_phase};
+use super::life::{done, drain, drain_all, has_failed, is_live, is_serving, set_phase};
 use super::spread::{Placing, spread};
 use crate::protocol::api::{Assignment, Phase, ServiceRecord};
 
@@ -116,12 +116,5 @@ fn roll(service: &mut ServiceRecord, placing: &mut Placing<'_>) {
 
 fn live(service: &ServiceRecord, members: impl Fn(&Assignment) -> bool) -> usize {
     let mine = |one: &&Assignment| is_live(one) && members(one);
-    service.assignments.iter().filter(mine).count()
-}
-
-/// How many of the wanted generation ended as they should.
-fn done(service: &ServiceRecord) -> usize {
-    let mine =
-        |one: &&Assignment| one.generation == service.generation && is_done(one, service.restart);
     service.assignments.iter().filter(mine).count()
 }

@@ -82,7 +82,7 @@ pub fn spread(
         return;
     }
     while have > target {
-        let Some(index) = victim(service, &placing.board, &mine) else {
+        let Some(index) = victim(service, &placing.board, mine) else {
             return;
         };
         drain(service, index, placing.now);

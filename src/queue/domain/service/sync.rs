@@ -110,13 +110,15 @@ fn note(one: &mut Assignment, phase: Phase, said: &AssignmentReport, now: Timest
 
 /// Returns the beginning of `text`.
 fn cut(text: &str, longest: usize) -> String {
-    text.get(..text.floor_char_boundary(longest))
-        .unwrap_or_default()
-        .to_owned()
+    let end = (0..=longest.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
 }
 
 /// Returns the end of `text`: of output the last lines tell most.
 fn cut_front(text: &str, longest: usize) -> String {
-    let from = text.ceil_char_boundary(text.len().saturating_sub(longest));
-    text.get(from..).unwrap_or_default().to_owned()
+    let from =
+        (text.len().saturating_sub(longest)..=text.len()).find(|from| text.is_char_boundary(*from));
+    text.get(from.unwrap_or(0)..).unwrap_or_default().to_owned()
 }
