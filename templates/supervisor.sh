@@ -1,4 +1,4 @@
-# Runs one task so that it cannot outlive us. Read by fleet/supervise.rs.
+# Runs one task so that it cannot outlive us. Read by fleet/supervise.
 #
 # stdin, after the marker: a line of code that sets _g (grace in seconds), _j (a file for its input) and _l (1: also end what the task
 # leaves behind in its group); a line of code that exports the task's environment, changes directory

@@ -1,6 +1,7 @@
 //! Which hosts are there, and when each was last heard of. In memory: a heartbeat writes nothing.
 
 mod host;
+mod services;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,11 +11,13 @@ use tokio::time::Instant;
 
 use self::host::{Host, hear, take, version_of};
 pub use self::host::{News, STALE_AFTER};
+pub use self::services::Silence;
 
 use super::caller::Said;
-use crate::protocol::HostId;
+use super::rank::Standing;
 use crate::protocol::api::{HostMode, HostRecord, HostState, Instance};
-use crate::queue::{Claimant, HostEntry, ServiceHost};
+use crate::protocol::{HostId, Requirement};
+use crate::queue::{Claimant, HostEntry};
 use crate::support::clock::Timestamp;
 
 /// What a claim needs to know of a host.
@@ -26,24 +29,6 @@ pub struct Known {
     pub max_parallel: u16,
     /// It says by name which leases it works on.
     pub names_leases: bool,
-}
-
-/// What a sync said of its host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Synced {
-    /// It was silent before.
-    pub back: bool,
-    /// It is another as to what it may be given.
-    pub news: bool,
-}
-
-/// How long a host may be silent before its services run elsewhere.
-#[derive(Debug, Clone, Copy)]
-pub struct Silence {
-    /// One that syncs.
-    pub syncing: Duration,
-    /// One of the original.
-    pub original: Duration,
 }
 
 /// The hosts.
@@ -64,6 +49,8 @@ impl Presence {
                 entry.host.id.clone(),
                 Host {
                     facts: facts.and_then(|text| serde_json::from_str(text.as_str()).ok()),
+                    facts_at: None,
+                    weight: 1,
                     blocked: None,
                     clock_offset_ms: None,
                     clock_warned: false,
@@ -73,6 +60,9 @@ impl Presence {
                     syncs: false,
                     leaving: false,
                     waiting: 0,
+                    tunnels: false,
+                    cut: false,
+                    gone: false,
                     names_leases: false,
                     state: HostState::Down,
                     version: version_of(entry.updated_at),
@@ -105,6 +95,8 @@ impl Presence {
             .is_some_and(|host| host.state == HostState::Live);
         let mut host = Host {
             facts: before.as_ref().and_then(|host| host.facts.clone()),
+            facts_at: before.as_ref().and_then(|host| host.facts_at),
+            weight: 1,
             blocked: None,
             clock_offset_ms: None,
             clock_warned: before.as_ref().is_some_and(|host| host.clock_warned),
@@ -114,6 +106,9 @@ impl Presence {
             syncs: before.as_ref().is_some_and(|host| host.syncs),
             leaving: false,
             waiting: before.as_ref().map_or(0, |host| host.waiting),
+            tunnels: before.as_ref().is_some_and(|host| host.tunnels),
+            cut: false,
+            gone: false,
             names_leases: false,
             state: HostState::Live,
             version: before
@@ -171,55 +166,6 @@ impl Presence {
         Some((known, back))
     }
 
-    /// Takes note that a host syncs its services. Nothing if it is not known; otherwise whether that says something
-    /// new of it.
-    pub fn synced(&self, id: &HostId, leaving: bool, now: Timestamp) -> Option<Synced> {
-        let mut hosts = self.hosts();
-        let host = hosts.get_mut(id)?;
-        let back = hear(id, host, now);
-        host.spoke = Some(Instant::now());
-        let first = !std::mem::replace(&mut host.syncs, true);
-        let turned = std::mem::replace(&mut host.leaving, leaving) != leaving;
-        Some(Synced {
-            back,
-            news: first || turned,
-        })
-    }
-
-    /// Returns every host as services are placed by. Nobody was silent before `since`: until then none could be heard.
-    pub fn for_services(&self, since: Instant, silence: Silence) -> Vec<ServiceHost> {
-        let now = Instant::now();
-        let hosts = self.hosts();
-        let mut all: Vec<ServiceHost> = hosts
-            .iter()
-            .map(|(id, host)| {
-                let heard = host.spoke.map_or(since, |spoke| spoke.max(since));
-                let patience = if host.syncs || host.spoke.is_none() {
-                    silence.syncing
-                } else {
-                    silence.original
-                };
-                ServiceHost {
-                    id: id.clone(),
-                    capabilities: host.entry.host.capabilities.clone(),
-                    alive: now.duration_since(heard) < patience,
-                    takes_new: host.entry.mode == HostMode::Active
-                        && !host.leaving
-                        && host.blocked.is_none(),
-                    syncs: host.syncs,
-                }
-            })
-            .collect();
-        all.sort_by(|one, other| one.id.cmp(&other.id));
-        all
-    }
-
-    /// Returns how long ago the host last said anything; nothing if it is not known or did not since the start.
-    pub fn silent(&self, id: &HostId) -> Option<Duration> {
-        let hosts = self.hosts();
-        hosts.get(id)?.spoke.map(|spoke| spoke.elapsed())
-    }
-
     /// Notes that `id` waits in a request, or does no longer.
     pub fn waits(&self, id: &HostId, begins: bool, now: Timestamp) {
         let mut hosts = self.hosts();
@@ -239,12 +185,14 @@ impl Presence {
         hosts.get(id).map(|host| host.entry.host.name.clone())
     }
 
-    /// Tells whether a host registered with other labels or more slots than are `said` of it now.
+    /// Tells whether a host registered with other labels, another weight or more slots than are `said` of it now.
     pub fn is_outdated(&self, id: &HostId, said: &Said) -> bool {
         let hosts = self.hosts();
-        hosts.get(id).is_some_and(|host| {
-            let host = &host.entry.host;
-            host.labels != said.labels || host.max_parallel > said.slots
+        hosts.get(id).is_some_and(|known| {
+            let host = &known.entry.host;
+            host.labels != said.labels
+                || host.max_parallel > said.slots
+                || known.weight != said.weight.max(1)
         })
     }
 
@@ -260,10 +208,14 @@ impl Presence {
         self.hosts().contains_key(id)
     }
 
-    /// Returns how many jobs the host runs at once; none if it is not known.
-    pub fn slots(&self, id: &HostId) -> u16 {
+    /// Returns how the host stands among those that wait for work, with `leases` leases.
+    pub fn standing(&self, id: &HostId, leases: u32) -> Standing {
+        let now = Instant::now();
         let hosts = self.hosts();
-        hosts.get(id).map_or(0, |host| host.entry.host.max_parallel)
+        hosts.get(id).map_or_else(
+            || Standing::of((leases, 1), 1, None),
+            |host| host.standing(now, leases),
+        )
     }
 
     /// Tells whether the host may be given work.
@@ -280,6 +232,40 @@ impl Presence {
         if let Some(host) = hosts.get_mut(&entry.host.id) {
             host.version = host.version.max(version_of(entry.updated_at)) + 1;
             host.entry = entry;
+        }
+    }
+
+    /// Tells whether a host other than `id` is there and meets `requirement`.
+    pub fn other_can(&self, id: &HostId, requirement: &Requirement) -> bool {
+        let now = Instant::now();
+        let hosts = self.hosts();
+        hosts
+            .iter()
+            .any(|(other, host)| other != id && host.could_run(other, requirement, now))
+    }
+
+    /// Notes that `id` comes through its tunnel.
+    pub fn tunnels(&self, id: &HostId) {
+        if let Some(host) = self.hosts().get_mut(id) {
+            host.tunnels = true;
+        }
+    }
+
+    /// Notes that no connection is left through the tunnel of the host called `name`. Who waited in a request that
+    /// was cut off, or `holds` leases, is not heard of any more.
+    pub fn deserted(&self, name: &str, holds: impl Fn(&HostId) -> bool) {
+        for (id, host) in self.hosts().iter_mut() {
+            let cut = host.cut || holds(id);
+            if host.tunnels && host.waiting == 0 && cut && host.entry.host.name == name {
+                host.gone = true;
+            }
+        }
+    }
+
+    /// Notes that the request was cut off that `id` waited in.
+    pub fn cut_off(&self, id: &HostId) {
+        if let Some(host) = self.hosts().get_mut(id) {
+            host.cut = true;
         }
     }
 
@@ -333,11 +319,11 @@ impl Presence {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::queue::NewHost;
 
-    fn entry(id: &str, state_id: &str) -> HostEntry {
+    pub fn entry(id: &str, state_id: &str) -> HostEntry {
         HostEntry {
             host: NewHost {
                 id: HostId::new(id).unwrap(),

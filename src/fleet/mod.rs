@@ -24,6 +24,7 @@ pub mod remote;
 pub mod report;
 pub mod rollback;
 pub mod run;
+mod runner;
 pub mod runs;
 pub mod sandbox;
 pub mod seat;

@@ -1,7 +1,7 @@
 //! The end of a gateway: who asks hears at once that it goes, new requests are refused a little later, open ones get
 //! their time.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
@@ -23,6 +23,8 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Drain {
     phase: watch::Sender<Phase>,
+    /// The same for every request, which must not wait for a lock.
+    at: AtomicU8,
     open: AtomicU64,
     none_open: Notify,
 }
@@ -31,6 +33,7 @@ impl Default for Drain {
     fn default() -> Self {
         Self {
             phase: watch::Sender::new(Phase::Serving),
+            at: AtomicU8::new(0),
             open: AtomicU64::new(0),
             none_open: Notify::new(),
         }
@@ -40,11 +43,17 @@ impl Default for Drain {
 impl Drain {
     /// Returns how far the end is.
     pub fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        match self.at.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Leaving,
+            2 => Phase::Refusing,
+            _ => Phase::Over,
+        }
     }
 
     /// Goes on to `phase`.
     pub fn enter(&self, phase: Phase) {
+        self.at.store(phase as u8, Ordering::Release);
         self.phase.send_replace(phase);
     }
 

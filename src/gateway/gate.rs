@@ -190,6 +190,19 @@ impl Gate {
         ))
     }
 
+    /// Counts a request that was refused before it was known where it goes.
+    pub fn turned_away(&self, answer: Answer) -> Answer {
+        let status = Some(answer.status.as_u16());
+        let others = &self.metrics.others;
+        others.ended(
+            status,
+            std::time::Duration::ZERO,
+            0,
+            answer.body.len() as u64,
+        );
+        answer
+    }
+
     /// Returns the answer to a body that is longer than allowed.
     pub fn too_large(&self) -> Answer {
         let text = format!("the body is longer than {} bytes", self.settings.body_limit);

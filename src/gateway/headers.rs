@@ -3,8 +3,10 @@
 //! Those that speak of one connection end here, in both directions. `x-skyclaw-…` never crosses: a caller could
 //! pretend to be a host or a coordinator, a service could give away what it knows of them.
 
+use std::io::Write;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 /// Speaks of one connection only, whatever `connection` says.
@@ -136,17 +138,15 @@ fn remove_named(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 }
 
 fn append_peer(headers: &mut HeaderMap, peer: IpAddr) {
-    let peer = peer.to_canonical().to_string();
-    let lines = headers.get_all(FOR);
-    let mut chain: Vec<&[u8]> = lines.iter().map(HeaderValue::as_bytes).collect();
-    let value = if chain.is_empty() {
-        HeaderValue::try_from(peer)
-    } else {
-        chain.push(peer.as_bytes());
-        HeaderValue::try_from(chain.join(&b", "[..]))
-    };
-    if let Ok(value) = value {
-        headers.insert(FOR, value);
+    let mut chain = Vec::with_capacity(64);
+    for line in headers.get_all(FOR) {
+        chain.extend_from_slice(line.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    // Writing to memory does not fail.
+    let _ = write!(chain, "{}", peer.to_canonical());
+    if let Ok(chain) = HeaderValue::from_maybe_shared(Bytes::from(chain)) {
+        headers.insert(FOR, chain);
     }
 }
 

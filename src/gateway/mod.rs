@@ -46,12 +46,15 @@ pub mod retry;
 pub mod settings;
 pub mod sticky;
 pub mod table;
+pub mod tls;
 pub mod visit;
 
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use access::AccessLog;
@@ -63,6 +66,7 @@ use crate::client::Client;
 use crate::protocol::api::Gateway;
 use crate::support::shutdown::{Shutdown, Urgency};
 use drain::Phase;
+use tls::Certificate;
 
 /// How long the first list of services may take before callers are let in without one.
 const FIRST_LIST_WITHIN: Duration = Duration::from_secs(3);
@@ -138,6 +142,9 @@ pub async fn serve(
     around.spawn(discover::follow(Arc::clone(&gate), client));
     around.spawn(probe::follow(Arc::clone(&gate)));
     around.spawn(federation::follow(Arc::clone(&gate), own, coordinators));
+    if let Some(certificate) = gate.settings.tls.clone() {
+        around.spawn(reload(certificate, signal(SignalKind::hangup())?));
+    }
     let ending = async {
         shutdown.reached(Urgency::Stop).await;
         let mut again = shutdown.clone();
@@ -147,12 +154,26 @@ pub async fn serve(
         }
         gate.drain.enter(Phase::Over);
     };
-    let serving = data::serve(Arc::clone(&gate), listeners);
-    let (served, ()) = tokio::join!(serving, async {
-        ending.await;
-    });
+    let mut serving = pin!(data::serve(Arc::clone(&gate), listeners));
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = ending => serving.await,
+    };
     around.shutdown().await;
     served
+}
+
+/// Reads the certificate again whenever it is told to. Never returns.
+async fn reload(certificate: Certificate, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        match certificate.reload() {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "the certificate stays as it was");
+            }
+        }
+    }
 }
 
 /// Ends in steps: says so, takes nothing new, waits for what is open.

@@ -6,6 +6,7 @@ use super::choose::{Balance, Rules};
 use super::forwarded::Trusted;
 use super::keys::Keys;
 use super::sticky::Sticky;
+use super::tls::Certificate;
 use crate::support::secret::Secret;
 
 /// How long the head of a request may be, in bytes. It may have 100 lines, which is hyper's own limit.
@@ -50,6 +51,10 @@ pub struct Settings {
     pub first_byte: Duration,
     /// How long a stream in either direction may be silent.
     pub idle: Duration,
+    /// How many connections of callers may be open.
+    pub connections: u64,
+    /// What callers are shown to speak TLS with; they speak plain HTTP without.
+    pub tls: Option<Certificate>,
     /// Who may read the numbers.
     pub metrics: MetricsFor,
     /// How a stop goes.
@@ -101,6 +106,8 @@ impl Default for Settings {
             body_limit: 10 << 20,
             first_byte: Duration::from_secs(30),
             idle: Duration::from_secs(300),
+            connections: 10_000,
+            tls: None,
             metrics: MetricsFor::All,
             stop: Stop {
                 taking: Duration::from_secs(2),

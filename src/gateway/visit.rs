@@ -106,9 +106,10 @@ impl Visit {
         &self.gate
     }
 
-    /// Tells whether its body must be kept as far as it was read, up to [`retry::KEPT_BODY`], for another endpoint.
-    pub const fn keeps_body(&self) -> bool {
-        self.retry.left > 0
+    /// Tells whether sending it twice does no harm. Then its body is kept as far as it was read, up to
+    /// [`retry::KEPT_BODY`].
+    pub const fn is_repeatable(&self) -> bool {
+        self.retry.repeatable
     }
 
     /// Chooses where it goes now.

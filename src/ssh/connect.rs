@@ -7,20 +7,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{Config, Handle, Msg};
+use russh::client::Config;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
-use russh::{Channel, ChannelStream, Preferred, cipher, compression};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use russh::{Preferred, cipher, compression};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::ssh::auth;
 use crate::ssh::config::{Settings, Target};
+use crate::ssh::connection::Line;
+pub use crate::ssh::connection::{Connection, MOST_CHANNELS};
 use crate::ssh::dial::dial_through;
 pub use crate::ssh::dial::{Dialed, dial};
 use crate::ssh::error::{Error, Phase};
 use crate::ssh::forward::Doors;
 use crate::ssh::guard::{Fate, Guard};
-use crate::ssh::jump;
 use crate::ssh::pace::Path;
 use crate::ssh::throttle::Permit;
 use crate::support::ids;
@@ -37,15 +38,6 @@ const SILENT: Duration = Duration::from_millis(400);
 const STALE: Duration = Duration::from_secs(10);
 /// A server that leaves this many questions for a sign of life unanswered is dead by the next one.
 pub(super) const KEEPALIVE_MISSES: usize = 3;
-/// Channels open at once on one connection, under the `MaxSessions 10` of a stock sshd.
-pub const MOST_CHANNELS: usize = 8;
-/// One more for short questions: whether a task has left something behind is asked while tasks hold
-/// all the others.
-const SPARE_CHANNELS: usize = 1;
-/// A channel that the server refuses is asked for again this long: it counts a session until all that
-/// it left behind is gone, which may be after we have closed it.
-const CHANNEL_PATIENCE: Duration = Duration::from_secs(5);
-const CHANNEL_PAUSE: Duration = Duration::from_millis(20);
 /// Unread packets a channel may hold before its connection stops reading: 16 of at most 32 KiB.
 const CHANNEL_BACKLOG: usize = 16;
 
@@ -75,16 +67,8 @@ impl Dialed {
         let exchange = russh::client::connect_stream(config, self.wire, guard);
         let mut handle = limited.run(Phase::KeyExchange, exchange).await?;
         auth::log_in(&mut handle, target, &settings.identities, &mut limited).await?;
-        Ok(Connection {
-            handle,
-            channels: Semaphore::new(MOST_CHANNELS),
-            spare: Semaphore::new(SPARE_CHANNELS),
-            fate,
-            path,
-            doors,
-            life,
-            _through: self.through,
-        })
+        let line = Line::new(handle, fate);
+        Ok(Connection::new(line, (path, doors), life, self.through))
     }
 }
 
@@ -259,114 +243,4 @@ fn host_key_order(listed: &[String]) -> Cow<'static, [Algorithm]> {
     let (mut first, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(on_file);
     first.extend(rest);
     Cow::Owned(first)
-}
-
-/// A live, authenticated connection. Dropping it closes it.
-pub struct Connection {
-    handle: Handle<Guard>,
-    channels: Semaphore,
-    spare: Semaphore,
-    fate: Arc<Fate>,
-    pub(super) path: Arc<Path>,
-    doors: Arc<Doors>,
-    life: watch::Receiver<()>,
-    /// The jump host's connection that this one goes through: it must not close before.
-    _through: Option<Arc<Connection>>,
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection")
-            .field("closed", &self.is_closed())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Connection {
-    /// Tells whether the connection is gone.
-    pub fn is_closed(&self) -> bool {
-        self.handle.is_closed()
-    }
-
-    /// Waits until the connection is gone. Returns why.
-    pub async fn closed(&self) -> Error {
-        // Nothing is ever sent: only the end of the sender can be seen.
-        let _ = self.life.clone().changed().await;
-        self.lost()
-    }
-
-    /// Says goodbye. The server ends everything that still runs on this connection.
-    pub async fn close(&self) {
-        let _ = self
-            .handle
-            .disconnect(russh::Disconnect::ByApplication, "", "")
-            .await;
-    }
-
-    /// Opens a stream from the host to a port of another that it can reach.
-    pub(super) async fn reach(&self, target: &Target) -> Result<ChannelStream<Msg>, Error> {
-        let opened = self
-            .handle
-            .channel_open_direct_tcpip(&target.host, target.port.into(), "127.0.0.1", 0)
-            .await;
-        match opened {
-            Ok(channel) => Ok(channel.into_stream()),
-            Err(russh::Error::ChannelOpenFailure(why)) => Err(Error::Tcp {
-                address: format!("{}:{} from the jump host", target.host, target.port),
-                source: jump::refused(why),
-            }),
-            Err(_) => Err(self.lost()),
-        }
-    }
-
-    /// Waits for the right to open a channel.
-    pub(super) async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
-        // The semaphore is never closed.
-        self.channels.acquire().await.map_err(|_| self.lost())
-    }
-
-    /// Waits for the right to open a channel for a moment.
-    pub(super) async fn short_place(&self) -> Result<SemaphorePermit<'_>, Error> {
-        match self.channels.try_acquire() {
-            Ok(place) => Ok(place),
-            Err(_) => self.spare.acquire().await.map_err(|_| self.lost()),
-        }
-    }
-
-    pub(super) async fn open_channel(&self) -> Result<Channel<Msg>, Error> {
-        let patient_until = Instant::now() + CHANNEL_PATIENCE;
-        let mut pause = CHANNEL_PAUSE;
-        loop {
-            let asked = Instant::now();
-            let why = match self.handle.channel_open_session().await {
-                Ok(channel) => {
-                    self.path.answered(asked.elapsed());
-                    return Ok(channel);
-                }
-                Err(russh::Error::ChannelOpenFailure(why)) => why,
-                Err(_) => return Err(self.lost()),
-            };
-            // Nothing has started, so asking again does no harm.
-            if Instant::now() + pause > patient_until {
-                return Err(Error::ChannelRefused {
-                    act: "open a channel",
-                    why: format!("{why:?}"),
-                });
-            }
-            sleep(pause).await;
-            pause *= 2;
-        }
-    }
-
-    pub(super) fn handle(&self) -> &Handle<Guard> {
-        &self.handle
-    }
-
-    pub(super) fn doors(&self) -> &Arc<Doors> {
-        &self.doors
-    }
-
-    pub(super) fn lost(&self) -> Error {
-        self.fate.error()
-    }
 }

@@ -3,14 +3,15 @@
 //! End of file is not the end: the exit status may come after it, and output may come after the exit
 //! status. Only the closed channel is the end. A command without an exit status is lost, never 0.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::ssh::connect::Connection;
+use crate::ssh::connection::{Connection, Line};
 use crate::ssh::error::Error;
 use crate::ssh::pace::Pace;
 
@@ -48,17 +49,19 @@ pub struct Exec<'c> {
 /// The receiving end of a running command.
 pub struct Events<'c> {
     half: ChannelReadHalf,
-    connection: &'c Connection,
+    line: Line,
     refused: bool,
     pace: Arc<Pace>,
-    _place: SemaphorePermit<'c>,
+    _place: OwnedSemaphorePermit,
+    _connection: PhantomData<&'c Connection>,
 }
 
 /// The sending end of a running command.
 pub struct Stdin<'c> {
     half: ChannelWriteHalf<Msg>,
     pace: Arc<Pace>,
-    connection: &'c Connection,
+    line: Line,
+    _connection: PhantomData<&'c Connection>,
 }
 
 impl std::fmt::Debug for Events<'_> {
@@ -98,9 +101,16 @@ impl Connection {
         self.exec_in(place, command_line).await
     }
 
+    /// Starts `command_line` in a channel that is not tied to this borrow, so that it can stay open
+    /// between uses; see [`Parked`](crate::ssh::parked::Parked).
+    pub(crate) async fn exec_to_keep(&self, command_line: &str) -> Result<Exec<'static>, Error> {
+        let place = self.place().await?;
+        self.exec_in(place, command_line).await
+    }
+
     async fn exec_in<'c>(
-        &'c self,
-        place: SemaphorePermit<'c>,
+        &self,
+        place: OwnedSemaphorePermit,
         command_line: &str,
     ) -> Result<Exec<'c>, Error> {
         let channel = self.open_channel().await?;
@@ -113,15 +123,17 @@ impl Connection {
         Ok(Exec {
             events: Events {
                 half: reader,
-                connection: self,
+                line: self.line(),
                 refused: false,
                 pace: Arc::clone(&pace),
                 _place: place,
+                _connection: PhantomData,
             },
             stdin: Stdin {
                 half: writer,
                 pace,
-                connection: self,
+                line: self.line(),
+                _connection: PhantomData,
             },
         })
     }
@@ -179,8 +191,8 @@ impl Events<'_> {
         loop {
             let Some(message) = self.half.wait().await else {
                 // The channel's sender is gone: closed in order only if the connection still lives.
-                if self.connection.is_closed() {
-                    return Err(self.connection.lost());
+                if self.line.is_closed() {
+                    return Err(self.line.lost());
                 }
                 return Ok(Event::Closed);
             };
@@ -226,7 +238,7 @@ impl Stdin<'_> {
         self.half
             .data_bytes(bytes)
             .await
-            .map_err(|_| self.connection.lost())
+            .map_err(|_| self.line.lost())
     }
 
     /// Sends `bytes` of a long stream, no faster than the server passes them on. Someone must read the
@@ -244,7 +256,7 @@ impl Stdin<'_> {
     /// # Errors
     /// [`Error::Lost`] when the connection died.
     pub async fn eof(&self) -> Result<(), Error> {
-        self.half.eof().await.map_err(|_| self.connection.lost())
+        self.half.eof().await.map_err(|_| self.line.lost())
     }
 
     /// Closes the channel: the server closes the command's pipes.

@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod config;
 pub mod connect;
+mod connection;
 mod dial;
 mod error;
 pub mod exec;
@@ -17,6 +18,7 @@ pub mod jump;
 pub mod known_hosts;
 mod limited;
 mod pace;
+pub(crate) mod parked;
 pub mod server;
 pub mod shell;
 mod socket;

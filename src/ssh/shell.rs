@@ -15,12 +15,17 @@ const PREAMBLE: &str = "_n=${IFS#??}; _m=; while IFS= read -r _m; do case $_m in
 /// single quote, backslash or `!`: these are what bash, zsh, fish and csh disagree on within single
 /// quotes. A test holds all templates against that.
 pub fn command_line(template: &str) -> String {
-    let script: Vec<&str> = template
+    let script = script(template);
+    format!("exec /bin/sh -c '{PREAMBLE} {}'", script.join(" "))
+}
+
+/// Returns the lines of a template that are sent: without comments, which have lines of their own.
+pub(crate) fn script(template: &str) -> Vec<&str> {
+    template
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    format!("exec /bin/sh -c '{PREAMBLE} {}'", script.join(" "))
+        .collect()
 }
 
 /// One line of shell code that a template reads from stdin and evaluates.

@@ -151,6 +151,30 @@ pub struct Args {
         hide_env_values = true
     )]
     pub(super) idle_ms: Option<Given<u64>>,
+    /// How many connections of callers may be open; further ones are closed at once [default: 10000]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SKYCLAW_GATEWAY_MAX_CONNECTIONS",
+        hide_env_values = true
+    )]
+    pub(super) max_connections: Option<Given<u64>>,
+    /// Speak TLS with callers: PEM file with the certificate and those above it, read again on SIGHUP
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SKYCLAW_GATEWAY_TLS_CERT",
+        hide_env_values = true
+    )]
+    pub(super) tls_cert: Option<Given<PathBuf>>,
+    /// PEM file with the certificate's key
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SKYCLAW_GATEWAY_TLS_KEY",
+        hide_env_values = true
+    )]
+    pub(super) tls_key: Option<Given<PathBuf>>,
     /// Proxies whose x-forwarded-… headers are believed: addresses or networks, separated by commas
     #[arg(
         long,

@@ -30,7 +30,12 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     // This may start the program again, so it comes before everything else.
     let secrets = secrets::Secrets::read(args)?;
     privacy::hide();
-    let shutdown = Shutdown::listen().context("listen for signals")?;
+    let listening = match Given::of(&args.tls_cert) {
+        None => Shutdown::listen(),
+        // It asks for the certificate to be read again.
+        Some(_) => Shutdown::listen_without_hangup(),
+    };
+    let shutdown = listening.context("listen for signals")?;
     let host = host(args, secrets.keys.is_empty())?;
     let reach = args.coordinator.settings(|name| secrets.variable(name))?;
     let settings = settings::read(args, secrets.keys, reach.token.clone())?;
@@ -61,8 +66,9 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         true => format!("[{host}]"),
         false => host,
     };
+    let scheme = place::scheme(args);
     output.line(&format!(
-        "[skyclaw] gateway listening on http://{shown}:{port}"
+        "[skyclaw] gateway listening on {scheme}://{shown}:{port}"
     ));
     gateway::serve(loaded, listeners, shutdown)
         .await

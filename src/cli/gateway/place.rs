@@ -25,13 +25,24 @@ pub fn own(
                 .map_err(|why| Failure::usage(format!("--public-url: {why}")))?;
             Some(url.as_str().trim_end_matches('/').to_owned())
         }
-        None => listened(host, coordinators).map(|host| format!("http://{host}:{port}")),
+        None => {
+            listened(host, coordinators).map(|host| format!("{}://{host}:{port}", scheme(args)))
+        }
     };
     Ok(url.map(|url| Gateway {
         id: format!("gw_{}", ids::time_ordered()),
         url,
         name: Given::of(&args.name).cloned(),
     }))
+}
+
+/// Returns how callers are to begin its address.
+pub const fn scheme(args: &Args) -> &'static str {
+    if args.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    }
 }
 
 /// Returns a client for each coordinator.

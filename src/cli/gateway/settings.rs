@@ -8,6 +8,7 @@ use super::Args;
 use crate::gateway::forwarded::{Network, Trusted};
 use crate::gateway::keys::Keys;
 use crate::gateway::settings::{MetricsFor, Probes, Settings};
+use crate::gateway::tls::Certificate;
 use crate::support::secret::Secret;
 
 /// As in the original: less is taken for this much.
@@ -66,9 +67,24 @@ pub fn read(args: &Args, keys: Keys, token: Option<Secret>) -> Result<Settings, 
             .unwrap_or(defaults.body_limit),
         first_byte: span(&args.first_byte_ms, 1, defaults.first_byte),
         idle: span(&args.idle_ms, 1, defaults.idle),
+        connections: Given::of(&args.max_connections)
+            .copied()
+            .unwrap_or(defaults.connections),
+        tls: certificate(args)?,
         metrics,
         stop: defaults.stop,
     })
+}
+
+fn certificate(args: &Args) -> Result<Option<Certificate>, Failure> {
+    match (Given::of(&args.tls_cert), Given::of(&args.tls_key)) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Certificate::read(certificate, key)
+            .map(Some)
+            .map_err(|error| Failure::usage("TLS for callers").because(error)),
+        (Some(_), None) => Err(Failure::usage("--tls-cert needs --tls-key as well")),
+        (None, Some(_)) => Err(Failure::usage("--tls-key needs --tls-cert as well")),
+    }
 }
 
 fn trusted(args: &Args) -> Result<Trusted, Failure> {

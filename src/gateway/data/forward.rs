@@ -1,180 +1,188 @@
-//! One request: to a backend over a connection of its own, with its body kept whole for a second try.
+//! One request, from its head to the answer's head: through the gate, to endpoints until one answers, and back.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Full, Limited};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::client::conn::http1;
-use hyper::http::request::Parts;
-use hyper::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::body::{Body, Incoming};
+use hyper::header::HeaderValue;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode, Version};
 
+use super::caller::Session;
+use super::download::{Carried, Download};
+use super::framing;
+use super::pool::Lease;
+use super::send::{Failure, Message, send};
+use super::stall::Stall;
+use super::tunnel;
+use super::upload::{Cut, Rules, Upload};
 use crate::gateway::answer::Answer;
 use crate::gateway::choose::Pick;
-use crate::gateway::directory::Reader;
-use crate::gateway::gate::{Caller, Gate};
 use crate::gateway::health::Outcome;
-use crate::gateway::settings::CONNECT_WITHIN;
 use crate::gateway::visit::Visit;
 
-/// What goes to the caller.
-pub type Out = Either<Full<Bytes>, Carried>;
+/// An endpoint's answer, with the connection it comes over.
+struct Answered {
+    lease: Lease,
+    response: Response<Incoming>,
+    pick: Pick,
+}
 
-/// Answers one request.
-pub async fn answer(
-    gate: &Arc<Gate>,
-    reader: &mut Reader,
-    caller: Caller,
-    request: Request<Incoming>,
-) -> Response<Out> {
+/// Answers one request. There is no error: what goes wrong is an answer of our own.
+pub async fn answer(session: &Session, mut request: Request<Incoming>) -> Response<Download> {
+    let has_body = !request.body().is_end_stream();
+    let upgrade = request
+        .headers()
+        .contains_key(hyper::header::UPGRADE)
+        .then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = request.into_parts();
-    let own = |answer: Answer| {
-        answer
-            .into_response()
-            .map(|body| Either::Left(Full::new(body)))
-    };
-    let mut visit = match gate.admit(reader, caller, &mut head) {
+    let gate = &session.gate;
+    let settled = framing::settle(&mut head).map_err(|answer| gate.turned_away(answer));
+    let admitted = settled
+        .and_then(|()| session.with_reader(|reader| gate.admit(reader, session.caller, &mut head)));
+    let mut visit = match admitted {
         Ok(visit) => visit,
-        Err(answer) => return own(answer),
+        Err(answer) => return own(session, answer, has_body),
     };
-    let limit = usize::try_from(gate.settings.body_limit).unwrap_or(usize::MAX);
-    let body = match Limited::new(body, limit).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            return own(visit.refuses(gate.too_large()));
-        }
-        Err(_) => {
-            let broken = visit.failed(Outcome::CallersDoing, "the body could not be read");
-            return own(visit.refuses(broken.closing()));
-        }
-    };
-    visit.received = body.len() as u64;
+    let protocol = framing::wanted(&head, has_body);
     visit.clean(&mut head.headers);
-    match carry(&mut visit, &mut head, body).await {
-        Err(answer) => own(visit.refuses(answer)),
-        Ok((response, pick)) => {
-            let (mut head, body) = response.into_parts();
-            visit.answers(&mut head);
-            let carried = Carried { body, visit, pick };
-            Response::from_parts(head, Either::Right(carried))
+    framing::frame(&mut head.headers, has_body);
+    let upgrade = upgrade.zip(protocol.clone());
+    if let Some(protocol) = protocol {
+        framing::offer(&mut head.headers, protocol);
+    }
+    let rules = Rules {
+        limit: gate.settings.body_limit,
+        idle: gate.settings.idle,
+        keep: visit.is_repeatable(),
+    };
+    let upload = has_body.then(|| Upload::new(body, rules));
+    let message = Message { head, upload };
+    match carry(&mut visit, &message, upgrade.is_some()).await {
+        Ok(answered) => hand_over(visit, answered, message.upload, upgrade),
+        Err(answer) => {
+            let mut unread = false;
+            if let Some(upload) = &message.upload {
+                unread = upload.leave() || upload.cut().is_some();
+                visit.received = upload.received();
+            }
+            own(session, visit.refuses(answer), unread)
         }
     }
 }
 
-async fn carry(
-    visit: &mut Visit,
-    head: &mut Parts,
-    body: Bytes,
-) -> Result<(Response<Incoming>, Pick), Answer> {
+/// Returns an answer of the gateway's own. After one to a request that was not read to its end nothing else is
+/// understood on the connection.
+fn own(session: &Session, mut answer: Answer, unread: bool) -> Response<Download> {
+    if unread {
+        answer.closes = true;
+        session.lingers.store(true, Ordering::Relaxed);
+    }
+    // HTTP/2 has no such header, and needs none: only this one stream is affected.
+    answer.closes &= !session.two;
+    answer.into_response().map(|body| Download::Own(Some(body)))
+}
+
+/// Sends it to one endpoint after the other, as far as the rules of retries go.
+async fn carry(visit: &mut Visit, message: &Message, upgrades: bool) -> Result<Answered, Answer> {
     // An answer that is a failure of the server's, kept for the case that nobody has a better one.
-    let mut poor: Option<(Response<Incoming>, Pick)> = None;
+    let mut poor: Option<Answered> = None;
     loop {
         let pick = match visit.pick() {
             Ok(pick) => pick,
             Err(answer) => return poor.ok_or(answer),
         };
-        let (outcome, cause, response) = match send(visit, &pick, head, &body).await {
-            Ok(response) => {
-                let outcome = Outcome::Answered(response.status().as_u16());
-                (outcome, "", Some(response))
+        let mut sent = send(visit, pick.endpoint(), message).await;
+        if let Ok((_, response)) = &mut sent
+            && let Some(cause) = improper(response, upgrades)
+        {
+            sent = Err(Failure::Endpoint(Outcome::Broken, cause));
+        }
+        let (outcome, cause) = match &sent {
+            Ok((_, response)) => (Outcome::Answered(response.status().as_u16()), ""),
+            Err(Failure::Endpoint(outcome, cause)) => (*outcome, *cause),
+            Err(Failure::Caller(cut)) => {
+                visit.came(&pick, Outcome::CallersDoing, false);
+                return Err(refused(visit, *cut));
             }
-            Err((outcome, cause)) => (outcome, cause, None),
         };
-        let again = visit.came(&pick, outcome, true);
-        match response {
-            Some(response) if !again => return Ok((response, pick)),
-            Some(response) => poor = Some((response, pick)),
-            None if !again => return poor.ok_or_else(|| visit.failed(outcome, cause)),
-            None => {}
+        let again = visit.came(&pick, outcome, message.is_whole());
+        match sent {
+            Ok((lease, response)) => {
+                let answered = Answered {
+                    lease,
+                    response,
+                    pick,
+                };
+                if !again {
+                    return Ok(answered);
+                }
+                poor = Some(answered);
+            }
+            Err(_) if !again => return poor.ok_or_else(|| visit.failed(outcome, cause)),
+            Err(_) => {}
         }
     }
 }
 
-async fn send(
-    visit: &Visit,
-    pick: &Pick,
-    head: &mut Parts,
-    body: &Bytes,
-) -> Result<Response<Incoming>, (Outcome, &'static str)> {
-    let place = &pick.endpoint().place;
-    if place.tls {
-        return Err((Outcome::Unreachable, "TLS to backends is not spoken"));
-    }
-    let connecting = TcpStream::connect((&*place.host, place.port));
-    let stream = match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(_)) => return Err((Outcome::Unreachable, "no connection to it")),
-        Err(_) => return Err((Outcome::Unreachable, "no connection to it in time")),
-    };
-    let _ = stream.set_nodelay(true);
-    let broken = |_| {
-        (
-            Outcome::Broken,
-            "it closed the connection without an answer",
-        )
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    tokio::spawn(connection);
-    let mut request = Request::new(Full::new(body.clone()));
-    *request.method_mut() = head.method.clone();
-    let target = visit.target(pick.endpoint());
-    *request.uri_mut() = target
-        .map(Uri::from)
-        .ok_or((Outcome::CallersDoing, "its path cannot be passed on"))?;
-    *request.headers_mut() = head.headers.clone();
-    request.headers_mut().remove(hyper::header::CONTENT_LENGTH);
-    request
-        .headers_mut()
-        .remove(hyper::header::TRANSFER_ENCODING);
-    Visit::address(request.headers_mut(), pick.endpoint());
-    let answering = sender.send_request(request);
-    match tokio::time::timeout(visit.gate().settings.first_byte, answering).await {
-        Ok(answered) => answered.map_err(broken),
-        Err(_) => Err((Outcome::Silent, "it gave no answer in time")),
+/// Returns why an answer cannot be passed on, if so.
+fn improper(response: &mut Response<Incoming>, upgrades: bool) -> Option<&'static str> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrades {
+        Some("it changed the protocol without being asked to")
+    } else if !framing::is_sound(response.headers_mut()) {
+        Some("its answer could be read in two ways")
+    } else {
+        None
     }
 }
 
-/// The body of a backend's answer, with what is counted until its end.
-pub struct Carried {
-    body: Incoming,
-    visit: Visit,
-    pick: Pick,
-}
-
-impl Body for Carried {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        match &frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                self.visit.sent += length as u64;
-            }
-            Poll::Ready(Some(Err(_))) => {
-                self.pick.note(Outcome::Broken);
-                self.visit.broke("broken");
-            }
-            Poll::Ready(None) | Poll::Pending => {}
+fn refused(visit: &Visit, cut: Cut) -> Answer {
+    match cut {
+        Cut::TooLong => visit.gate().too_large(),
+        Cut::Broken | Cut::NotWanted => {
+            let why = "the body could not be read";
+            visit.failed(Outcome::CallersDoing, why).closing()
         }
-        frame
+        Cut::Silent => {
+            let why = "the body did not come in time";
+            Answer::refused(StatusCode::REQUEST_TIMEOUT, why).closing()
+        }
     }
+}
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+/// Hands an endpoint's answer to the caller, or the whole connection.
+fn hand_over(
+    mut visit: Visit,
+    answered: Answered,
+    upload: Option<Arc<Upload>>,
+    upgrade: Option<(OnUpgrade, HeaderValue)>,
+) -> Response<Download> {
+    let Answered {
+        lease,
+        mut response,
+        pick,
+    } = answered;
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let backend = switches.then(|| hyper::upgrade::on(&mut response));
+    let (mut head, body) = response.into_parts();
+    let spoken = head.headers.get(hyper::header::UPGRADE).cloned();
+    visit.answers(&mut head);
+    // Whatever the backend speaks; the caller is answered in its own version.
+    head.version = Version::HTTP_11;
+    if let Some((backend, (caller, asked))) = backend.zip(upgrade) {
+        framing::offer(&mut head.headers, spoken.unwrap_or(asked));
+        tokio::spawn(tunnel::join(caller, backend, visit, pick));
+        return Response::from_parts(head, Download::Own(None));
     }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    let idle = visit.gate().settings.idle;
+    let carried = Carried {
+        body,
+        lease: Some(lease),
+        upload,
+        visit,
+        pick,
+        stall: Stall::new(idle),
+        ended: false,
+    };
+    Response::from_parts(head, Download::Carried(Box::new(carried)))
 }

@@ -1,95 +1,73 @@
 //! The data path: connections of callers, requests to backends, bytes in between.
 //!
-//! It knows nothing of services and health; it asks the gate and tells it what it sees.
+//! ```text
+//!  worker ──► caller ──► forward ──► send ──► pool ──► connect
+//!  one thread  one        one         its      idle     a new
+//!  per core    connection request     tries    ones     connection
+//!                          │ upload: what the caller sends    download: what it gets    tunnel: after an upgrade
+//! ```
+//!
+//! It knows nothing of services and health; it asks the gate and tells it what it sees. A request stays on the thread
+//! that accepted it, its backend's connection included, so nothing here waits for another thread.
 
+mod caller;
+mod connect;
+mod download;
 mod forward;
+mod framing;
+mod guarded;
+mod pool;
+mod send;
+mod stall;
+mod tunnel;
+mod upload;
+mod worker;
 
-use std::convert::Infallible;
+use std::io;
 use std::net::TcpListener;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::directory::Reader;
 use super::drain::Phase;
-use super::gate::{Caller, Gate};
-use super::settings::{HEAD_BYTES, HEAD_WITHIN};
+use super::gate::Gate;
 
-/// After the system refused a connection, which it does when files run out.
-const BREATH: Duration = Duration::from_millis(50);
+/// What hyper may hold of one direction of one connection. More is a little faster with large bodies and costs slow
+/// callers' memory.
+const BUFFER: usize = 256 << 10;
 
-/// Serves the listeners until the gate's end is over.
+/// Serves each listener on a thread of its own until the gate's end is over.
 ///
 /// # Errors
-/// When a listener cannot be used.
-pub async fn serve(gate: Arc<Gate>, listeners: Vec<TcpListener>) -> std::io::Result<()> {
-    let mut all = JoinSet::new();
-    for listener in listeners {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        all.spawn(accept(Arc::clone(&gate), listener));
+/// When a listener cannot be used, or a thread ends before its time.
+pub async fn serve(gate: Arc<Gate>, listeners: Vec<TcpListener>) -> io::Result<()> {
+    // Whoever stops to wait for this does not want threads to go on.
+    let _over = EndsThreads(Arc::clone(&gate));
+    let mut threads = JoinSet::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let ended = worker::start(index, Arc::clone(&gate), listener)?;
+        threads.spawn(async move {
+            ended
+                .await
+                .unwrap_or_else(|_| Err(io::Error::other("a thread of the gateway ended badly")))
+        });
     }
-    while all.join_next().await.is_some() {}
-    Ok(())
+    let mut served = Ok(());
+    while let Some(ended) = threads.join_next().await {
+        let ended = ended.unwrap_or_else(|error| Err(io::Error::other(error)));
+        if ended.is_err() {
+            // The others would go on, and with them a part of the port that nobody serves.
+            gate.drain.enter(Phase::Over);
+        }
+        served = served.and(ended);
+    }
+    served
 }
 
-async fn accept(gate: Arc<Gate>, listener: tokio::net::TcpListener) {
-    let mut open = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = gate.drain.reached(Phase::Over) => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let caller = Caller { peer: peer.ip(), tls: false };
-                    open.spawn(connection(Arc::clone(&gate), stream, caller));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(BREATH).await;
-                }
-            },
-            Some(_) = open.join_next() => {}
-        }
-    }
-}
+struct EndsThreads(Arc<Gate>);
 
-async fn connection(gate: Arc<Gate>, stream: TcpStream, caller: Caller) {
-    let _ = stream.set_nodelay(true);
-    gate.metrics.connections.fetch_add(1, Ordering::Relaxed);
-    let asked = Notify::new();
-    let service = service_fn(|request: Request<Incoming>| {
-        asked.notify_one();
-        let mut reader = Reader::of(&gate.directory);
-        let gate = Arc::clone(&gate);
-        async move { Ok::<_, Infallible>(forward::answer(&gate, &mut reader, caller, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_header_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        // Who has just connected hears an answer, and that it is the last one.
-        ((), ()) = async { tokio::join!(gate.drain.reached(Phase::Refusing), asked.notified()) } => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended badly");
+impl Drop for EndsThreads {
+    fn drop(&mut self) {
+        self.0.drain.enter(Phase::Over);
     }
-    gate.metrics.connections.fetch_sub(1, Ordering::Relaxed);
 }

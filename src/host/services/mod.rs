@@ -11,6 +11,7 @@ mod logfile;
 mod logs;
 mod means;
 mod orders;
+mod original;
 mod output;
 mod ports;
 mod ready;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::logs;
+use super::{logs, original};
 use crate::client::Error;
 use crate::host::core::Core;
 use crate::protocol::HostId;
@@ -53,6 +53,7 @@ async fn sync(core: &Arc<Core>, services: &super::Services) {
     let mut backoff = Backoff::new(FIRST, core.longest_wait(LONGEST));
     let mut said = Said::default();
     let mut first = true;
+    let mut taken = original::Taken::new();
     loop {
         let session = core.session().await;
         if said.host.as_ref() != Some(&session.host) {
@@ -96,12 +97,15 @@ async fn sync(core: &Arc<Core>, services: &super::Services) {
             }
             Err(error) => {
                 said.seen = None;
-                if knows_no_services(&error) {
-                    tracing::debug!(%error, "the coordinator runs no services on hosts");
+                if knows_no_sync(&error) {
+                    tracing::debug!(%error, "the coordinator does not sync services");
+                    // One that is newer may take its place.
+                    let until = Instant::now() + LATER;
+                    original::keep(core, services, &session, &mut taken, until).await;
                     let mut sessions = core.session.subscribe();
-                    sessions.mark_unchanged();
-                    // One that is newer may have taken its place.
-                    let _ = timeout(LATER, sessions.changed()).await;
+                    if sessions.borrow_and_update().as_ref() == Some(&session) {
+                        let _ = timeout_at(until, sessions.changed()).await;
+                    }
                 } else {
                     core.failed(&error);
                     backoff.wait().await;
@@ -120,13 +124,13 @@ async fn changed(news: &mut watch::Receiver<u64>, stopping: &mut watch::Receiver
 }
 
 /// Tells whether the coordinator has no such route, or not for us: the original, or an older one.
-fn knows_no_services(error: &Error) -> bool {
+fn knows_no_sync(error: &Error) -> bool {
     let unknown = error.code() == Some(Code::UnknownHost);
     !unknown && matches!(error.status(), Some(403..=405))
 }
 
 /// Removes directories, which may hold very much.
-fn remove(dirs: Vec<PathBuf>) {
+pub(super) fn remove(dirs: Vec<PathBuf>) {
     if dirs.is_empty() {
         return;
     }

@@ -12,7 +12,9 @@ use super::means::{Means, News, Times};
 use super::ports::Ports;
 use super::{ServiceSettings, Shared};
 use crate::host::control::LocalService;
-use crate::protocol::api::{Phase, SyncServices, SyncedServices, Want, WantedLogs};
+use crate::protocol::api::{
+    AssignmentReport, Phase, SyncServices, SyncedServices, Want, WantedLogs,
+};
 
 /// The output that readers wait for, by assignment.
 pub(super) type Wants = BTreeMap<String, WantedLogs>;
@@ -162,6 +164,11 @@ impl Services {
     /// Returns one of them.
     pub(super) fn instance(&self, id: &str) -> Option<Arc<Instance>> {
         self.table().get(id).cloned()
+    }
+
+    /// Returns what the coordinator is told of one of them.
+    pub(super) fn report(&self, id: &str) -> Option<AssignmentReport> {
+        Some(self.instance(id)?.report(self.base.as_deref()))
     }
 
     /// Returns how they stand, for the machine's owner.

@@ -192,7 +192,8 @@ async fn keys_of_the_public_api_open_nothing_of_services() {
     ] {
         let request = room.request(method.parse().unwrap(), path);
         let got = room.send(request.header("x-api-key", "k")).await;
-        got.refused(401, "unauthorized");
+        // After some wrong ones in a row it is told to wait.
+        assert!(matches!(got.status.as_u16(), 401 | 429), "{}", got.body);
     }
     for path in ["/v1/public/services", "/v1/public/jobs/../../services"] {
         let request = room.request("GET".parse().unwrap(), path);

@@ -113,3 +113,28 @@ async fn a_new_coordinator_knows_all_and_moves_nothing_before_hosts_could_be_hea
     assert_eq!(given[0]["secretEnv"]["K"], "v");
     room.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_host_of_the_original_had_runs_elsewhere_when_it_is_silent() {
+    let room = Room::with(|settings| settings.service_silence = Duration::from_secs(1)).await;
+    room.host("old", &["service-host"]).await;
+    let id = deploy(&room, json!({"name": "api", "command": "x"})).await;
+    room.post("/v1/hosts/old/services/claim", json!({}))
+        .await
+        .ok();
+    let report = json!({"hostId": "old", "status": "running", "endpoint": "http://10.0.0.7:3100"});
+    room.post(&format!("/v1/services/{id}/report"), report)
+        .await
+        .ok();
+    let mut b = Host::new(&room, "b").await;
+    b.sync(&room).await;
+    // While it is heard of it keeps it.
+    room.post("/v1/hosts/old/heartbeat", json!({})).await.ok();
+    let service = show(&room, &id).await;
+    assert_eq!(service["assignments"][0]["hostId"], "old");
+    settle(&room, &mut [&mut b], &id, |one| {
+        hosts_in(one, "ready") == ["b"]
+    })
+    .await;
+    room.stop().await;
+}

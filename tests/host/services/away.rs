@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use skyclaw::protocol::api::{Phase, WantedLogs};
 
 use super::get;
-use super::script::{Script, host, web};
+use super::script::{Script, host, record, sh, web};
 use crate::bed::{Bed, SOON};
 use crate::common::{eventually, processes_with};
 
@@ -94,4 +94,36 @@ fn readers_get_the_last_lines_and_what_follows() {
     script.read_logs("web", logs(3, 1, true));
     eventually(SOON, || script.until_output("web", 3, "fourth").1);
     assert_eq!(script.until_output("web", 3, "fourth").0, "fourth\n");
+}
+
+#[test]
+fn a_coordinator_of_the_original_is_served_in_its_own_ways() {
+    let bed = Bed::without_coordinator();
+    let script = Script::serve(&bed);
+    let form = |version, text: &str| {
+        let wanted = sh("old", &format!("TEST_SERVICE={text} exec $WEB"));
+        record(version, "sh", &wanted.args[1])
+    };
+    // The last one first.
+    script.state().claims = Some(vec![form(1, "first")]);
+    let url = ("SKYCLAW_SERVICE_HOST_PUBLIC_BASE_URL", "http://127.0.0.1");
+    let _host = host(&bed, &[url, ("SKYCLAW_POLL_MS", "50")]);
+    let runs = |text: &str| {
+        let state = script.state();
+        let last = state.told.last().cloned().unwrap_or_default();
+        drop(state);
+        let endpoint = last["endpoint"].as_str().unwrap_or_default().to_owned();
+        let port = endpoint
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
+        last["status"] == "running"
+            && port.is_some_and(|port| get(port, "/env?TEST_SERVICE") == text)
+    };
+    eventually(SOON, || runs("first"));
+    assert_eq!(script.state().told[0]["hostId"], "lab-1");
+    // Another form of it takes the place of the first.
+    script.state().claims = Some(vec![form(2, "second")]);
+    eventually(SOON, || runs("second"));
+    eventually(SOON, || processes_with("TEST_SERVICE=first").is_empty());
 }

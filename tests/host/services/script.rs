@@ -38,6 +38,10 @@ pub struct State {
     pub capabilities: Vec<String>,
     output: BTreeMap<(String, u64), (Vec<u8>, bool)>,
     away: bool,
+    /// It is one of the original: these are given away, one at a time.
+    pub claims: Option<Vec<Value>>,
+    /// What was said of them.
+    pub told: Vec<Value>,
 }
 
 impl Script {
@@ -190,7 +194,18 @@ impl Script {
                 json!({"host": host, "features": ["batch"]})
             }
             "heartbeat" | "deregister" => json!({"host": host}),
+            "claim" if path.contains("/services/") => {
+                let mut state = self.state();
+                let next = state.claims.as_mut().and_then(Vec::pop);
+                json!({"service": next})
+            }
             "claim" => json!({"jobs": []}),
+            "report" => {
+                let said: Value = serde_json::from_slice(body).unwrap();
+                self.state().told.push(said);
+                json!({"service": record(1, "sh", "x")})
+            }
+            "sync" if self.state().claims.is_some() => Value::Null,
             "sync" => {
                 let answer = self.sync(serde_json::from_slice(body).unwrap())?;
                 serde_json::to_value(answer).unwrap()
@@ -230,6 +245,16 @@ impl Script {
             version: state.version,
         })
     }
+}
+
+/// A service as the original has it: this script of the shell.
+pub fn record(version: u64, command: &str, script: &str) -> Value {
+    json!({
+        "id": "svc_1", "name": "old", "command": command, "args": ["-c", script], "replicas": 1,
+        "requiredCapabilities": ["service-host"], "status": "pending", "version": version,
+        "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z",
+        "updatedBy": "node_1", "assignments": []
+    })
 }
 
 /// The test binary as a service with this name, which is also its assignment's id.

@@ -181,8 +181,13 @@ impl Reader {
             for from in self.open() {
                 self.give_up(out, from, text.to_owned());
             }
-            self.over = true;
+            self.end(out);
         }
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        stream::event(out, None, Some("end"), &serde_json::json!({}));
+        self.over = true;
     }
 
     /// Begins with replicas that are new, gives up those whose host is gone, and ends when all have ended.
@@ -201,8 +206,7 @@ impl Reader {
         }
         let may_come = self.follow && service.is_some();
         if !may_come && self.open().is_empty() {
-            stream::event(out, None, Some("end"), &serde_json::json!({}));
-            self.over = true;
+            self.end(out);
         }
     }
 

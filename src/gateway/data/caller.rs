@@ -1,0 +1,207 @@
+//! One connection of a caller: plain or TLS, HTTP/1.1 or HTTP/2, until it or the gateway ends.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::guarded::Guarded;
+use super::{BUFFER, forward};
+use crate::gateway::directory::Reader;
+use crate::gateway::gate::{Caller, Gate};
+use crate::gateway::settings::{HEAD_BYTES, HEAD_WITHIN};
+
+/// How the first bytes of HTTP/2 begin. No method of HTTP/1.1 does.
+const PREFACE: &[u8; 3] = b"PRI";
+/// How long to wait for the rest of that, if it came in pieces.
+const PIECE: Duration = Duration::from_millis(5);
+/// How many requests one HTTP/2 connection may have open.
+const STREAMS: u32 = 128;
+/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(20);
+
+/// What all connections of one thread share.
+pub struct Door {
+    gate: Arc<Gate>,
+    tls: Option<TlsAcceptor>,
+    refusing: watch::Receiver<bool>,
+}
+
+impl Door {
+    /// Returns the door of `gate`; `refusing` says when no further request may follow on any connection.
+    pub fn new(gate: Arc<Gate>, refusing: watch::Receiver<bool>) -> Self {
+        let tls = gate.settings.tls.as_ref();
+        Self {
+            tls: tls.map(|tls| TlsAcceptor::from(tls.config())),
+            gate,
+            refusing,
+        }
+    }
+}
+
+/// What the requests of one connection have in common.
+pub struct Session {
+    /// The gate.
+    pub gate: Arc<Gate>,
+    /// Who makes them.
+    pub caller: Caller,
+    /// Whether it is HTTP/2.
+    pub two: bool,
+    /// Set when an answer went out before its request was read to the end: the caller may still be sending.
+    pub lingers: Arc<AtomicBool>,
+    asked: Notify,
+}
+
+thread_local! {
+    static READER: RefCell<Option<Reader>> = const { RefCell::new(None) };
+}
+
+impl Session {
+    /// Gives the view of the services that this thread has.
+    pub fn with_reader<R>(&self, read: impl FnOnce(&mut Reader) -> R) -> R {
+        READER.with_borrow_mut(|reader| {
+            read(reader.get_or_insert_with(|| Reader::of(&self.gate.directory)))
+        })
+    }
+}
+
+/// Serves one connection.
+pub async fn serve(door: Arc<Door>, stream: TcpStream, peer: IpAddr) {
+    let open = &door.gate.metrics.connections;
+    open.fetch_add(1, Ordering::Relaxed);
+    let _ends = Ends(&door.gate);
+    let lingers = Arc::new(AtomicBool::new(false));
+    let session = |tls, two| {
+        Arc::new(Session {
+            gate: Arc::clone(&door.gate),
+            caller: Caller { peer, tls },
+            two,
+            lingers: Arc::clone(&lingers),
+            asked: Notify::new(),
+        })
+    };
+    let idle = door.gate.settings.idle;
+    let stream = Guarded::of_caller(stream, idle, Arc::clone(&lingers));
+    match &door.tls {
+        None => {
+            let Ok(Ok(two)) = tokio::time::timeout(HEAD_WITHIN, speaks_two(&stream)).await else {
+                return;
+            };
+            serve_http(&door, session(false, two), stream).await;
+        }
+        Some(acceptor) => {
+            let accepting = acceptor.accept(stream);
+            match tokio::time::timeout(HEAD_WITHIN, accepting).await {
+                Ok(Ok(stream)) => {
+                    let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    serve_http(&door, session(true, two), stream).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+            }
+        }
+    }
+}
+
+struct Ends<'g>(&'g Gate);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        let open = &self.0.metrics.connections;
+        open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Tells whether the caller begins with HTTP/2, without taking anything from the stream.
+async fn speaks_two(stream: &Guarded) -> std::io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut first).await?;
+        let seen = first.get(..count).unwrap_or_default();
+        if count == PREFACE.len() || count == 0 || !PREFACE.starts_with(seen) {
+            return Ok(seen == PREFACE);
+        }
+        tokio::time::sleep(PIECE).await;
+    }
+}
+
+async fn serve_http<I>(door: &Door, session: Arc<Session>, io: I)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let asked = Arc::clone(&session);
+    let service = service_fn(move |request| {
+        let session = Arc::clone(&session);
+        session.asked.notify_one();
+        async move { Ok::<_, Infallible>(forward::answer(&session, request).await) }
+    });
+    let io = TokioIo::new(io);
+    let refusing = door.refusing.clone();
+    let served = if asked.two {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let connection = builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
+            .max_send_buf_size(BUFFER)
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PONG)
+            .serve_connection(io, service);
+        until_refusing(connection, refusing, &asked.asked, |connection| {
+            connection.graceful_shutdown();
+        })
+        .await
+    } else {
+        let mut builder = http1::Builder::new();
+        let connection = builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_header_size(HEAD_BYTES)
+            .max_buf_size(BUFFER)
+            .serve_connection(io, service)
+            .with_upgrades();
+        until_refusing(connection, refusing, &asked.asked, |connection| {
+            connection.graceful_shutdown();
+        })
+        .await
+    };
+    if let Err(error) = served {
+        // The caller's doing: it left, or what it sent is no HTTP, which hyper has answered.
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// Serves until the end; once nothing new is taken, the answers that are under way are the last ones.
+async fn until_refusing<C: Future>(
+    connection: C,
+    mut refusing: watch::Receiver<bool>,
+    asked: &Notify,
+    stop: impl FnOnce(Pin<&mut C>),
+) -> C::Output {
+    let mut connection = pin!(connection);
+    // Who has just connected hears an answer, and that it is the last one.
+    let told = async {
+        let _ = refusing.wait_for(|now| *now).await;
+        asked.notified().await;
+    };
+    tokio::select! {
+        biased;
+        served = connection.as_mut() => return served,
+        () = told => {}
+    }
+    stop(connection.as_mut());
+    connection.await
+}

@@ -1,0 +1,123 @@
+//! The backend connections of one thread that are not in use. There is no lock: each thread has its own, and a
+//! connection never leaves the thread it was opened on.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connect::{self, Sender};
+use crate::gateway::endpoint::Endpoint;
+use crate::gateway::settings::Settings;
+
+/// How many idle connections of one endpoint are kept.
+const MOST: usize = 128;
+/// How long one may lie before it is closed.
+const IDLE: Duration = Duration::from_secs(50);
+/// The same for a request that must not be sent twice: the shortest time after which common servers close an idle
+/// connection is 5 s, and one that closes just now would take the request with it.
+const FRESH: Duration = Duration::from_secs(3);
+/// How often old ones are looked for.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// The idle connections of one endpoint. They belong to it and not to its address, where another process may listen
+/// one day.
+struct Idle {
+    endpoint: Weak<Endpoint>,
+    /// The one used last comes last.
+    senders: Vec<(Sender, Instant)>,
+}
+
+thread_local! {
+    static POOL: RefCell<HashMap<usize, Idle>> = RefCell::default();
+}
+
+fn key(endpoint: &Arc<Endpoint>) -> usize {
+    // Nobody else gets this address while the pool knows the endpoint.
+    Arc::as_ptr(endpoint).addr()
+}
+
+/// One backend connection, held for one request. Dropped, it closes; [`Lease::give_back`] keeps it.
+pub struct Lease {
+    /// Sends.
+    pub sender: Sender,
+    /// Whether it has answered before. Only such a one may turn out to be closed through no fault of the request.
+    pub reused: bool,
+}
+
+impl Lease {
+    /// Returns the idle connection that was used last, which is the least likely to be closed by now.
+    pub fn idle(endpoint: &Arc<Endpoint>, repeatable: bool) -> Option<Self> {
+        let most = if repeatable { IDLE } else { FRESH };
+        POOL.with_borrow_mut(|pool| {
+            let idle = pool.get_mut(&key(endpoint))?;
+            while let Some((sender, since)) = idle.senders.pop() {
+                // Never waited for: it could still be sending what somebody else uploads.
+                if !sender.is_ready() {
+                    continue;
+                }
+                if since.elapsed() >= most {
+                    // All others are older.
+                    if repeatable {
+                        idle.senders.clear();
+                    } else {
+                        idle.senders.push((sender, since));
+                    }
+                    return None;
+                }
+                return Some(Self {
+                    sender,
+                    reused: true,
+                });
+            }
+            None
+        })
+    }
+
+    /// Returns a new connection.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn open(settings: &Settings, endpoint: &Arc<Endpoint>) -> Result<Self, &'static str> {
+        Ok(Self {
+            sender: connect::open(settings, endpoint).await?,
+            reused: false,
+        })
+    }
+
+    /// Keeps the connection once its answer has been read to the end. One that still sends the request's body, or that
+    /// the backend has closed, is not ready and ends.
+    pub fn give_back(self, endpoint: &Arc<Endpoint>) {
+        let Self { sender, .. } = self;
+        if !sender.is_ready() {
+            return;
+        }
+        POOL.with_borrow_mut(|pool| {
+            let idle = pool.entry(key(endpoint)).or_insert_with(|| Idle {
+                endpoint: Arc::downgrade(endpoint),
+                senders: Vec::new(),
+            });
+            if idle.senders.len() < MOST {
+                idle.senders.push((sender, Instant::now()));
+            }
+        });
+    }
+}
+
+/// Closes what has lain unused for too long, and what leads to endpoints that are no more. Never returns.
+pub async fn sweep() {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        tick.tick().await;
+        POOL.with_borrow_mut(|pool| {
+            pool.retain(|_, idle| {
+                let listed = idle.endpoint.strong_count() > 0;
+                idle.senders
+                    .retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+                listed && !idle.senders.is_empty()
+            });
+        });
+    }
+}
