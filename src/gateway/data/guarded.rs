@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::caller::Place;
 use super::stall::Stall;
 
 /// How long and how much a caller may go on sending after its answer, and be listened to.
@@ -23,16 +24,24 @@ pub struct Guarded {
     stream: Option<TcpStream>,
     stall: Stall,
     lingers: Option<Arc<AtomicBool>>,
+    /// Held also while it is a tunnel.
+    _place: Option<Place>,
 }
 
 impl Guarded {
     /// Returns a caller's stream. If `lingers` is set when it ends, it goes on reading for a moment: a stream that is
     /// closed while something unread lies in it takes the answer away from whoever still sends.
-    pub fn of_caller(stream: TcpStream, idle: Duration, lingers: Arc<AtomicBool>) -> Self {
+    pub fn of_caller(
+        stream: TcpStream,
+        idle: Duration,
+        lingers: Arc<AtomicBool>,
+        place: Place,
+    ) -> Self {
         Self {
             stream: Some(stream),
             stall: Stall::new(idle),
             lingers: Some(lingers),
+            _place: Some(place),
         }
     }
 
@@ -42,6 +51,7 @@ impl Guarded {
             stream: Some(stream),
             stall: Stall::new(idle),
             lingers: None,
+            _place: None,
         }
     }
 
