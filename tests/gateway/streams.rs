@@ -268,7 +268,7 @@ fn connections_to_an_endpoint_that_left_the_list_are_closed() {
     caller.say(head("GET", "/", ""));
     caller.until("kept");
     assert!(ends.try_recv().is_err());
-    site.report(&id, "lab-1", "stopped", &backend.url());
+    site.report(&id, "lab-1", "failed", &backend.url());
     // One that only lay idle would last twice as long.
     ends.recv_timeout(Duration::from_secs(25)).unwrap();
 }

@@ -41,12 +41,15 @@ fn nobody_who_reads_notices_that_one_of_two_replicas_is_killed_again_and_again()
         let rest = pause.saturating_sub(killed_at.elapsed());
         let _paced = holds_within(rest, || false);
         story.until_all_answer(2);
+        let back_after = killed_at.elapsed();
+        eprintln!("replica {kills}, on {victim}: both answer {back_after:?} after it was killed");
         assert!(load.done() > before, "nobody was answered any more");
     }
     // And a whole host, as when its daemon crashes and is started again.
     let victim = story.ready_on()[0].clone();
     let name = story.host(&victim).name;
     story.host(name).daemon.kill9();
+    eprintln!("host {victim} killed after {:?}", began.elapsed());
     let before = load.done();
     eventually(SOON, || load.done() > before + 200);
     story.start_host(name);

@@ -131,17 +131,28 @@ impl Story {
     /// Runs a verb that must succeed and returns what it printed.
     #[track_caller]
     pub fn says(&self, args: &[&str]) -> String {
-        let running = Running::start(&mut self.command(args), None);
-        running.wait(SOON).expect_code(0).out()
+        self.start(args).wait(SOON).expect_code(0).out()
+    }
+
+    /// Starts a verb.
+    pub fn start(&self, args: &[&str]) -> Running {
+        Running::start(&mut self.command(args), None)
     }
 
     /// Deploys the API and waits until that is done.
     #[track_caller]
     pub fn deploy(&self, replicas: &str, version: &str) {
+        self.start_deploy(replicas, version)
+            .wait(SOON)
+            .expect_code(0);
+    }
+
+    /// Begins to deploy the API, which is done when nothing of an older version is left.
+    pub fn start_deploy(&self, replicas: &str, version: &str) -> Running {
         let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/api/server.js");
         let version = format!("VERSION={version}");
         let marker = format!("STORY={}", self.marker());
-        self.says(&[
+        self.start(&[
             "deploy-service",
             "api",
             "node",
@@ -154,8 +165,11 @@ impl Story {
             &version,
             "--env",
             &marker,
+            // Longer than a test waits: what ends, ends because nobody is connected to it.
+            "--drain",
+            "120s",
             "--wait",
-        ]);
+        ])
     }
 
     fn marker(&self) -> String {
