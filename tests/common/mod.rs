@@ -34,7 +34,7 @@ pub use bed::{Bed, SOON, STUBBORN};
 pub use faults::{BlackholeHost, CloseAfterBanner, MuteHost, RefusingPort, WrongBanner};
 pub use net::{Net, NetHost, require_network};
 pub use procs::{Proc, Sampler, assert_no_process, processes_with, ps_snapshot, scan_files};
-pub use require::{is_root, require_mounts, require_program, require_sshd};
+pub use require::{is_root, require_mounts, require_packaged, require_program, require_sshd};
 pub use run::{Output, Running};
 pub use sshd::{Shell, Sshd, SshdBuilder};
 pub use wait::{eventually, holds_within};

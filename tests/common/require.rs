@@ -39,9 +39,14 @@ pub fn require_sshd() -> bool {
 /// Returns whether a program is on PATH (a shell to be emulated, for example). Never a failure:
 /// `scripts/test` installs what it may, and not every system has every shell.
 pub fn require_program(name: &str) -> bool {
+    require_packaged(name, name)
+}
+
+/// The same for a program whose Debian package has another name.
+pub fn require_packaged(name: &str, package: &str) -> bool {
     let found = on_path(name).is_some();
     if !found {
-        eprintln!("SKIP: {name} not found; run: apt-get install {name}");
+        eprintln!("SKIP: {name} not found; run: apt-get install {package}");
     }
     found
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::common::coordinator::{Coordinator, Plan};
 use crate::common::http::Http;
 use crate::common::procs::{Proc, assert_no_process_within, descendants, processes_with};
-use crate::common::{Running, eventually, require_program};
+use crate::common::{Running, eventually, require_packaged};
 
 /// Long enough for anything that works.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -48,9 +48,7 @@ pub struct Replica {
 impl Story {
     /// A coordinator with hosts of these names and two gateways; nothing where Node is missing.
     pub fn begin(names: &[&'static str]) -> Option<Self> {
-        // Its package has another name.
-        if !require_program("node") {
-            eprintln!("SKIP: run: apt-get install nodejs");
+        if !require_packaged("node", "nodejs") {
             return None;
         }
         // One that can come back where it was.
