@@ -25,7 +25,9 @@ fcntl STDOUT, F_SETFL, O_NONBLOCK | fcntl STDOUT, F_GETFL, 0;
 open my $null, "+<", "/dev/null" or exit 255;
 my ($in, $out, $stuck, $waits) = ("", "", 0, 0);
 # Above this much unread output a task is held back; up to this much waits a moment for what comes with it.
-my ($most, $soon) = (262144, 16384);
+my ($most, $least) = (262144, 16384);
+# How long that moment is: that a task has begun may be told with how it ended.
+my $soon;
 # The task: its process while it has not been reported, the group it leads, its word and grace; whether what it
 # leaves is ended; how it ended, once it has; whether it was told to end, and what it is told when it has begun.
 my ($pid, $group, $word, $grace, $strict, $status, $told, $early);
@@ -36,7 +38,7 @@ my $sweepers = 0;
 record("H", "1");
 
 while (1) {
-  flush_out() if $out ne "" && !$stuck && (!$pid || $waits > 8 || length $out > $soon);
+  flush_out() if $out ne "" && !$stuck && (!$pid || $waits > 8 || length $out > $least);
   my ($r, $w) = ("", "");
   vec($r, 0, 1) = 1;
   vec($w, 1, 1) = 1 if $stuck;
@@ -49,7 +51,7 @@ while (1) {
       vec($r, fileno $e, 1) = 1 if $e;
     }
     # A task that ends just before select interrupts nothing, so it is looked for now and then.
-    $patience = $out ne "" && !$stuck ? 0.003 : !defined $status && !$o && !$e ? 0.01 : 1;
+    $patience = $out ne "" && !$stuck ? $soon : !defined $status && !$o && !$e ? 0.01 : 1;
   }
   my $ready = select $r, $w, undef, $patience;
   if ($ready > 0) {
@@ -60,7 +62,7 @@ while (1) {
     pull(\$e, "E") if $e && vec $r, fileno $e, 1;
     hear() if vec $r, 0, 1;
     $waits++;
-  } elsif ($out ne "" && !$stuck) {
+  } elsif ($ready == 0 && $out ne "" && !$stuck) {
     flush_out();
   }
   next unless $pid;
@@ -91,7 +93,7 @@ sub flush_out {
 sub pull {
   my ($from, $type) = @_;
   my $n = sysread $$from, my $bytes, 65536;
-  if ($n) { record($type, $bytes) }
+  if ($n) { record($type, $bytes); $soon = 0.003 }
   elsif (defined $n) { undef $$from }
 }
 
@@ -127,7 +129,7 @@ sub begin {
   my @set = splice @f, 0, 2 * $n;
   $text = shift @f;
   undef $status;
-  ($told, $early) = (0, "");
+  ($told, $early, $soon) = (0, "", 0.02);
   my ($source, $ow, $ew, $bw);
   my $able = pipe($o, $ow) && pipe($e, $ew) && pipe($begun, $bw) && ($text eq "" || pipe $source, $feed);
   $pid = $group = $able ? fork : undef;
@@ -158,11 +160,10 @@ sub begin {
   my $program = $argv[0];
   quit($bw, "missing $program", 127) if $must && !installed($program);
   exec { $program } @argv;
-  # A script without a first line for the kernel.
-  exec { "/bin/sh" } "sh", @argv if $! == 8 && $program =~ /\//;
-  my $missing = $! == 2 || $! == 20;
-  syswrite STDERR, "sh: $program: " . ($missing ? "not found" : $!) . "\n";
-  exit($missing ? 127 : 126);
+  # The host's shell says in its own words why not, or knows what to do with a script without a first line.
+  exec "/bin/sh", "-c", "exec \"\$@\"", "/bin/sh", @argv;
+  syswrite STDERR, "$program: $!\n";
+  exit 126;
 }
 
 sub place {

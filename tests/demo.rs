@@ -31,6 +31,10 @@ fn every_step_does_what_it_should() {
         "sandbox2 has just lost its power",
         "pushed to /",
         "pulled as job_",
+        "web\t1/1\trunning\thttp://127.0.0.1:",
+        "$ skyclaw call web/health",
+        "\"nodeId\"",
+        "up on port ",
         "$ skyclaw fleet down",
         "[sandbox3] 🦞 done:",
     ] {

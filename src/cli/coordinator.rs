@@ -232,7 +232,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         unix: socket,
         ..Doors::from(listener)
     };
-    coordinator::serve(serving, doors, shutdown).await;
+    coordinator::serve(serving, doors, shutdown).await?;
     Ok(Exit::Success)
 }
 

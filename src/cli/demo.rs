@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -22,6 +22,7 @@ use crate::support::shutdown::{Cause, Shutdown, Urgency};
 
 const HOSTS: usize = 3;
 const SAMPLE_AGENT: &str = include_str!("../../templates/agents/sample-agent.sh");
+const GATEWAYS_VARIABLE: &str = "SKYCLAW_GATEWAY_URLS";
 const MADE_UP_KEY: &str = "made-up-key";
 /// Variables of the caller that commands get: where programs are, and how to print.
 const KEPT: &[&str] = &[
@@ -41,8 +42,8 @@ const GRACE: Duration = Duration::from_secs(8);
 /// Show what skyclaw does, on three hosts made for it on this machine
 ///
 /// Prints each command and runs it: status, deploy, dispatch, a task that runs into its limit, a host
-/// that dies in the middle, a controller whose jobs are pushed to one host and pulled by another, the
-/// record of it all, and teardown. Takes about 20 seconds, needs neither keys nor network, touches
+/// that dies in the middle, a controller whose jobs are pushed to one host and pulled by another, a service
+/// behind a gateway, the record of it all, and teardown. Takes about 20 seconds, needs neither keys nor network, touches
 /// nothing of yours and leaves nothing behind.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -74,8 +75,10 @@ pub async fn run(_args: &Args, output: &Output) -> anyhow::Result<Exit> {
         sandbox,
         shutdown,
         output,
+        gateway: None,
     };
     let result = stage.play().await;
+    stage.gateway = None;
     // One that was left behind by a step that failed or was stopped is nobody's child.
     stage.end_controller().await;
     stage.sandbox.stop().await.context("end the sandbox")?;
@@ -98,6 +101,16 @@ struct Stage<'o> {
     sandbox: Sandbox,
     shutdown: Shutdown,
     output: &'o Output,
+    /// Killed on drop: it has nothing to finish.
+    gateway: Option<Gateway>,
+}
+
+/// The gateway that stays while commands call it.
+struct Gateway {
+    _process: Child,
+    /// Without a reader it could not go on printing.
+    _stdout: BufReader<ChildStdout>,
+    url: String,
 }
 
 impl Stage<'_> {
@@ -141,9 +154,15 @@ impl Stage<'_> {
         Ok(if failed { Exit::Failed } else { Exit::Success })
     }
 
-    /// Runs one command to its end. Returns `None` if the user wants to stop.
+    /// Runs one command to its end, or until it stays. Returns `None` if the user wants to stop.
     async fn perform(&mut self, step: &Step) -> anyhow::Result<Option<ExitStatus>> {
+        if step.ends_gateway {
+            self.gateway = None;
+        }
         let mut command = self.command(step.words);
+        if let Some(sign) = step.stays_when {
+            return self.leave_running(command, sign).await;
+        }
         if step.kills_when.is_some() {
             command.stdout(Stdio::piped());
         }
@@ -167,6 +186,45 @@ impl Stage<'_> {
             None => {
                 end(child).await;
                 Ok(None)
+            }
+        }
+    }
+
+    /// Starts a gateway and waits until it says where it is.
+    async fn leave_running(
+        &mut self,
+        mut command: Command,
+        sign: &str,
+    ) -> anyhow::Result<Option<ExitStatus>> {
+        let mut process = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {}", self.program.display()))?;
+        let Some(stdout) = process.stdout.take() else {
+            return Ok(None);
+        };
+        let mut stdout = BufReader::new(stdout);
+        let mut stop = self.shutdown.clone();
+        loop {
+            let mut line = String::new();
+            let read = tokio::select! {
+                read = stdout.read_line(&mut line) => read.context("read what the command says")?,
+                () = stop.reached(Urgency::Stop) => return Ok(None),
+            };
+            if read == 0 {
+                return Ok(Some(process.wait().await.context("wait for the command")?));
+            }
+            self.output.bytes(line.as_bytes());
+            if line.contains(sign) {
+                let url = line.split_whitespace().next_back().unwrap_or_default();
+                self.output
+                    .line(&format!("$ export {GATEWAYS_VARIABLE}={url}"));
+                self.gateway = Some(Gateway {
+                    url: url.to_owned(),
+                    _process: process,
+                    _stdout: stdout,
+                });
+                return Ok(Some(ExitStatus::default()));
             }
         }
     }
@@ -195,6 +253,11 @@ impl Stage<'_> {
             .env("XDG_CACHE_HOME", below(".cache"))
             .env("SKYCLAW_FLEET_CONFIG", self.sandbox.fleet_path() as &Path)
             .env(KEY_VARIABLE, MADE_UP_KEY)
+            .envs(
+                self.gateway
+                    .iter()
+                    .map(|gateway| (GATEWAYS_VARIABLE, &gateway.url)),
+            )
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command

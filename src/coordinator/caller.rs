@@ -30,6 +30,8 @@ pub enum Caller {
 /// What decides which jobs a host gets and is not for the host to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
+    /// Its share of the work relative to other hosts, at least 1.
+    pub weight: u32,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// How many jobs it may run at once.

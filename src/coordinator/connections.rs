@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::doors::{Doors, Visitor};
 use super::patient::Patient;
-use super::{Room, admission};
+use super::{Room, admission, streams};
 use crate::support::shutdown::{Shutdown, Urgency};
 
 /// How long a client may take for the head of a request, also for its first byte.
@@ -68,6 +68,8 @@ pub async fn finish(mut open: JoinSet<()>) {
 
 async fn serve(room: Arc<Room>, visitor: Visitor, router: Router) {
     let Visitor { stream, caller } = visitor;
+    // Dropped after the connection, whose requests say what was cut off.
+    let _open = streams::open(&room, &caller);
     let caller = Arc::new(caller);
     let mut closing = room.closing.subscribe();
     let service = service_fn(|request: Request<Incoming>| {

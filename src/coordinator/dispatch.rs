@@ -109,7 +109,8 @@ pub fn give_back(room: &Arc<Room>, lost: Vec<Claimed>) {
         return;
     }
     let room = Arc::clone(room);
-    tokio::spawn(async move {
+    let parts = room.parts.clone();
+    tokio::spawn(parts.watched("what gives leases back", async move {
         let leases = lost.iter().map(Claimed::lease).collect();
         if let Err(error) = room.queue.release(leases, Duration::ZERO).await {
             // The leases run out by themselves.
@@ -118,5 +119,5 @@ pub fn give_back(room: &Arc<Room>, lost: Vec<Claimed>) {
         for one in lost {
             room.leases.over(one.job, one.token);
         }
-    });
+    }));
 }

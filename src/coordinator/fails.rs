@@ -71,7 +71,8 @@ pub fn failed(room: &Arc<Room>, group: GroupId) {
         return;
     }
     let room = Arc::clone(room);
-    tokio::spawn(async move {
+    let parts = room.parts.clone();
+    tokio::spawn(parts.watched("the limit on failures", async move {
         let record = match room.queue.group(group).await {
             Ok(Some(record)) => record,
             Ok(None) => return,
@@ -92,5 +93,5 @@ pub fn failed(room: &Arc<Room>, group: GroupId) {
         if let Err(error) = room.queue.cancel(Cancel::Group(group), reason).await {
             tracing::warn!(%error, "a group could not be ended");
         }
-    });
+    }));
 }

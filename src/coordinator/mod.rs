@@ -5,6 +5,7 @@
 //! token; those that come through a tunnel are known by it and may act for themselves only.
 
 mod admission;
+mod alone;
 pub mod api;
 mod auth;
 mod backlog;
@@ -21,10 +22,12 @@ mod news;
 mod notify;
 mod patient;
 mod presence;
+mod rank;
 mod services;
 mod settings;
 mod socket;
 mod storage;
+mod streams;
 mod sweep;
 mod waiting;
 mod watch;
@@ -46,6 +49,7 @@ use crate::protocol::api::Event;
 use crate::protocol::{HostId, JobId};
 use crate::queue::{self, Claimed, HostEntry, Queue};
 use crate::support::clock::Timestamp;
+use crate::support::parts::Parts;
 use crate::support::shutdown::{Shutdown, Urgency};
 
 use api::error::Refused;
@@ -69,6 +73,13 @@ pub enum Error {
     /// What the queue remembers could not be read or prolonged at the start.
     #[error("load the coordinator's state")]
     Load(#[source] queue::Error),
+    /// A part of it panicked while it served, so it serves no more. Started again it may go on; nothing that was
+    /// answered is lost.
+    #[error("a part of the coordinator has failed: {part}")]
+    Part {
+        /// Which.
+        part: &'static str,
+    },
 }
 
 /// All that requests share.
@@ -80,6 +91,9 @@ pub struct Room {
     presence: presence::Presence,
     waiting: waiting::Waiting,
     watch: watch::Watch,
+    avoiding: alone::Avoiding,
+    streams: streams::Streams,
+    parts: Parts,
     feed: feed::Feed,
     desk: services::Desk,
     gateways: gateways::Registry,
@@ -113,15 +127,14 @@ impl Room {
         !self.is_paused() && self.presence.is_active(host)
     }
 
-    /// Returns how busy a host is: its leases for each thousand that it could hold.
-    fn load(&self, host: &HostId) -> u32 {
-        let slots = self.presence.slots(host).max(1);
-        self.leases.count(host).saturating_mul(1000) / u32::from(slots)
+    /// Returns how a host stands among those that wait for work.
+    fn standing(&self, host: &HostId) -> rank::Standing {
+        self.presence.standing(host, self.leases.count(host))
     }
 
     /// Takes note that `host` holds fewer leases than before.
     fn relieved(&self, host: &HostId) {
-        self.waiting.relieved(host, self.load(host));
+        self.waiting.relieved(host, self.standing(host));
     }
 
     /// Refuses because the queue failed, and remembers if that is the storage's fault.
@@ -168,25 +181,41 @@ impl Room {
 /// requests finish.
 ///
 /// # Errors
-/// When the state cannot be loaded. Nothing was served then.
+/// When the state cannot be loaded; nothing was served then. As [`serve`] does.
 pub async fn run(deps: Deps, doors: impl Into<Doors>, shutdown: Shutdown) -> Result<(), Error> {
     let room = load(deps).await?;
-    serve(room, doors, shutdown).await;
-    Ok(())
+    serve(room, doors, shutdown).await
 }
 
 /// Serves whoever comes through `doors`, such as one TCP listener, until `shutdown`, then lets open
 /// requests finish.
-pub async fn serve(room: Arc<Room>, doors: impl Into<Doors>, mut shutdown: Shutdown) {
-    let doors = doors.into();
+///
+/// # Errors
+/// When a part of it panics. What is open is cut off then: half a coordinator is worse than none.
+pub async fn serve(
+    room: Arc<Room>,
+    doors: impl Into<Doors>,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let parts = room.parts.clone();
+    tokio::select! {
+        () = serve_whole(room, doors.into(), shutdown) => Ok(()),
+        part = parts.failed() => Err(Error::Part { part }),
+    }
+}
+
+async fn serve_whole(room: Arc<Room>, doors: Doors, mut shutdown: Shutdown) {
     let router = api::router(Arc::clone(&room));
     let mut tasks = JoinSet::new();
-    tasks.spawn(news::run(Arc::clone(&room), room.queue.changes()));
-    tasks.spawn(dispatch::run(Arc::clone(&room)));
-    tasks.spawn(sweep::expire(Arc::clone(&room)));
-    tasks.spawn(sweep::prune(Arc::clone(&room)));
-    tasks.spawn(sweep::presence(Arc::clone(&room)));
-    tasks.spawn(services::reconcile::run(Arc::clone(&room)));
+    let parts = &room.parts;
+    let changes = room.queue.changes();
+    tasks.spawn(parts.watched("news", news::run(Arc::clone(&room), changes)));
+    tasks.spawn(parts.watched("the dispatcher", dispatch::run(Arc::clone(&room))));
+    tasks.spawn(parts.watched("what ends leases", sweep::expire(Arc::clone(&room))));
+    tasks.spawn(parts.watched("what removes old jobs", sweep::prune(Arc::clone(&room))));
+    tasks.spawn(parts.watched("the watch over hosts", sweep::presence(Arc::clone(&room))));
+    let services = services::reconcile::run(Arc::clone(&room));
+    tasks.spawn(parts.watched("what places services", services));
     let to_tell = room
         .to_tell
         .lock()
@@ -194,7 +223,8 @@ pub async fn serve(room: Arc<Room>, doors: impl Into<Doors>, mut shutdown: Shutd
         .take();
     if let Some(ended) = to_tell.filter(|_| room.ended.is_some()) {
         let hooks = room.settings.hooks.clone();
-        tasks.spawn(notify::run(Arc::clone(&room), hooks, ended));
+        let telling = notify::run(Arc::clone(&room), hooks, ended);
+        tasks.spawn(parts.watched("the notifier", telling));
     }
     let connections = connections::accept(&room, doors, &router, shutdown.clone()).await;
     close(&room);
@@ -242,6 +272,9 @@ pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
         presence: presence::Presence::default(),
         waiting: waiting::Waiting::default(),
         watch: watch::Watch::default(),
+        avoiding: alone::Avoiding::default(),
+        streams: streams::Streams::default(),
+        parts: Parts::default(),
         feed: feed::Feed::default(),
         desk: services::Desk::of(services),
         gateways: gateways::Registry::default(),

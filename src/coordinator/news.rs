@@ -28,7 +28,8 @@ pub async fn run(room: Arc<Room>, mut changes: Receiver<Change>) {
                 room.tell(Event::Gap { at: room.now() });
                 if looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN) {
                     looked = Some(Instant::now());
-                    tokio::spawn(look_again(Arc::clone(&room)));
+                    let looking = look_again(Arc::clone(&room));
+                    tokio::spawn(room.parts.watched("the look at leases", looking));
                 }
             }
             Err(RecvError::Closed) => return,
@@ -39,7 +40,8 @@ pub async fn run(room: Arc<Room>, mut changes: Receiver<Change>) {
 fn pass_on(room: &Arc<Room>, change: Change) {
     let at = room.now();
     match change {
-        Change::Ready { job, group } => {
+        Change::Ready { job, group, avoids } => {
+            room.avoiding.ready(job, avoids);
             let before = room.leases.get(job);
             room.waiting.ready(job, before.as_ref());
             if before.is_some() {
@@ -108,7 +110,8 @@ fn verify(room: &Arc<Room>, job: JobId) {
         return;
     };
     let room = Arc::clone(room);
-    tokio::spawn(async move {
+    let parts = room.parts.clone();
+    tokio::spawn(parts.watched("the look at a lease", async move {
         match room.queue.renew(vec![held.lease()]).await.as_deref() {
             Ok([Renewed::LeaseLost]) => {
                 room.leases.over(job, held.token);
@@ -116,5 +119,5 @@ fn verify(room: &Arc<Room>, job: JobId) {
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, "a lease could not be looked up"),
         }
-    });
+    }));
 }

@@ -96,7 +96,8 @@ where
 {
     let (sender, mut ended) = mpsc::channel(WAITING);
     let room = Arc::clone(room);
-    tokio::spawn(async move {
+    let parts = room.parts.clone();
+    tokio::spawn(parts.watched("what tells of ended jobs", async move {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         while let Some(job) = ended.recv().await {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -104,13 +105,16 @@ where
             };
             if let Some(body) = described_job(&room, job).await {
                 let told = tell(job, body);
-                tokio::spawn(async move {
-                    told.await;
-                    drop(place);
-                });
+                tokio::spawn(
+                    room.parts
+                        .watched("what tells of an ended job", async move {
+                            told.await;
+                            drop(place);
+                        }),
+                );
             }
         }
-    });
+    }));
     (way, sender)
 }
 

@@ -14,8 +14,9 @@ pub use self::host::{News, STALE_AFTER};
 pub use self::services::Silence;
 
 use super::caller::Said;
-use crate::protocol::HostId;
+use super::rank::Standing;
 use crate::protocol::api::{HostMode, HostRecord, HostState, Instance};
+use crate::protocol::{HostId, Requirement};
 use crate::queue::{Claimant, HostEntry};
 use crate::support::clock::Timestamp;
 
@@ -48,6 +49,8 @@ impl Presence {
                 entry.host.id.clone(),
                 Host {
                     facts: facts.and_then(|text| serde_json::from_str(text.as_str()).ok()),
+                    facts_at: None,
+                    weight: 1,
                     blocked: None,
                     clock_offset_ms: None,
                     clock_warned: false,
@@ -57,6 +60,9 @@ impl Presence {
                     syncs: false,
                     leaving: false,
                     waiting: 0,
+                    tunnels: false,
+                    cut: false,
+                    gone: false,
                     names_leases: false,
                     state: HostState::Down,
                     version: version_of(entry.updated_at),
@@ -89,6 +95,8 @@ impl Presence {
             .is_some_and(|host| host.state == HostState::Live);
         let mut host = Host {
             facts: before.as_ref().and_then(|host| host.facts.clone()),
+            facts_at: before.as_ref().and_then(|host| host.facts_at),
+            weight: 1,
             blocked: None,
             clock_offset_ms: None,
             clock_warned: before.as_ref().is_some_and(|host| host.clock_warned),
@@ -98,6 +106,9 @@ impl Presence {
             syncs: before.as_ref().is_some_and(|host| host.syncs),
             leaving: false,
             waiting: before.as_ref().map_or(0, |host| host.waiting),
+            tunnels: before.as_ref().is_some_and(|host| host.tunnels),
+            cut: false,
+            gone: false,
             names_leases: false,
             state: HostState::Live,
             version: before
@@ -174,12 +185,14 @@ impl Presence {
         hosts.get(id).map(|host| host.entry.host.name.clone())
     }
 
-    /// Tells whether a host registered with other labels or more slots than are `said` of it now.
+    /// Tells whether a host registered with other labels, another weight or more slots than are `said` of it now.
     pub fn is_outdated(&self, id: &HostId, said: &Said) -> bool {
         let hosts = self.hosts();
-        hosts.get(id).is_some_and(|host| {
-            let host = &host.entry.host;
-            host.labels != said.labels || host.max_parallel > said.slots
+        hosts.get(id).is_some_and(|known| {
+            let host = &known.entry.host;
+            host.labels != said.labels
+                || host.max_parallel > said.slots
+                || known.weight != said.weight.max(1)
         })
     }
 
@@ -195,10 +208,14 @@ impl Presence {
         self.hosts().contains_key(id)
     }
 
-    /// Returns how many jobs the host runs at once; none if it is not known.
-    pub fn slots(&self, id: &HostId) -> u16 {
+    /// Returns how the host stands among those that wait for work, with `leases` leases.
+    pub fn standing(&self, id: &HostId, leases: u32) -> Standing {
+        let now = Instant::now();
         let hosts = self.hosts();
-        hosts.get(id).map_or(0, |host| host.entry.host.max_parallel)
+        hosts.get(id).map_or_else(
+            || Standing::of((leases, 1), 1, None),
+            |host| host.standing(now, leases),
+        )
     }
 
     /// Tells whether the host may be given work.
@@ -215,6 +232,40 @@ impl Presence {
         if let Some(host) = hosts.get_mut(&entry.host.id) {
             host.version = host.version.max(version_of(entry.updated_at)) + 1;
             host.entry = entry;
+        }
+    }
+
+    /// Tells whether a host other than `id` is there and meets `requirement`.
+    pub fn other_can(&self, id: &HostId, requirement: &Requirement) -> bool {
+        let now = Instant::now();
+        let hosts = self.hosts();
+        hosts
+            .iter()
+            .any(|(other, host)| other != id && host.could_run(other, requirement, now))
+    }
+
+    /// Notes that `id` comes through its tunnel.
+    pub fn tunnels(&self, id: &HostId) {
+        if let Some(host) = self.hosts().get_mut(id) {
+            host.tunnels = true;
+        }
+    }
+
+    /// Notes that no connection is left through the tunnel of the host called `name`. Who waited in a request that
+    /// was cut off, or `holds` leases, is not heard of any more.
+    pub fn deserted(&self, name: &str, holds: impl Fn(&HostId) -> bool) {
+        for (id, host) in self.hosts().iter_mut() {
+            let cut = host.cut || holds(id);
+            if host.tunnels && host.waiting == 0 && cut && host.entry.host.name == name {
+                host.gone = true;
+            }
+        }
+    }
+
+    /// Notes that the request was cut off that `id` waited in.
+    pub fn cut_off(&self, id: &HostId) {
+        if let Some(host) = self.hosts().get_mut(id) {
+            host.cut = true;
         }
     }
 

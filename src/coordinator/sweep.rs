@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::Room;
+use super::{Room, alone};
 use crate::protocol::api::{Event, HostState};
 use crate::queue::sweeper;
 use crate::support::clock::{Clock, SteadyClock};
@@ -14,7 +14,9 @@ use crate::support::clock::{Clock, SteadyClock};
 /// which the queue takes itself for idle and empties its log.
 const TICK: Duration = Duration::from_millis(1200);
 /// A round that is late by so much was not waited for: the machine slept, or this process was stopped.
-const AWAY: Duration = Duration::from_secs(5);
+const AWAY: Duration = Duration::from_secs(4);
+/// Short leases may run out sooner than that. By less than this a round may be late on any busy machine.
+const BUSY: Duration = Duration::from_millis(300);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// A host that was silent for so long is forgotten.
 const HOST_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -48,8 +50,15 @@ pub async fn expire(room: Arc<Room>) {
         let since = clock.now();
         let _ = timeout(wait, room.alarm.notified()).await;
         // Nobody could renew meanwhile, as before a start.
-        was_away |= clock.now().since(since) > AWAY;
+        let late = clock.now().since(since).saturating_sub(wait);
+        was_away |= late > away(room.settings.lease_for);
     }
+}
+
+/// Returns by how much a round must be late for nobody to have been here: before leases run out that were just
+/// renewed, which is when a third of their time is over.
+fn away(lease_for: Duration) -> Duration {
+    AWAY.min(lease_for / 3).max(BUSY)
 }
 
 /// Finds out whether writing works again. Asking for what is there already still reaches the disk.
@@ -82,7 +91,7 @@ pub async fn prune(room: Arc<Room>) {
     }
 }
 
-/// Notices hosts that fell silent, as long as the coordinator runs.
+/// Notices hosts that fell silent, and jobs that only one of them could run, as long as the coordinator runs.
 pub async fn presence(room: Arc<Room>) {
     loop {
         sleep(TICK).await;
@@ -98,6 +107,20 @@ pub async fn presence(room: Arc<Room>) {
                 host_id,
                 state: word.to_owned(),
             });
+        }
+        alone::look(&room).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absence_counts_before_the_leases_of_those_who_renew_run_out() {
+        for (lease_ms, away_ms) in [(60_000, 4000), (12_000, 4000), (3000, 1000), (500, 300)] {
+            let lease_for = Duration::from_millis(lease_ms);
+            assert_eq!(away(lease_for).as_millis(), away_ms, "{lease_ms}");
         }
     }
 }

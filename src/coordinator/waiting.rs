@@ -1,9 +1,10 @@
-//! Hosts that wait in an open request for work: the least loaded first, and of equals who came first.
+//! Hosts that wait in an open request for work: the least loaded first, and of equals whose turn it is.
 //!
 //! A waiter that is picked stays in its place until it is known whether it got something, so its
 //! turn is not lost. Its request may end meanwhile; then what it got goes back to the queue.
 
 mod agenda;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,9 @@ use tokio::sync::{Notify, oneshot};
 
 pub use self::agenda::{Agenda, Ready};
 
+use self::turns::Turns;
 use super::leases::Held;
+use super::rank::{Load, Standing};
 use crate::protocol::{HostId, JobId, Requirement};
 use crate::queue::{Claimant, Claimed};
 
@@ -32,8 +35,10 @@ pub enum Wake {
 struct Waiter {
     claimant: Arc<Claimant>,
     wake: oneshot::Sender<Wake>,
-    /// How much of what its host can do at once it does already, in thousandths.
-    load: u32,
+    /// How its host stands among the others.
+    standing: Standing,
+    /// When it is its turn among equals.
+    turn: u64,
     busy: bool,
     /// Its time is over; it only waits for the outcome of a claim that is under way.
     expired: bool,
@@ -44,7 +49,8 @@ struct Inner {
     next: u64,
     waiters: BTreeMap<u64, Waiter>,
     /// The same in the order in which they are asked.
-    order: BTreeSet<(u32, u64)>,
+    order: BTreeSet<(Load, u64, u64)>,
+    turns: Turns,
     agenda: Agenda,
     announced: HashMap<JobId, Requirement>,
     closed: bool,
@@ -71,8 +77,15 @@ pub struct Picked {
 impl Inner {
     fn remove(&mut self, number: u64) -> Option<Waiter> {
         let waiter = self.waiters.remove(&number)?;
-        self.order.remove(&(waiter.load, number));
+        self.order.remove(&waiter.place(number));
         Some(waiter)
+    }
+}
+
+impl Waiter {
+    /// Its place in the order in which they are asked.
+    const fn place(&self, number: u64) -> (Load, u64, u64) {
+        (self.standing.load, self.turn, number)
     }
 }
 
@@ -86,12 +99,13 @@ impl Waiting {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Begins to wait. `load` is how busy its host is, in thousandths; `since` is the generation from before the queue was asked in vain. A claimant
-    /// with a `max` of zero waits for [`Wake::Heartbeat`] only. Nothing when the coordinator is closing.
+    /// Begins to wait. `standing` is how its host stands now; `since` is the generation from before the queue was
+    /// asked in vain. A claimant with a `max` of zero waits for [`Wake::Heartbeat`] only. Nothing when the
+    /// coordinator is closing.
     pub fn enter(
         &self,
         claimant: Claimant,
-        load: u32,
+        standing: Standing,
         since: u64,
     ) -> Option<(u64, oneshot::Receiver<Wake>)> {
         let (wake, woken) = oneshot::channel();
@@ -102,14 +116,15 @@ impl Waiting {
         let number = inner.next;
         inner.next += 1;
         let waiter = Waiter {
+            turn: inner.turns.of(&claimant.host),
             claimant: Arc::new(claimant),
             wake,
-            load,
+            standing,
             busy: false,
             expired: false,
         };
+        inner.order.insert(waiter.place(number));
         inner.waiters.insert(number, waiter);
-        inner.order.insert((load, number));
         if self.generation() != since {
             inner.agenda.missed.push(number);
             self.work.notify_one();
@@ -217,19 +232,19 @@ impl Waiting {
     }
 
     /// Takes note that `host` is less busy now, also where it waits already.
-    pub fn relieved(&self, host: &HostId, load: u32) {
+    pub fn relieved(&self, host: &HostId, standing: Standing) {
         let mut inner = self.inner();
         let Inner { waiters, order, .. } = &mut *inner;
         for (number, waiter) in waiters {
-            if waiter.load != load && waiter.claimant.host == *host {
-                order.remove(&(waiter.load, *number));
-                waiter.load = load;
-                order.insert((load, *number));
+            if waiter.standing != standing && waiter.claimant.host == *host {
+                order.remove(&waiter.place(*number));
+                waiter.standing = standing;
+                order.insert(waiter.place(*number));
             }
         }
     }
 
-    /// Picks waiters for a claim, the least loaded first, then who waited longest: who may take one of
+    /// Picks waiters for a claim, the least loaded first, of equals whose turn it is: who may take one of
     /// `jobs` and was not `tried`, at most `most`. One per host. Those that are picked for a list of jobs
     /// share it, so that one does not get what others could begin at once.
     pub fn pick(
@@ -242,7 +257,7 @@ impl Waiting {
         let mut inner = self.inner();
         let Inner { waiters, order, .. } = &mut *inner;
         let mut picked: Vec<Picked> = Vec::new();
-        for (_, number) in &*order {
+        for (.., number) in &*order {
             if picked.len() >= most {
                 break;
             }
@@ -310,6 +325,11 @@ impl Waiting {
         let Some(waiter) = inner.remove(number) else {
             return given;
         };
+        inner.turns.served(
+            (&waiter.claimant.host, waiter.standing.weight),
+            waiter.turn,
+            given.len(),
+        );
         drop(inner);
         match waiter.wake.send(Wake::Work(given)) {
             Ok(()) => Vec::new(),

@@ -82,6 +82,11 @@ impl Place {
         Ok(Self { dir })
     }
 
+    /// Returns the place in `dir`.
+    pub const fn at(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
     /// Returns its database.
     pub fn database(&self) -> PathBuf {
         self.dir.join("controller.db")

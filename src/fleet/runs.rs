@@ -32,6 +32,11 @@ pub enum Error {
     Ambiguous(String),
 }
 
+/// How often somebody who goes on with a run tries to say so, and the pause between.
+const TRIES: u32 = 3;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+/// The directory of what says that runs are at work.
+const RUNNING: &str = "running";
 /// The most runs that are listed.
 const MOST_LISTED: u32 = 200;
 
@@ -73,11 +78,25 @@ impl Drop for Presence {
 /// # Errors
 /// When the place cannot be made.
 pub fn take_over(run: GroupId) -> Result<Option<Presence>, Error> {
-    Ok(hold(presence(run)?, |file| match file.try_lock() {
+    let path = presence(run)?;
+    let mut left = TRIES;
+    loop {
+        let held = try_hold(path.clone())?;
+        // Somebody may only be looking, or sweeping.
+        if held.is_some() || left == 0 {
+            return Ok(held);
+        }
+        left -= 1;
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn try_hold(path: PathBuf) -> Result<Option<Presence>, paths::Error> {
+    hold(path, |file| match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(source)) => Err(source),
-    })?)
+    })
 }
 
 /// Says from now on that `run` is at work. Comes before its jobs, or they would seem abandoned.
@@ -162,11 +181,26 @@ pub fn is_abandoned(run: &GroupRecord) -> bool {
 }
 
 fn presence(run: GroupId) -> Result<PathBuf, Error> {
-    Ok(paths::state_dir()?.join("running").join(run.to_string()))
+    Ok(paths::state_dir()?.join(RUNNING).join(run.to_string()))
 }
 
-/// Forgets old runs and removes their directories. What fails is left for the next time.
+/// Removes what killed runs have left in `dir` of their being at work. Nobody needs it: a run without it is
+/// abandoned as well.
+fn sweep(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        // Held and let go, it goes as that of a run that ends; one that is at work keeps its own.
+        if let Err(error) = try_hold(entry.path()) {
+            tracing::debug!(%error, "what a run has left stays");
+        }
+    }
+}
+
+/// Forgets old runs and removes their directories, and what killed runs have left behind. What fails is left for the
+/// next time.
 pub async fn prune(queue: &Queue) {
+    if let Ok(dir) = paths::state_dir() {
+        sweep(&dir.join(RUNNING));
+    }
     match prune_all(queue, &Retention::default(), SystemClock.now()).await {
         Ok(pruned) => {
             for group in pruned.groups {
@@ -219,12 +253,22 @@ mod tests {
     use super::*;
 
     fn try_hold(path: &Path) -> Option<Presence> {
-        hold(path.to_owned(), |file| match file.try_lock() {
-            Ok(()) => Ok(true),
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(source)) => Err(source),
-        })
-        .unwrap()
+        super::try_hold(path.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn what_killed_runs_left_is_swept_and_what_is_held_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = dir.path().join("running");
+        sweep(&running);
+        let held = try_hold(&running.join("at-work")).unwrap();
+        // As a killed process leaves it: there, and nobody's.
+        fs::write(running.join("killed"), "").unwrap();
+        sweep(&running);
+        assert!(!running.join("killed").exists());
+        assert!(running.join("at-work").exists());
+        drop(held);
+        assert!(!running.join("at-work").exists());
     }
 
     #[test]

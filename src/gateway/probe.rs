@@ -1,5 +1,6 @@
 //! Active probes: one task for each endpoint that asks it now and then whether it is well.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -23,17 +24,20 @@ pub async fn follow(gate: Arc<Gate>) {
     };
     let prober = Arc::new(prober);
     let mut changes = gate.directory.changes();
-    let mut probed: Vec<Weak<Endpoint>> = Vec::new();
+    // By address, which is no other's as long as the weak pointer is there.
+    let mut probed: HashMap<usize, Weak<Endpoint>> = HashMap::new();
     loop {
         changes.mark_unchanged();
         let table = gate.directory.table();
-        probed.retain(|known| known.strong_count() > 0);
+        probed.retain(|_, known| known.strong_count() > 0);
         for endpoint in table.services().flat_map(|service| &service.endpoints) {
-            let weak = Arc::downgrade(endpoint);
-            if !probed.iter().any(|known| known.ptr_eq(&weak)) {
-                tokio::spawn(Arc::clone(&prober).keep_at(weak.clone()));
-                probed.push(weak);
-            }
+            probed
+                .entry(Arc::as_ptr(endpoint).addr())
+                .or_insert_with(|| {
+                    let weak = Arc::downgrade(endpoint);
+                    tokio::spawn(Arc::clone(&prober).keep_at(weak.clone()));
+                    weak
+                });
         }
         drop(table);
         if changes.changed().await.is_err() {

@@ -6,6 +6,7 @@ use super::openclaw;
 use crate::protocol::api::{Facts, OpenclawProfile};
 
 /// Returns the facts that stay as they are, and those of the moment. `dir` is where jobs work.
+/// What was seen on the way to the coordinator is for who sends them to add.
 pub(super) fn gather(dir: &Path, openclaw: Option<OpenclawProfile>) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -19,6 +20,7 @@ pub(super) fn gather(dir: &Path, openclaw: Option<OpenclawProfile>) -> Facts {
             .ok()
             .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         load: load(),
+        latency_ms: None,
         gpus: gpus(),
         openclaw,
     }

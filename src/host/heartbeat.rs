@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::core::Core;
 use super::facts;
 use crate::client::holder::Session;
-use crate::protocol::api::Heartbeat;
+use crate::protocol::api::{Facts, Heartbeat};
 
 /// How often facts about the machine go along.
 const FACTS_EVERY: Duration = Duration::from_secs(60);
@@ -19,6 +19,7 @@ pub(super) async fn keep(core: &Core) {
     let mut facts_at = Instant::now() + FACTS_EVERY;
     let mut profile = core.profile.subscribe();
     let mut warned = false;
+    let mut latency_ms = None;
     loop {
         let session = core.session().await;
         tokio::select! {
@@ -37,7 +38,15 @@ pub(super) async fn keep(core: &Core) {
         }
         // It may have been forgotten while we slept.
         let session = core.session().await;
-        if let Some(offset) = beat(core, &session, due).await
+        let facts = due.then(|| Facts {
+            latency_ms,
+            ..facts::gather(&core.state.scratch(), core.profile.borrow().clone())
+        });
+        let Some(heard) = beat(core, &session, facts).await else {
+            continue;
+        };
+        latency_ms = u32::try_from(heard.latency.as_millis()).ok();
+        if let Some(offset) = heard.offset
             && !std::mem::replace(&mut warned, offset.abs() > CLOCK_OFF)
             && warned
         {
@@ -53,8 +62,16 @@ fn interval(core: &Core, session: &Session) -> Duration {
     })
 }
 
-/// Sends one. Returns how far our clock is ahead, if the coordinator tells its time.
-async fn beat(core: &Core, session: &Session, with_facts: bool) -> Option<i64> {
+/// What an answer tells besides its words.
+struct Heard {
+    /// How long it took.
+    latency: Duration,
+    /// How far our clock is ahead in milliseconds, if the coordinator tells its time.
+    offset: Option<i64>,
+}
+
+/// Sends one. Returns nothing when no answer came.
+async fn beat(core: &Core, session: &Session, facts: Option<Facts>) -> Option<Heard> {
     let leases = core.table.leases();
     let sent_at = core.steady.now();
     let sent_wall = core.wall.now();
@@ -63,18 +80,22 @@ async fn beat(core: &Core, session: &Session, with_facts: bool) -> Option<i64> {
         leases: Some(leases),
         instance: Some(core.state.instance().clone()),
         blocked: core.block.borrow().why(),
-        facts: with_facts
-            .then(|| facts::gather(&core.state.scratch(), core.profile.borrow().clone())),
+        facts,
         now: Some(sent_wall),
     };
     let patience = session.heartbeat_patience();
+    let begun = Instant::now();
     let sending = core.client.heartbeat(&session.host, &request);
     match tokio::time::timeout(patience, sending).await {
         Ok(Ok(reply)) => {
             core.works();
             core.table.told(&reply.leases, sent_at);
-            let theirs = reply.now?;
-            Some(sent_wall.as_millis() - theirs.as_millis())
+            Some(Heard {
+                latency: begun.elapsed(),
+                offset: reply
+                    .now
+                    .map(|theirs| sent_wall.as_millis() - theirs.as_millis()),
+            })
         }
         Ok(Err(error)) => {
             core.failed(&error);

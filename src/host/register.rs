@@ -59,6 +59,8 @@ fn request(core: &Core) -> Register {
         host_id: Some(core.id.clone()),
         capabilities: Some(core.capabilities.clone()),
         max_parallel: Some(settings.max_parallel),
+        // For the controller's fleet file to say.
+        weight: None,
         labels: settings.labels.clone(),
         instance: Some(core.state.instance().clone()),
         leases: Some(core.table.leases()),

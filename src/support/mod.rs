@@ -6,6 +6,7 @@ pub mod clock;
 pub mod ids;
 pub mod limits;
 pub mod mask;
+pub mod parts;
 pub mod paths;
 pub mod privacy;
 pub mod secret;

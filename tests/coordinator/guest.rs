@@ -59,6 +59,7 @@ pub fn labelled(name: &str, labels: &[(&str, &str)], slots: u16) -> Caller {
         said: Some(Said {
             labels: labels.collect(),
             slots,
+            weight: 1,
         }),
         token: None,
     }

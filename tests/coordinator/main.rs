@@ -9,7 +9,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod absent;
+mod alone;
 mod auth;
+mod deserted;
 mod doors;
 mod events;
 mod gateways;
@@ -22,8 +25,10 @@ mod idempotency;
 mod jobs;
 mod leases;
 mod original;
+mod parts;
 mod polls;
 mod public;
+mod rank;
 mod routes;
 mod scope;
 mod services;

@@ -40,7 +40,7 @@ fn each_kind_runs_its_agent() {
     let _host = bed.host("lab", &vars);
     assert_eq!(
         bed.hosts()[0].capabilities,
-        ["automaton", "openclaw", "picoclaw", "shell"]
+        ["automaton", "openclaw", "picoclaw", "service-host", "shell"]
     );
     let run = |kind: &JobKind| {
         let job = bed.wait(bed.submit(kind));

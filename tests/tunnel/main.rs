@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod daemon;
+mod halves;
 mod idle;
 mod rig;
 mod site;

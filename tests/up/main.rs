@@ -10,6 +10,7 @@
 mod common;
 
 mod controller;
+mod disk;
 mod place;
 mod pull;
 mod push;

@@ -14,6 +14,11 @@ pub struct Step {
     pub expected: i32,
     /// When this is in its output, a host dies.
     pub kills_when: Option<&'static str>,
+    /// It stays in the background once this is in a line of its output; the address at the end of that line is where
+    /// later commands find it.
+    pub stays_when: Option<&'static str>,
+    /// What stayed in the background ends before it begins.
+    pub ends_gateway: bool,
 }
 
 impl Step {
@@ -23,6 +28,8 @@ impl Step {
             words,
             expected,
             kills_when: None,
+            stays_when: None,
+            ends_gateway: false,
         }
     }
 
@@ -35,6 +42,9 @@ impl Step {
             } else {
                 line.push_str(&format!(" {word}"));
             }
+        }
+        if self.stays_when.is_some() {
+            line.push_str(" &");
         }
         line
     }
@@ -54,6 +64,19 @@ pub fn steps() -> Vec<Step> {
             0,
         ),
         Step::new("Now they are ready.", &["fleet", "status"], 0),
+        Step::new(
+            "One host will run a service later; its owner writes down where others reach it.",
+            &[
+                "fleet",
+                "exec",
+                "sandbox3",
+                "--",
+                "sh",
+                "-c",
+                "mkdir -p ~/.config/skyclaw; echo SKYCLAW_SERVICE_HOST_PUBLIC_BASE_URL=http://127.0.0.1 > ~/.config/skyclaw/host.env",
+            ],
+            0,
+        ),
         Step::new(
             "One task on every host at once; output is shown while it comes.",
             &["fleet", "dispatch", "sleep 1 and look around"],
@@ -76,7 +99,7 @@ pub fn steps() -> Vec<Step> {
             kills_when: Some("[sandbox2] working: second 2"),
             ..Step::new(
                 "A host dies in the middle; it is reported, and the others finish.",
-                &["fleet", "dispatch", "sleep 4 and report"],
+                &["fleet", "dispatch", "sleep 3 and report"],
                 1,
             )
         },
@@ -134,7 +157,49 @@ pub fn steps() -> Vec<Step> {
             &["host", "list"],
             0,
         ),
-        Step::new("It ends when told to.", &["fleet", "down"], 0),
+        Step::new(
+            "A service: a process that always runs. Here it is a web server that every host with skyclaw has, a coordinator.",
+            &[
+                "deploy-service",
+                "web",
+                "--health",
+                "/health",
+                "--drain",
+                "0",
+                "--wait",
+                "sh",
+                "-c",
+                "echo up on port $PORT; exec ~/.local/bin/skyclaw coordinator --port $PORT --db web.db",
+            ],
+            0,
+        ),
+        Step::new(
+            "It answers, and would be started again if it died.",
+            &["service", "list"],
+            0,
+        ),
+        Step {
+            stays_when: Some("listening on http"),
+            ..Step::new(
+                "A gateway knows where services are.",
+                &["gateway", "--port", "0"],
+                0,
+            )
+        },
+        Step::new(
+            "So whoever calls the service need not.",
+            &["call", "web/health"],
+            0,
+        ),
+        Step::new(
+            "What the service printed.",
+            &["service", "logs", "web", "--tail", "5"],
+            0,
+        ),
+        Step {
+            ends_gateway: true,
+            ..Step::new("The controller ends when told to.", &["fleet", "down"], 0)
+        },
         Step::new("Every run is on record.", &["fleet", "runs"], 0),
         Step::new(
             "This is what came of the last one.",

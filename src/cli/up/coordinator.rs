@@ -25,6 +25,7 @@ use crate::fleet::file::{Host, HostName};
 use crate::fleet::seat::ControllerId;
 use crate::fleet::tunnel::Visit;
 use crate::queue::{self, Queue};
+use crate::support::parts::Parts;
 use crate::support::secret::Secret;
 use crate::support::shutdown::{self, Cause, Trigger};
 
@@ -58,10 +59,12 @@ impl Guests {
             said: Some(entry.map_or_else(
                 // It has just left the fleet; its tunnel is about to end.
                 || Said {
+                    weight: 1,
                     labels: BTreeMap::new(),
                     slots: 1,
                 },
                 |host| Said {
+                    weight: host.weight,
                     labels: host.labels.clone(),
                     slots: u16::try_from(host.slots).unwrap_or(u16::MAX),
                 },
@@ -94,6 +97,8 @@ pub struct Coordinator {
     pub url: String,
     /// Its jobs.
     pub queue: Queue,
+    /// What of it works beside its server.
+    pub parts: Parts,
     socket: PathBuf,
     trigger: Trigger,
     serving: JoinHandle<()>,
@@ -151,16 +156,23 @@ impl Coordinator {
         let (trigger, shutdown) = shutdown::manual();
         let (visits, arriving) = mpsc::channel(VISITS);
         let (streams, received) = mpsc::channel(VISITS);
-        tokio::spawn(introduce(arriving, streams, guests));
+        let parts = Parts::default();
+        let introducing = introduce(arriving, streams, guests);
+        tokio::spawn(parts.watched("what lets tunnels in", introducing));
         let doors = Doors {
             tcp: vec![listener],
             unix: Some(socket),
             streams: Some(received),
         };
-        let (serving, gone) = watched(coordinator::serve(room, doors, shutdown));
+        let (serving, gone) = watched(async {
+            if let Err(error) = coordinator::serve(room, doors, shutdown).await {
+                tracing::error!(%error, "the controller's coordinator cannot go on");
+            }
+        });
         let this = Self {
             url: format!("http://127.0.0.1:{port}"),
             queue,
+            parts,
             socket: place.socket(),
             trigger,
             serving,

@@ -52,33 +52,41 @@ pub async fn run(args: &DownArgs, output: &Output) -> anyhow::Result<Exit> {
         output.document(&json!({ "stopped": null }))?;
         return Ok(Exit::Success);
     };
-    signal(running.pid, Signal::TERM)?;
-    if args.now {
-        // Another signal, because two of the same kind may arrive as one.
-        signal(running.pid, Signal::INT)?;
-    }
     let given = running.drain_ms.map_or(DRAIN, Duration::from_millis);
     let patience = if args.now {
         NOW
     } else {
         given.saturating_add(BEYOND)
     };
-    let mut gone = ends(&place, running.pid, patience).await?;
-    if !gone && args.now {
-        // Its number cannot be another's: it has just been seen to hold the lock.
-        signal(running.pid, Signal::KILL)?;
+    if end(&place, running.pid, args.now, patience).await? {
         output.note(&format!(
             "controller {} did not end and was killed",
             running.pid
         ));
-        gone = ends(&place, running.pid, KILLED).await?;
-    }
-    if !gone {
-        return Err(stuck(running.pid, patience, args.now).into());
     }
     output.line(&format!("controller {} has ended", running.pid));
     output.document(&json!({ "stopped": running.pid }))?;
     Ok(Exit::Success)
+}
+
+/// Ends a controller. Tells whether it had to be killed, which is done only if it is to go `now`.
+async fn end(place: &Place, pid: i32, now: bool, patience: Duration) -> anyhow::Result<bool> {
+    signal(pid, Signal::TERM)?;
+    if now {
+        // Another signal, because two of the same kind may arrive as one.
+        signal(pid, Signal::INT)?;
+    }
+    if ends(place, pid, patience).await? {
+        return Ok(false);
+    }
+    if now {
+        // Its number cannot be another's: it has just been seen to hold the lock.
+        signal(pid, Signal::KILL)?;
+        if ends(place, pid, KILLED).await? {
+            return Ok(true);
+        }
+    }
+    Err(stuck(pid, patience, now).into())
 }
 
 /// Waits for the end of a controller. Tells whether it came within `patience`.
@@ -150,5 +158,50 @@ fn signal(pid: i32, signal: Signal) -> Result<(), Failure> {
         // Gone in this moment, which is what was wanted.
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::fleet::controller::Taken;
+
+    #[tokio::test]
+    async fn one_that_does_not_end_is_a_failure_and_lives_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::at(dir.path().to_owned());
+        let Taken::Ours(mut lock) = place.take().unwrap() else {
+            panic!("nobody else is there");
+        };
+        let mut deaf = Command::new("sh")
+            .args(["-c", "trap '' TERM; echo deaf; exec sleep 600"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = [0; 5];
+        std::io::Read::read_exact(deaf.stdout.as_mut().unwrap(), &mut said).unwrap();
+        let pid = i32::try_from(deaf.id()).unwrap();
+        lock.say(&Running {
+            pid,
+            url: None,
+            drain_ms: Some(0),
+            fleet: None,
+            hosts: None,
+        })
+        .unwrap();
+        let ended = end(&place, pid, false, Duration::from_millis(200)).await;
+        let lives = deaf.try_wait().unwrap().is_none();
+        deaf.kill().unwrap();
+        deaf.wait().unwrap();
+        let failure = ended.unwrap_err();
+        assert_eq!(crate::cli::error::classify(&failure).0, Exit::Failed);
+        let text = format!("the controller {pid} has not ended within 0 s");
+        assert_eq!(failure.to_string(), text);
+        assert!(lives, "it was only asked");
+        drop(lock);
+        // Somebody else's end is not waited for.
+        assert!(ends(&place, pid, Duration::ZERO).await.unwrap());
     }
 }

@@ -217,16 +217,16 @@ async fn watch(
 ) -> anyhow::Result<()> {
     let mut stop = shutdown.clone();
     let mut log_timer = tokio::time::interval(LOOK_AT_LOG);
+    let workers = crew.parts().clone();
     loop {
         tokio::select! {
             biased;
             () = stop.reached(shutdown::Urgency::Stop) => return Ok(()),
             () = coordinator.gone() => {
-                let text = "the controller's coordinator has ended by itself";
-                return Err(Failure::new(Exit::Failed, text)
-                    .hint("what it said before tells why; `skyclaw fleet up` starts it again")
-                    .into());
+                return Err(ended("the controller's coordinator has ended by itself"));
             }
+            part = coordinator.parts.failed() => return Err(failed(part)),
+            part = workers.failed() => return Err(failed(part)),
             () = asked.again() => {
                 if let Some(hosts) = read_again(args, guests, crew, output)
                     && let Err(error) = lock.say(&running(args, coordinator, &hosts)?)
@@ -247,6 +247,16 @@ async fn watch(
             happened = view.told.recv() => view.happened(happened)?,
         }
     }
+}
+
+fn failed(part: &str) -> anyhow::Error {
+    ended(&format!("a part of the controller has failed: {part}"))
+}
+
+fn ended(what: &str) -> anyhow::Error {
+    Failure::new(Exit::Failed, what)
+        .hint("what it said before tells why; `skyclaw fleet up` starts it again")
+        .into()
 }
 
 /// Takes over what the fleet file says now. What is wrong with it changes nothing.

@@ -211,8 +211,8 @@ async fn hold(room: &Arc<Room>, claimant: Claimant, generation: u64, wait: Durat
         wait
     };
     let host = claimant.host.clone();
-    let load = room.load(&host);
-    let Some((number, woken)) = room.waiting.enter(claimant, load, generation) else {
+    let standing = room.standing(&host);
+    let Some((number, woken)) = room.waiting.enter(claimant, standing, generation) else {
         return Wake::Nothing;
     };
     room.presence.waits(&host, true, room.now());
@@ -221,13 +221,16 @@ async fn hold(room: &Arc<Room>, claimant: Claimant, generation: u64, wait: Durat
         host,
         number,
         woken,
+        answered: false,
     };
-    match timeout(wait, &mut ticket.woken).await {
+    let wake = match timeout(wait, &mut ticket.woken).await {
         Ok(wake) => wake.unwrap_or(Wake::Nothing),
         // A claim may be under way for this host; its outcome must not be lost.
         Err(_) if room.waiting.expire(number) => (&mut ticket.woken).await.unwrap_or(Wake::Nothing),
         Err(_) => Wake::Nothing,
-    }
+    };
+    ticket.answered = true;
+    wake
 }
 
 /// A place among the waiting. When the request goes away, so does the place, and what was handed
@@ -237,12 +240,16 @@ struct Ticket<'r> {
     host: HostId,
     number: u64,
     woken: oneshot::Receiver<Wake>,
+    answered: bool,
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.room.waiting.leave(self.number);
         self.room.presence.waits(&self.host, false, self.room.now());
+        if !self.answered {
+            self.room.presence.cut_off(&self.host);
+        }
         self.woken.close();
         if let Ok(Wake::Work(given)) = self.woken.try_recv() {
             give_back(self.room, given);

@@ -36,7 +36,10 @@ async fn explain(State(room): Shared, Path(id): Path<String>) -> Result<Reply<Ex
     let hosts = if job.status.is_final() {
         Vec::new()
     } else {
-        let avoided = view.last.as_ref().and_then(|last| avoided(&room, last));
+        let avoided = view
+            .last
+            .as_ref()
+            .and_then(|last| avoided(&room, job, last));
         hosts::all(&room)
             .iter()
             .map(|host| verdict(job, host, avoided))
@@ -50,10 +53,11 @@ async fn explain(State(room): Shared, Path(id): Path<String>) -> Result<Reply<Ex
 }
 
 /// Returns who lost the job last, if others go first for now.
-fn avoided<'a>(room: &Room, last: &'a AttemptRecord) -> Option<&'a AttemptRecord> {
+fn avoided<'a>(room: &Room, job: &JobRecord, last: &'a AttemptRecord) -> Option<&'a AttemptRecord> {
     let lost = last.end == Some(AttemptEnd::Lost);
     let until = last.ended_at?.plus(room.settings.lease_for);
-    (lost && room.now() < until).then_some(last)
+    let others = || room.presence.other_can(&last.host, &job.requirement);
+    (lost && room.now() < until && others()).then_some(last)
 }
 
 fn verdict(job: &JobRecord, host: &HostRecord, avoided: Option<&AttemptRecord>) -> HostVerdict {
@@ -104,7 +108,9 @@ fn why_not(wanted: &Requirement, host: &HostRecord) -> Option<String> {
     }
     match host.state {
         HostState::Live => {}
-        HostState::Stale => return Some("it was not heard of for 15 s".to_owned()),
+        HostState::Stale => {
+            return Some("it was not heard of for 15 s, or its connections have ended".to_owned());
+        }
         HostState::Down => return Some("it is down".to_owned()),
     }
     match host.mode {
@@ -150,10 +156,13 @@ fn waiting(paused: bool, now: Timestamp, job: &JobRecord, hosts: &[HostVerdict])
         return "the queue is paused".to_owned();
     }
     if let Some(pin) = job.requirement.pin() {
-        let mut known = hosts
-            .iter()
-            .filter(|host| host.name == pin || host.host_id.as_str() == pin);
-        match known.next() {
+        let known = || {
+            hosts
+                .iter()
+                .filter(|host| host.name == pin || host.host_id.as_str() == pin)
+        };
+        // Of several with one name the one that can run it counts.
+        match known().find(|host| host.can_run).or(known().next()) {
             None => return format!("there is no host {pin}"),
             Some(host) if !host.can_run => return format!("{pin}: {}", host.why),
             Some(_) => {}

@@ -59,6 +59,7 @@ async fn heartbeat(
     }
     let now = room.now();
     let news = News {
+        weight: None,
         blocked: value.blocked,
         facts: value.facts,
         clock_offset_ms: value.now.map(offset),

@@ -115,7 +115,9 @@ async fn register(
     if names_leases {
         room.leases.named(&id);
     }
+    let weight = caller.said().map(|said| said.weight).or(value.weight);
     let news = News {
+        weight,
         blocked: value.blocked,
         facts: value.facts,
         clock_offset_ms: value.now.map(heartbeats::offset),
@@ -123,6 +125,9 @@ async fn register(
     };
     room.presence.registered(entry, news, now);
     room.desk.wake();
+    if matches!(*caller, Caller::Host { .. }) {
+        room.presence.tunnels(&id);
+    }
     room.tell(Event::HostRegistered {
         at: now,
         host_id: id.clone(),

@@ -130,7 +130,10 @@ impl Scope<'_> {
     fn check_own(&self, id: &HostId) -> Result<(), Refused> {
         match self.room.presence.name_of(id) {
             None => Err(wire::unknown_host(id)),
-            Some(name) if name == self.name => Ok(()),
+            Some(name) if name == self.name => {
+                self.room.presence.tunnels(id);
+                Ok(())
+            }
             Some(_) => Err(forbidden()),
         }
     }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::protocol::HostId;
-use crate::protocol::api::{Facts, HostRecord, HostState};
+use crate::coordinator::rank::Standing;
+use crate::protocol::api::{Facts, HostMode, HostRecord, HostState};
+use crate::protocol::{HostId, Requirement};
 use crate::queue::HostEntry;
 use crate::support::clock::Timestamp;
 
@@ -21,6 +22,10 @@ const CLOCK_OFF: i64 = 2000;
 pub struct Host {
     pub entry: HostEntry,
     pub facts: Option<Facts>,
+    /// When it told them, if that was since this coordinator started.
+    pub facts_at: Option<Instant>,
+    /// Its share of the work relative to other hosts.
+    pub weight: u32,
     pub blocked: Option<String>,
     pub clock_offset_ms: Option<i64>,
     pub clock_warned: bool,
@@ -36,6 +41,12 @@ pub struct Host {
     pub leaving: bool,
     /// Requests that it waits in just now; each is a contact.
     pub waiting: u32,
+    /// It comes through its tunnel.
+    pub tunnels: bool,
+    /// The last request that it waited in was cut off.
+    pub cut: bool,
+    /// Nothing is left of its connections.
+    pub gone: bool,
     /// It says by name which leases it works on; hosts of the original only count them.
     pub names_leases: bool,
     pub state: HostState,
@@ -49,10 +60,27 @@ impl Host {
         }
         match self.seen.map(|seen| now.duration_since(seen)) {
             None => HostState::Down,
-            Some(silent) if silent < STALE_AFTER => HostState::Live,
+            Some(silent) if silent < STALE_AFTER && !self.gone => HostState::Live,
             Some(silent) if silent < DOWN_AFTER => HostState::Stale,
             Some(_) => HostState::Down,
         }
+    }
+
+    /// Tells whether it is there and meets `requirement`, be it busy or not.
+    pub fn could_run(&self, id: &HostId, requirement: &Requirement, now: Instant) -> bool {
+        let host = &self.entry.host;
+        let names = [id.as_str(), host.name.as_str()];
+        self.entry.mode == HostMode::Active
+            && self.blocked.is_none()
+            && self.state(now) == HostState::Live
+            && requirement.is_met_by(names.into_iter(), &host.capabilities, &host.labels)
+    }
+
+    /// Returns how it stands among those that wait for work, with `leases` leases.
+    pub fn standing(&self, now: Instant, leases: u32) -> Standing {
+        let facts = self.facts.as_ref().zip(self.facts_at);
+        let facts = facts.map(|(facts, at)| (facts, now.duration_since(at)));
+        Standing::of((leases, self.entry.host.max_parallel), self.weight, facts)
     }
 
     pub fn record(&self, id: &HostId, node: &str, now: Instant, leases: u32) -> HostRecord {
@@ -80,6 +108,8 @@ impl Host {
 /// What a host says with a heartbeat.
 #[derive(Debug, Default)]
 pub struct News {
+    /// Its share of the work relative to other hosts.
+    pub weight: Option<u32>,
     /// Why it takes no work by its own decision.
     pub blocked: Option<String>,
     /// About the machine.
@@ -99,6 +129,7 @@ pub fn version_of(at: Timestamp) -> u64 {
 pub fn hear(id: &HostId, host: &mut Host, now: Timestamp) -> bool {
     host.seen = Some(Instant::now());
     host.seen_at = now;
+    (host.cut, host.gone) = (false, false);
     let back = host.state != HostState::Live;
     host.state = HostState::Live;
     if back {
@@ -115,6 +146,10 @@ pub fn take(id: &HostId, host: &mut Host, news: News) {
     host.names_leases |= news.names_leases;
     if news.facts.is_some() {
         host.facts = news.facts;
+        host.facts_at = Some(Instant::now());
+    }
+    if let Some(weight) = news.weight {
+        host.weight = weight.max(1);
     }
     if let Some(offset) = news.clock_offset_ms {
         host.clock_offset_ms = Some(offset);

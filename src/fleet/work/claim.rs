@@ -1,15 +1,17 @@
 //! Asks for work on behalf of a host, and starts it there.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::core::Core;
 use super::job;
 use super::orders::Orders;
 use crate::client::Error;
-use crate::client::holder::{Held, Holder, Session};
+use crate::client::holder::{Held, Holder, Session, key};
 use crate::fleet::file::Host;
 use crate::fleet::link::Link;
 use crate::protocol::api::{LeaseName, LeasedJob, Release};
@@ -139,7 +141,17 @@ fn begin(
         lease,
         logged: session.logs,
     };
-    tokio::spawn(attempt.run(job));
+    let keeper = Arc::clone(core);
+    tokio::spawn(async move {
+        // Otherwise its slot would be taken and its lease renewed for ever.
+        if AssertUnwindSafe(attempt.run(job))
+            .catch_unwind()
+            .await
+            .is_err()
+        {
+            keeper.abandoned(key(&lease));
+        }
+    });
     None
 }
 

@@ -158,6 +158,11 @@ impl Core {
         changed
     }
 
+    /// Tells whether the host is in the coordinator's list under its own name, or about to be.
+    pub(super) fn stands_in(&self) -> bool {
+        self.known.borrow().is_some()
+    }
+
     /// Takes over what was agreed.
     pub(super) fn agreed(&self, session: Option<Session>) {
         self.session.send_replace(session);
@@ -201,6 +206,14 @@ impl Core {
     pub(super) fn forget(&self, key: Key) {
         self.table.remove(key);
         self.freed.notify_one();
+    }
+
+    /// Gives up an attempt whose task has failed: its lease runs out.
+    pub(super) fn abandoned(&self, key: Key) {
+        tracing::error!(host = %self.host.name, job = %key.0, "what ran a job has failed; its lease is left to run out");
+        self.forget(key);
+        self.view
+            .send_modify(|view| view.running = self.table.running());
     }
 
     /// Waits until `holds`; looks whenever something ended.

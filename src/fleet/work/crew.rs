@@ -16,6 +16,7 @@ use crate::client::holder::{Report, Stop};
 use crate::fleet::file::{Host, HostName};
 use crate::fleet::run::host_id;
 use crate::fleet::seat::ControllerId;
+use crate::support::parts::Parts;
 use crate::support::shutdown::{self, Cause, Shutdown, Trigger, Urgency};
 
 /// How long the last of a stopped crew are waited for beyond the time jobs get.
@@ -27,6 +28,7 @@ const FAILED: Duration = Duration::from_secs(1);
 /// The workers.
 pub struct Crew {
     means: Arc<Means>,
+    parts: Parts,
     roll: Arc<Roll>,
     controller: ControllerId,
     members: BTreeMap<HostName, Member>,
@@ -99,6 +101,7 @@ impl Crew {
         let (end, ending) = shutdown::manual();
         Self {
             means: Arc::new(means),
+            parts: Parts::default(),
             roll: Arc::default(),
             controller,
             members: BTreeMap::new(),
@@ -106,6 +109,11 @@ impl Crew {
             ending,
             leaving: BTreeMap::new(),
         }
+    }
+
+    /// Returns what tells when the crew cannot go on: a worker that fails is replaced, who replaces it is not.
+    pub const fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// Works for exactly these hosts from now on. Workers of others, and of those that are different now, let what
@@ -165,7 +173,7 @@ impl Crew {
         let view = core.view.subscribe();
         let ending = self.ending.clone();
         let wakes = Arc::clone(&again);
-        let task = tokio::spawn(async move {
+        let working = async move {
             if let Some(before) = before {
                 // Two workers would speak for one host.
                 let _ = before.await;
@@ -174,7 +182,8 @@ impl Crew {
             if shutdown.urgency() == Urgency::Running && ending.urgency() == Urgency::Running {
                 lives((Arc::new(core), inbox), &wakes, &shutdown).await;
             }
-        });
+        };
+        let task = tokio::spawn(self.parts.watched("what keeps up a worker", working));
         Member {
             host: Arc::clone(host),
             view,

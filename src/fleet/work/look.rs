@@ -81,6 +81,7 @@ fn facts(seen: &Observed) -> Facts {
         cpus: seen.cpus,
         disk_free_bytes: seen.free_disk,
         load: seen.load1,
+        latency_ms: u32::try_from(seen.latency.as_millis()).ok(),
         ..Facts::default()
     }
 }

@@ -15,6 +15,7 @@ mod heartbeat;
 mod job;
 mod look;
 mod orders;
+mod pull;
 mod register;
 mod roll;
 mod task;

@@ -46,6 +46,7 @@ async fn register(core: &Core, seen: Seen) -> Result<Session, crate::client::Err
         host_id: Some(core.id.clone()),
         capabilities: Some(seen.capabilities),
         max_parallel: Some(core.slots),
+        weight: Some(core.host.weight),
         labels: core.host.labels.clone(),
         instance: Some(core.means.instance.clone()),
         leases: Some(core.table.leases()),

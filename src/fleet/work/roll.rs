@@ -1,6 +1,6 @@
-//! Which hosts have a daemon that lives. Asked of the coordinator once for all workers; of the hosts nothing.
+//! Which hosts have a daemon. Asked of the coordinator once for all workers; of the hosts nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -11,33 +11,57 @@ use crate::fleet::file::HostName;
 use crate::protocol::api::{HostRecord, HostState};
 
 /// How old an answer may be.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(2);
+
+/// How the daemon of a host stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Daemon {
+    /// None was ever heard of.
+    Unknown,
+    /// It was there.
+    Silent,
+    /// It is there.
+    Lives,
+}
 
 /// The daemons.
 #[derive(Debug, Default)]
-pub(super) struct Roll(Mutex<Option<(Instant, BTreeSet<String>)>>);
+pub(super) struct Roll(Mutex<Option<(Instant, BTreeMap<String, Daemon>)>>);
 
 impl Roll {
-    /// Tells whether a daemon speaks for this host.
-    pub(super) async fn has(&self, client: &Client, host: &HostName) -> Result<bool, Error> {
+    /// Tells how the daemon stands that speaks for this host.
+    pub(super) async fn daemon(&self, client: &Client, host: &HostName) -> Result<Daemon, Error> {
         let mut last = self.0.lock().await;
-        if let Some((at, names)) = &*last
+        if let Some((at, daemons)) = &*last
             && at.elapsed() < FRESH
         {
-            return Ok(names.contains(host.as_str()));
+            return Ok(of(daemons, host));
         }
-        let names = daemons(client.hosts().await?);
-        let has = names.contains(host.as_str());
-        *last = Some((Instant::now(), names));
-        Ok(has)
+        let daemons = daemons(client.hosts().await?);
+        let daemon = of(&daemons, host);
+        *last = Some((Instant::now(), daemons));
+        Ok(daemon)
     }
 }
 
-fn daemons(hosts: Vec<HostRecord>) -> BTreeSet<String> {
-    hosts
-        .into_iter()
-        // Where jobs are pushed to, the id is the name; a daemon has one of its own.
-        .filter(|host| host.state == HostState::Live && host.id.as_str() != host.name)
-        .map(|host| host.name)
-        .collect()
+fn of(daemons: &BTreeMap<String, Daemon>, host: &HostName) -> Daemon {
+    let known = daemons.get(host.as_str());
+    known.copied().unwrap_or(Daemon::Unknown)
+}
+
+fn daemons(hosts: Vec<HostRecord>) -> BTreeMap<String, Daemon> {
+    let mut daemons = BTreeMap::new();
+    // Where jobs are pushed to, the id is the name; a daemon has one of its own.
+    for host in hosts {
+        if host.id.as_str() == host.name {
+            continue;
+        }
+        let daemon = match host.state {
+            HostState::Live => Daemon::Lives,
+            HostState::Stale | HostState::Down => Daemon::Silent,
+        };
+        let known = daemons.entry(host.name).or_insert(daemon);
+        *known = daemon.max(*known);
+    }
+    daemons
 }

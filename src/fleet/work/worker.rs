@@ -11,28 +11,20 @@ use tokio::time::{Instant, sleep, timeout};
 use super::core::Core;
 use super::look::{Seen, look};
 use super::view::State;
-use super::{claim, heartbeat, register};
+use super::{claim, heartbeat, pull, register};
 use crate::client::holder::{self, Report, Stop};
 use crate::fleet::link::Link;
-use crate::fleet::tunnel::{self, Tunnel};
 use crate::ssh::{Error, Kind};
 use crate::support::backoff::{Backoff, jittered};
-use crate::support::shutdown::{self, Cause, Shutdown, Trigger, Urgency};
+use crate::support::shutdown::{Shutdown, Urgency};
 
 /// The first and the longest pause before a host is connected to again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// A connection that lasted so long was a good one.
-const LASTED: Duration = Duration::from_secs(10);
+pub(super) const LASTED: Duration = Duration::from_secs(10);
 /// A host that does not let us in is not asked more often: its server may take many logins in vain for an attack,
 /// and only a person can change it.
 const STRANGERS: Duration = Duration::from_secs(300);
-/// How long a host whose daemon pulls is left alone before it is looked at again.
-const PULLING: Duration = Duration::from_secs(30);
-/// A tunnel that no daemon uses for so long may lead to a host whose daemon was taken away. It is looked at then,
-/// and less and less often, down to the second.
-const UNUSED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
-/// How often the coordinator is asked whether there is a daemon.
-const ROLL_CALL: Duration = Duration::from_secs(10);
 /// How long jobs that were told to end may take, with the time between TERM and KILL.
 const GONE: Duration = Duration::from_secs(12);
 /// How long the last results may take to arrive.
@@ -42,7 +34,7 @@ const LEAVES: &str = "its entry in the fleet file has changed; what runs there m
 /// How long a tunnel may take to be taken down.
 const TAKEN_DOWN: Duration = Duration::from_secs(12);
 /// How long the coordinator may take to hear that a host leaves.
-const FAREWELL: Duration = Duration::from_secs(3);
+pub(super) const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Works for a host until `shutdown`, or until the controller ends. `again` cuts a pause short.
 pub(super) async fn run(
@@ -101,8 +93,7 @@ async fn work(core: &Arc<Core>, again: &Notify, open: &mut Open) {
                 drop(link);
                 // Who leaves the list gives up what is not handed in.
                 handed_in(core).await;
-                leave(core).await;
-                pull(core, again, (&mut backoff, &mut open.tunnel)).await
+                pull::keep(core, again, (&mut backoff, &mut open.tunnel)).await
             }
             Ok((mut link, seen)) => {
                 // It stays for good, and others want to connect.
@@ -167,101 +158,7 @@ async fn push(core: &Arc<Core>, link: &Arc<Link>, seen: Seen, again: &Notify) ->
     }
 }
 
-/// Keeps the way open by which a daemon there pulls, until it has to be looked again who works for the host.
-/// Returns how long to wait before that.
-async fn pull(
-    core: &Core,
-    again: &Notify,
-    (backoff, open): (&mut Backoff, &mut Option<JoinHandle<()>>),
-) -> Duration {
-    let Some(visits) = core.means.visits.clone() else {
-        core.stands(State::Pull);
-        return PULLING;
-    };
-    let tunnel = Tunnel {
-        host: Arc::clone(&core.host),
-        links: core.means.links.clone(),
-        controller: core.controller.clone(),
-        visits,
-    };
-    let (trigger, shutdown) = shutdown::manual();
-    let (mut state, task) = tunnel.start(shutdown);
-    *open = Some(task);
-    let ends = Ends {
-        trigger,
-        since: Instant::now(),
-    };
-    let deserted = deserted(core);
-    tokio::pin!(deserted);
-    let pause = loop {
-        let now = state.borrow_and_update().clone();
-        match now {
-            tunnel::State::Connecting => {}
-            tunnel::State::Up { .. } => core.stands(State::Pull),
-            tunnel::State::Down { error, .. } => {
-                let lasted = ends.since.elapsed() > LASTED;
-                break fallen(core, error.chain(), error.is_strange(), (backoff, lasted));
-            }
-            tunnel::State::Gone => break PULLING,
-        }
-        tokio::select! {
-            changed = state.changed() => if changed.is_err() { break PULLING; },
-            () = again.notified() => break Duration::ZERO,
-            () = &mut deserted => break Duration::ZERO,
-        }
-    };
-    drop(ends);
-    if let Some(task) = open.take() {
-        let _ = task.await;
-    }
-    pause
-}
-
-/// Waits until no daemon speaks for the host and its settings do not lead here any more. While one does, nothing
-/// is sent to the host.
-async fn deserted(core: &Core) {
-    let mut patience = UNUSED.0;
-    let mut missing_since = None;
-    loop {
-        match core.roll.has(&core.means.client, &core.host.name).await {
-            Ok(false) => {
-                let since: Instant = *missing_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= patience {
-                    if let Ok((link, seen)) = connect(core).await {
-                        let _ = timeout(FAREWELL, link.connection.close()).await;
-                        if !seen.pulls {
-                            return;
-                        }
-                    }
-                    missing_since = None;
-                    patience = (patience * 2).min(UNUSED.1);
-                }
-            }
-            Ok(true) => {
-                missing_since = None;
-                patience = UNUSED.0;
-            }
-            Err(error) => {
-                tracing::debug!(host = %core.host.name, %error, "cannot look for its daemon");
-            }
-        }
-        sleep(ROLL_CALL).await;
-    }
-}
-
-/// Takes a tunnel down when nobody waits for it any more.
-struct Ends {
-    trigger: Trigger,
-    since: Instant,
-}
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.trigger.ask(Cause::Terminate);
-    }
-}
-
-async fn connect(core: &Core) -> Result<(Link, Seen), Error> {
+pub(super) async fn connect(core: &Core) -> Result<(Link, Seen), Error> {
     let link = core.means.links.open(&core.host).await?;
     let seen = look(&link.connection, &core.host, &core.controller).await?;
     Ok((link, seen))
@@ -273,7 +170,7 @@ fn down(core: &Core, error: &Error, backoff: &mut Backoff, lasted: bool) -> Dura
     fallen(core, error.chain(), strange, (backoff, lasted))
 }
 
-fn fallen(
+pub(super) fn fallen(
     core: &Core,
     text: String,
     strange: bool,
@@ -338,7 +235,7 @@ async fn handed_in(core: &Core) {
 }
 
 /// Takes the host out of the coordinator's list, so that nobody waits for it.
-async fn leave(core: &Core) {
+pub(super) async fn leave(core: &Core) {
     core.introduce(None);
     match timeout(FAREWELL, core.means.client.deregister(&core.id)).await {
         Ok(Ok(_)) => {}

@@ -36,27 +36,26 @@ pub fn text(metrics: &Metrics, table: &Table, now: Moment) -> String {
     let mut out = String::new();
     requests(&mut out, &labelled);
     durations(&mut out, &labelled);
-    let simple: [(&str, &str, fn(&Sums) -> u64); 3] = [
-        (
-            "retries_total",
-            "Requests sent to another endpoint",
-            |sums| sums.retries,
-        ),
-        (
-            "received_bytes_total",
-            "Bytes of bodies from callers",
-            |sums| sums.received,
-        ),
-        ("sent_bytes_total", "Bytes of bodies to callers", |sums| {
-            sums.sent
-        }),
-    ];
-    for (name, help, of) in simple {
-        head(&mut out, name, "counter", help);
-        for (labels, sums) in &labelled {
-            let _ = writeln!(out, "skyclaw_gateway_{name}{{{labels}}} {}", of(sums));
-        }
-    }
+    simple(
+        &mut out,
+        "retries_total",
+        "Requests sent to another endpoint",
+        labelled.iter().map(|(labels, sums)| (labels, sums.retries)),
+    );
+    simple(
+        &mut out,
+        "received_bytes_total",
+        "Bytes of bodies from callers",
+        labelled
+            .iter()
+            .map(|(labels, sums)| (labels, sums.received)),
+    );
+    simple(
+        &mut out,
+        "sent_bytes_total",
+        "Bytes of bodies to callers",
+        labelled.iter().map(|(labels, sums)| (labels, sums.sent)),
+    );
     endpoints(&mut out, table, now);
     let connections = metrics.connections.load(Ordering::Relaxed);
     let unlogged = metrics.unlogged.load(Ordering::Relaxed);
@@ -86,6 +85,18 @@ pub fn text(metrics: &Metrics, table: &Table, now: Moment) -> String {
         let _ = writeln!(out, "skyclaw_gateway_{name} {}", seconds(age * 1000));
     }
     out
+}
+
+fn simple<'l>(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = (&'l String, u64)>,
+) {
+    head(out, name, "counter", help);
+    for (labels, value) in values {
+        let _ = writeln!(out, "skyclaw_gateway_{name}{{{labels}}} {value}");
+    }
 }
 
 fn requests(out: &mut String, labelled: &[(String, Sums)]) {

@@ -45,6 +45,9 @@ pub struct Facts {
     /// Load average over one minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<f64>,
+    /// How long a question and its answer took to the host and back when last seen, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u32>,
     /// Names of GPUs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<String>,
@@ -93,6 +96,9 @@ pub struct Register {
     /// How many jobs it runs at once; at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u16>,
+    /// Its share of the work relative to other hosts, at least 1, which is what nothing stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     /// What it is labelled with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

@@ -100,6 +100,13 @@ pub enum Command {
         /// How many jobs at most in this step.
         limit: u32,
     },
+    /// Nobody but the host that lost the job could run it, so that host may have it again at once.
+    Readmit {
+        /// When.
+        now: Timestamp,
+        /// Which job.
+        job: JobId,
+    },
     /// Every lease gets at least one whole lease time from now, because nobody could renew meanwhile.
     Reprieve {
         /// When.

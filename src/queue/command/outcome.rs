@@ -36,6 +36,8 @@ pub enum Outcome {
     Host(Option<Box<HostEntry>>),
     /// Of a host that left: whether it was known.
     Forgotten(bool),
+    /// Of a readmission: whether the job avoided anybody.
+    Readmitted(bool),
     /// Of a pause or its end.
     Paused(bool),
     /// Of output, in the order sent: whether each piece was from the holder.

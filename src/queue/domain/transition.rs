@@ -60,6 +60,8 @@ pub enum Event {
     },
     /// Its holder is known to be gone.
     Lose,
+    /// Nobody but the host that lost it could run it.
+    Readmit,
     /// Time passed.
     Due,
 }
@@ -143,6 +145,7 @@ pub fn apply(job: &Job, event: Event, now: Timestamp) -> Result<Step, Rejected> 
             State::Leased(lease) => Ok(lost(job, lease, now)),
             State::Queued { .. } | State::Ended(_) => Err(Rejected::LeaseLost),
         },
+        Event::Readmit => readmit(job, now),
         Event::Due => due(job, now),
     }
 }
@@ -366,6 +369,21 @@ fn due(job: &Job, now: Timestamp) -> Result<Step, Rejected> {
         State::Leased(_) => Err(Rejected::NotDue),
         State::Ended(_) => Err(Rejected::Ended),
     }
+}
+
+/// The host that lost it may have it again at once: those who wait should hear of it.
+fn readmit(job: &Job, now: Timestamp) -> Result<Step, Rejected> {
+    let State::Queued { not_before } = &job.state else {
+        return Err(Rejected::NotQueued);
+    };
+    if job.avoid.is_none() {
+        return Err(Rejected::NotDue);
+    }
+    let free = Job {
+        avoid: None,
+        ..job.clone()
+    };
+    Ok(requeued(free, *not_before, now, Vec::new()))
 }
 
 fn attempt_ended(job: &Job, lease: &Lease, end: AttemptEnd, reason: Option<Reason>) -> Effect {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Queue, mixed_up};
-use crate::protocol::{LeaseToken, OUTPUT_LIMIT};
+use crate::protocol::{JobId, LeaseToken, OUTPUT_LIMIT};
 use crate::queue::command::{
     ClaimRequest, Claimed, Command, Completion, Envelope, Idempotency, LeaseRef, Outcome, Renewed,
     Report,
@@ -51,6 +51,20 @@ impl Queue {
             now: self.now.get(),
             request,
             tokens: (0..wanted).map(|_| LeaseToken::fresh()).collect(),
+        }
+    }
+
+    /// Lets the host that lost a job have it again at once, because nobody else could run it. Tells whether the
+    /// job avoided it.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn readmit(&self, job: JobId) -> Result<bool, Error> {
+        let now = self.now.get();
+        let command = Command::Readmit { now, job };
+        match self.apply(command.into()).await?.outcome {
+            Outcome::Readmitted(was) => Ok(was),
+            other => Err(mixed_up(&other)),
         }
     }
 

@@ -66,6 +66,8 @@ pub enum Change {
         job: JobId,
         /// Its group.
         group: Option<GroupId>,
+        /// Its last host lost it and may not have it yet.
+        avoids: bool,
     },
     /// The holder of this attempt should end it.
     CancelAsked {
@@ -114,6 +116,7 @@ fn accepted(applied: Applied) -> Result<Applied, Error> {
         | Outcome::Reprieved(_)
         | Outcome::Host(_)
         | Outcome::Forgotten(_)
+        | Outcome::Readmitted(_)
         | Outcome::Paused(_)
         | Outcome::Logged(_)
         | Outcome::Retried(_)

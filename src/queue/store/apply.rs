@@ -70,6 +70,7 @@ const fn time_of(command: &Command) -> Timestamp {
         | Command::Release { now, .. }
         | Command::Cancel { now, .. }
         | Command::ExpireDue { now, .. }
+        | Command::Readmit { now, .. }
         | Command::Reprieve { now }
         | Command::RegisterHost { now, .. }
         | Command::SetHostMode { now, .. }
@@ -130,6 +131,7 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             tx.forget_alarms();
             due::expire(tx, *now, *limit).map(Outcome::Expired)
         }
+        Command::Readmit { now, job } => due::readmit(tx, *now, *job).map(Outcome::Readmitted),
         Command::Reprieve { now } => due::reprieve(tx, *now).map(Outcome::Reprieved),
         Command::RegisterHost {
             now,

@@ -6,6 +6,7 @@ use rusqlite::params;
 
 use super::row::{self, columns};
 use super::tx::Tx;
+use crate::protocol::JobId;
 use crate::queue::command::Expired;
 use crate::queue::domain::{Event, State};
 use crate::support::clock::Timestamp;
@@ -41,6 +42,14 @@ pub fn expire(tx: &mut Tx<'_>, now: Timestamp, limit: u32) -> rusqlite::Result<E
     tx.forget_alarms();
     done.next_due = tx.next_due()?;
     Ok(done)
+}
+
+/// Lets the host that a waiting job avoids have it again.
+pub fn readmit(tx: &mut Tx<'_>, now: Timestamp, job: JobId) -> rusqlite::Result<bool> {
+    let Some(stored) = tx.find(job)? else {
+        return Ok(false);
+    };
+    Ok(tx.step(&stored, Event::Readmit, now, None)?.is_ok())
 }
 
 /// After a restart no host is avoided for longer than this.

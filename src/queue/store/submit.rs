@@ -135,7 +135,11 @@ pub fn insert_job(
     tx.alarm(due);
     if delay.is_none() {
         tx.needs.add(group, &pin, &need);
-        tx.changes.push(Change::Ready { job: job.id, group });
+        tx.changes.push(Change::Ready {
+            job: job.id,
+            group,
+            avoids: false,
+        });
     }
     Ok(())
 }

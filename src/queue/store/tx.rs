@@ -112,6 +112,7 @@ impl<'c> Tx<'c> {
                 self.changes.push(Change::Ready {
                     job: stored.id,
                     group: stored.group,
+                    avoids: job.avoid.is_some(),
                 });
             }
             Effect::CancelAsked(attempt) => self.changes.push(Change::CancelAsked {

@@ -167,9 +167,35 @@ async fn a_lost_job_is_offered_again_to_its_only_host_and_waiters_are_told() {
         news.recv().await.unwrap(),
         Change::Ready {
             job: first.job,
-            group: None
+            group: None,
+            avoids: false,
         }
     );
+    assert_eq!(claim_one(&queue, "a").await.attempt.get(), 2);
+    drop(queue);
+    check(dir.path());
+}
+
+#[tokio::test]
+async fn a_lost_job_is_let_back_to_its_host_when_there_is_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, clock) = open(dir.path());
+    queue.submit(only(vec![job()]), None).await.unwrap();
+    let first = claim_one(&queue, "a").await;
+    assert!(!queue.readmit(first.job).await.unwrap(), "somebody has it");
+    clock.advance(LEASE);
+    let mut news = queue.changes();
+    queue.expire_due().await.unwrap();
+    let ready = |avoids| Change::Ready {
+        job: first.job,
+        group: None,
+        avoids,
+    };
+    assert_eq!(news.recv().await.unwrap(), ready(true));
+    assert!(queue.claim(asks("a")).await.unwrap().is_empty());
+    assert!(queue.readmit(first.job).await.unwrap());
+    assert_eq!(news.recv().await.unwrap(), ready(false));
+    assert!(!queue.readmit(first.job).await.unwrap(), "it avoids nobody");
     assert_eq!(claim_one(&queue, "a").await.attempt.get(), 2);
     drop(queue);
     check(dir.path());
