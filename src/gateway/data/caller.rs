@@ -219,8 +219,8 @@ where
             connection.as_mut().await
         }
     };
-    if served.is_err() {
-        // It was told what is wrong with its request, and may not have read that yet.
+    if served.as_ref().is_err_and(hyper::Error::is_parse) {
+        // It was told what is wrong with its request, and may still be sending it.
         session.lingers.store(true, Ordering::Relaxed);
     }
     served

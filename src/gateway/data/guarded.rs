@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::caller::Place;
@@ -66,7 +66,7 @@ impl Guarded {
         }
     }
 
-    fn write(
+    fn guard(
         &mut self,
         context: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
@@ -103,7 +103,7 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| stream.poll_write(context, bytes))
+        self.guard(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -111,7 +111,7 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| {
+        self.guard(context, |stream, context| {
             stream.poll_write_vectored(context, parts)
         })
     }
@@ -152,6 +152,8 @@ impl Drop for Guarded {
 }
 
 async fn linger(mut stream: TcpStream) {
+    // That nothing more comes is heard at once.
+    let _ = stream.shutdown().await;
     let mut scrap = vec![0; 16 << 10];
     let mut left = LINGER_BYTES;
     while let Ok(count) = stream.read(&mut scrap).await {
