@@ -31,7 +31,9 @@ impl Directory {
     /// Puts the table of this list in the place of the one before.
     pub fn update(&self, list: &[ServiceRecord]) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        *table = Arc::new(Table::after(&table, list));
+        let next = Table::after(&table, list);
+        table.retire_absent(&next);
+        *table = Arc::new(next);
         let version = self.version.fetch_add(1, Ordering::Release) + 1;
         drop(table);
         self.changed.send_replace(version);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use hyper::Uri;
 use hyper::header::HeaderValue;
@@ -86,6 +86,7 @@ pub struct Endpoint {
     pub(super) hash: u64,
     in_flight: AtomicU32,
     failures: AtomicU64,
+    retired: AtomicBool,
 }
 
 impl Endpoint {
@@ -98,6 +99,7 @@ impl Endpoint {
             health: Health::default(),
             in_flight: AtomicU32::new(0),
             failures: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -109,6 +111,15 @@ impl Endpoint {
     /// Returns how many requests to it failed by its own doing.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether it is in no list any more. A request that is under way may still hold it.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn count_failure(&self) {

@@ -64,6 +64,22 @@ impl Table {
         table
     }
 
+    /// Marks those of its endpoints that `next` does not have: they never come back.
+    pub fn retire_absent(&self, next: &Self) {
+        for service in self.services() {
+            let kept = next.by_id.get(&service.id);
+            let is_kept = |endpoint| {
+                let mut listed = kept.iter().flat_map(|service| &service.endpoints);
+                listed.any(|known| Arc::ptr_eq(known, endpoint))
+            };
+            for endpoint in &service.endpoints {
+                if !is_kept(endpoint) {
+                    endpoint.retire();
+                }
+            }
+        }
+    }
+
     /// Returns the service with this id, else with this name.
     pub fn find(&self, name_or_id: &str) -> Option<&Arc<Service>> {
         self.by_id
@@ -213,6 +229,11 @@ pub(super) mod tests {
         let again = [("x", "running", "http://b:1")];
         let last = Table::after(&next, &[record("svc_1", "api", &again)]);
         assert!(!Arc::ptr_eq(&kept, &last.find("api").unwrap().endpoints[0]));
+        next.retire_absent(&next);
+        assert!(!kept.is_retired());
+        next.retire_absent(&last);
+        assert!(kept.is_retired());
+        assert!(!last.find("api").unwrap().endpoints[0].is_retired());
         assert!(Table::after(&last, &[]).find("api").is_none());
     }
 

@@ -13,6 +13,7 @@ use super::http::{self, Reply};
 /// How to start one.
 pub struct Plan {
     db: PathBuf,
+    port: u16,
     args: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -22,9 +23,16 @@ impl Plan {
     pub fn new(dir: &Path) -> Self {
         Self {
             db: dir.join("coordinator.db"),
+            port: 0,
             args: Vec::new(),
             env: Vec::new(),
         }
+    }
+
+    /// On this port and no other, so that it can come back there.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
     }
 
     /// With one more variable.
@@ -48,7 +56,7 @@ impl Plan {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", dir)
             .current_dir(dir)
-            .args(["coordinator", "--port", "0", "--db"])
+            .args(["coordinator", "--port", &self.port.to_string(), "--db"])
             .arg(&self.db)
             .args(&self.args)
             .envs(self.env.iter().cloned());

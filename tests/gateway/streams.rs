@@ -240,3 +240,35 @@ fn a_slow_service_slows_the_caller_and_costs_no_memory() {
     let grown = gateway.memory("VmHWM") - before;
     assert!(grown < 16 << 20, "{grown} bytes more");
 }
+
+#[test]
+fn connections_to_an_endpoint_that_left_the_list_are_closed() {
+    let (ended, ends) = channel::<()>();
+    let ended = Mutex::new(ended);
+    // The first stays under way all the time and knows the list as it was.
+    let backend = Raw::new(move |talk| {
+        if talk.head.starts_with("GET /lasting") {
+            talk.say(CHUNKED);
+            talk.rest();
+            return false;
+        }
+        talk.say(ok("kept"));
+        // Nobody says anything here any more, so this is the end.
+        assert_eq!(talk.rest(), 0);
+        let _ = ended.lock().unwrap().send(());
+        false
+    });
+    let site = Site::new();
+    let id = site.service("api", &[&backend.url()]);
+    let gateway = site.gateway(&[]);
+    let mut lasting = Caller::to(gateway.address);
+    lasting.say(head("GET", "/lasting", ""));
+    lasting.until("\r\n\r\n");
+    let mut caller = Caller::to(gateway.address);
+    caller.say(head("GET", "/", ""));
+    caller.until("kept");
+    assert!(ends.try_recv().is_err());
+    site.report(&id, "lab-1", "failed", &backend.url());
+    // One that only lay idle would last twice as long.
+    ends.recv_timeout(Duration::from_secs(25)).unwrap();
+}

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::connect::{self, Sender};
@@ -91,7 +92,7 @@ impl Lease {
     /// the backend has closed, is not ready and ends.
     pub fn give_back(self, endpoint: &Arc<Endpoint>) {
         let Self { sender, .. } = self;
-        if !sender.is_ready() {
+        if !sender.is_ready() || endpoint.is_retired() {
             return;
         }
         POOL.with_borrow_mut(|pool| {
@@ -106,14 +107,20 @@ impl Lease {
     }
 }
 
-/// Closes what has lain unused for too long, and what leads to endpoints that are no more. Never returns.
-pub async fn sweep() {
+/// Closes what has lain unused for too long, and at each change of the list what leads to endpoints that left it: a
+/// service that is to end waits until nobody is connected to it. Never returns.
+pub async fn sweep(mut changes: watch::Receiver<u64>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            // Nobody can change it any more, but the ticks go on.
+            Ok(()) = changes.changed() => {}
+        }
         POOL.with_borrow_mut(|pool| {
             pool.retain(|_, idle| {
-                let listed = idle.endpoint.strong_count() > 0;
+                let endpoint = idle.endpoint.upgrade();
+                let listed = endpoint.is_some_and(|endpoint| !endpoint.is_retired());
                 idle.senders
                     .retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
                 listed && !idle.senders.is_empty()

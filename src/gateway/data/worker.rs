@@ -45,7 +45,7 @@ fn run(gate: Arc<Gate>, listener: TcpListener) -> io::Result<()> {
             biased;
             () = gate.drain.reached(Phase::Over) => {}
             () = accept(&gate, &listener) => {}
-            () = pool::sweep() => {}
+            () = pool::sweep(gate.directory.changes()) => {}
         }
         Ok(())
     });
