@@ -116,7 +116,8 @@ impl Gateway {
         lines.read_line(&mut line).unwrap();
         let address = line
             .trim()
-            .strip_prefix("[skyclaw] gateway listening on http://")
+            .strip_prefix("[skyclaw] gateway listening on http")
+            .and_then(|rest| rest.trim_start_matches('s').strip_prefix("://"))
             .and_then(|address| address.parse().ok());
         let Some(address) = address else {
             let _ = child.kill();
@@ -171,6 +172,14 @@ impl Gateway {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Returns how much memory it has now (`VmRSS`) or had at most (`VmHWM`), in bytes.
+    pub fn memory(&self, which: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(which)).unwrap();
+        let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib << 10
     }
 
     /// Waits for its end and returns its exit code.

@@ -78,11 +78,27 @@ impl Session {
     }
 }
 
+/// A place among the connections that may be open; given back when it is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<Gate>);
+
+impl Place {
+    /// Returns a place, if there is one left.
+    pub fn take(gate: &Arc<Gate>) -> Option<Self> {
+        let open = &gate.metrics.connections;
+        let place = Self(Arc::clone(gate));
+        (open.fetch_add(1, Ordering::Relaxed) < gate.settings.connections).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Serves one connection.
-pub async fn serve(door: Arc<Door>, stream: TcpStream, peer: IpAddr) {
-    let open = &door.gate.metrics.connections;
-    open.fetch_add(1, Ordering::Relaxed);
-    let _ends = Ends(&door.gate);
+pub async fn serve(door: Arc<Door>, stream: TcpStream, peer: IpAddr, place: Place) {
     let lingers = Arc::new(AtomicBool::new(false));
     let session = |tls, two| {
         Arc::new(Session {
@@ -94,7 +110,7 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, peer: IpAddr) {
         })
     };
     let idle = door.gate.settings.idle;
-    let stream = Guarded::of_caller(stream, idle, Arc::clone(&lingers));
+    let stream = Guarded::of_caller(stream, idle, Arc::clone(&lingers), place);
     match &door.tls {
         None => {
             let Ok(Ok(two)) = tokio::time::timeout(HEAD_WITHIN, speaks_two(&stream)).await else {
@@ -113,15 +129,6 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, peer: IpAddr) {
                 Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
             }
         }
-    }
-}
-
-struct Ends<'g>(&'g Gate);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        let open = &self.0.metrics.connections;
-        open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -160,7 +167,7 @@ where
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
             .serve_connection(io, service);
-        until_refusing(connection, refusing, &asked.asked, |connection| {
+        until_refusing(connection, refusing, &asked, |connection| {
             connection.graceful_shutdown();
         })
         .await
@@ -173,7 +180,7 @@ where
             .max_buf_size(BUFFER)
             .serve_connection(io, service)
             .with_upgrades();
-        until_refusing(connection, refusing, &asked.asked, |connection| {
+        until_refusing(connection, refusing, &asked, |connection| {
             connection.graceful_shutdown();
         })
         .await
@@ -185,23 +192,36 @@ where
 }
 
 /// Serves until the end; once nothing new is taken, the answers that are under way are the last ones.
-async fn until_refusing<C: Future>(
+async fn until_refusing<C>(
     connection: C,
     mut refusing: watch::Receiver<bool>,
-    asked: &Notify,
+    session: &Session,
     stop: impl FnOnce(Pin<&mut C>),
-) -> C::Output {
+) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
     let mut connection = pin!(connection);
     // Who has just connected hears an answer, and that it is the last one.
     let told = async {
         let _ = refusing.wait_for(|now| *now).await;
-        asked.notified().await;
+        session.asked.notified().await;
     };
-    tokio::select! {
+    let served = tokio::select! {
         biased;
-        served = connection.as_mut() => return served,
-        () = told => {}
+        served = connection.as_mut() => Some(served),
+        () = told => None,
+    };
+    let served = match served {
+        Some(served) => served,
+        None => {
+            stop(connection.as_mut());
+            connection.as_mut().await
+        }
+    };
+    if served.as_ref().is_err_and(hyper::Error::is_parse) {
+        // It was told what is wrong with its request, and may still be sending it.
+        session.lingers.store(true, Ordering::Relaxed);
     }
-    stop(connection.as_mut());
-    connection.await
+    served
 }

@@ -56,7 +56,7 @@ pub async fn answer(session: &Session, mut request: Request<Incoming>) -> Respon
         idle: gate.settings.idle,
         keep: visit.is_repeatable(),
     };
-    let upload = has_body.then(|| Upload::new(body, rules));
+    let upload = has_body.then(|| Upload::new(body, rules, Arc::clone(&session.lingers)));
     let message = Message { head, upload };
     match carry(&mut visit, &message, upgrade.is_some()).await {
         Ok(answered) => hand_over(visit, answered, message.upload, upgrade),

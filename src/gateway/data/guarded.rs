@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::caller::Place;
 use super::stall::Stall;
 
 /// How long and how much a caller may go on sending after its answer, and be listened to.
@@ -23,16 +24,24 @@ pub struct Guarded {
     stream: Option<TcpStream>,
     stall: Stall,
     lingers: Option<Arc<AtomicBool>>,
+    /// Held also while it is a tunnel.
+    _place: Option<Place>,
 }
 
 impl Guarded {
     /// Returns a caller's stream. If `lingers` is set when it ends, it goes on reading for a moment: a stream that is
     /// closed while something unread lies in it takes the answer away from whoever still sends.
-    pub fn of_caller(stream: TcpStream, idle: Duration, lingers: Arc<AtomicBool>) -> Self {
+    pub fn of_caller(
+        stream: TcpStream,
+        idle: Duration,
+        lingers: Arc<AtomicBool>,
+        place: Place,
+    ) -> Self {
         Self {
             stream: Some(stream),
             stall: Stall::new(idle),
             lingers: Some(lingers),
+            _place: Some(place),
         }
     }
 
@@ -42,6 +51,7 @@ impl Guarded {
             stream: Some(stream),
             stall: Stall::new(idle),
             lingers: None,
+            _place: None,
         }
     }
 
@@ -56,7 +66,7 @@ impl Guarded {
         }
     }
 
-    fn write(
+    fn guard(
         &mut self,
         context: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
@@ -93,7 +103,7 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| stream.poll_write(context, bytes))
+        self.guard(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -101,7 +111,7 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| {
+        self.guard(context, |stream, context| {
             stream.poll_write_vectored(context, parts)
         })
     }
@@ -142,6 +152,8 @@ impl Drop for Guarded {
 }
 
 async fn linger(mut stream: TcpStream) {
+    // That nothing more comes is heard at once.
+    let _ = stream.shutdown().await;
     let mut scrap = vec![0; 16 << 10];
     let mut left = LINGER_BYTES;
     while let Ok(count) = stream.read(&mut scrap).await {

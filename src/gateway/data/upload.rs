@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -63,6 +64,8 @@ struct State {
     whole: bool,
     trailers: Option<HeaderMap>,
     stall: Stall,
+    /// Set when it is cut off: the caller may still be sending.
+    lingers: Arc<AtomicBool>,
     /// The attempt whose part may read.
     attempt: u32,
     /// Who waits for the end.
@@ -72,8 +75,8 @@ struct State {
 }
 
 impl Upload {
-    /// Returns the upload of this body.
-    pub fn new(from: Incoming, rules: Rules) -> Arc<Self> {
+    /// Returns the upload of this body; `lingers` is set when it is not read to its end.
+    pub fn new(from: Incoming, rules: Rules, lingers: Arc<AtomicBool>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             from: Some(from),
             flow: Flow::Open,
@@ -83,6 +86,7 @@ impl Upload {
             trailers: None,
             stall: Stall::new(rules.idle),
             rules,
+            lingers,
             attempt: 0,
             waits: None,
             reads: None,
@@ -164,6 +168,7 @@ impl State {
 
     fn cut(&mut self, cut: Cut) -> io::Error {
         self.end(Flow::Cut(cut));
+        self.lingers.store(true, Ordering::Relaxed);
         io::Error::other("the caller's body was cut off")
     }
 

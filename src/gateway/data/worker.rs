@@ -3,13 +3,12 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::caller::{self, Door};
+use super::caller::{self, Door, Place};
 use super::pool;
 use crate::gateway::drain::Phase;
 use crate::gateway::gate::Gate;
@@ -62,14 +61,13 @@ async fn accept(gate: &Arc<Gate>, listener: &tokio::net::TcpListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let open = gate.metrics.connections.load(Ordering::Relaxed);
-                    if open >= gate.settings.connections {
+                    let Some(place) = Place::take(gate) else {
                         // Whoever holds it shall try another gateway, not wait for one that is full.
                         tracing::debug!(%peer, "too many connections, one was closed");
                         continue;
-                    }
+                    };
                     let _ = stream.set_nodelay(true);
-                    tokio::spawn(caller::serve(Arc::clone(&door), stream, peer.ip()));
+                    tokio::spawn(caller::serve(Arc::clone(&door), stream, peer.ip(), place));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
