@@ -160,11 +160,10 @@ sub begin {
   my $program = $argv[0];
   quit($bw, "missing $program", 127) if $must && !installed($program);
   exec { $program } @argv;
-  # A script without a first line for the kernel.
-  exec { "/bin/sh" } "sh", @argv if $! == 8 && $program =~ /\//;
-  my $missing = $! == 2 || $! == 20;
-  syswrite STDERR, "sh: $program: " . ($missing ? "not found" : $!) . "\n";
-  exit($missing ? 127 : 126);
+  # The host's shell says in its own words why not, or knows what to do with a script without a first line.
+  exec "/bin/sh", "-c", "exec \"\$@\"", "/bin/sh", @argv;
+  syswrite STDERR, "$program: $!\n";
+  exit 126;
 }
 
 sub place {

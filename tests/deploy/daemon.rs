@@ -37,6 +37,7 @@ impl Site {
         let bed = Bed::with(|server| change(server.env("PATH", &path)))?;
         let host = bed.server.fleet_host("alpha").with("slots", 3);
         let host = host.with("labels", serde_json::json!({"zone": "b", "gpu": ""}));
+        let host = host.with("env", serde_json::json!({"GREETING": "hello $x"}));
         bed.world.fleet(&[host]);
         let program = stripped(bed.world.dir());
         Some(Self {
@@ -130,6 +131,8 @@ fn without_systemd_a_script_keeps_the_daemon_running() {
     for line in [
         "SKYCLAW_HOST_NAME=alpha",
         "SKYCLAW_MAX_PARALLEL=3",
+        "SKYCLAW_ENV_PASS=GREETING",
+        "GREETING=hello $x",
         "SKYCLAW_LABELS=gpu=,zone=b",
         &format!("SKYCLAW_HOST_STATE_DIR={home}/{STATE}"),
         &format!("SKYCLAW_COORDINATOR_FILE={file}"),

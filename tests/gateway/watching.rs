@@ -37,8 +37,11 @@ fn changes_are_seen_and_the_last_list_stays_while_coordinators_are_away() {
     for _ in 0..20 {
         assert_eq!(gateway.text("/v1/gateway/api/"), "two");
     }
+    // And for one that starts only now, once it is written down.
+    eventually(SOON, || {
+        std::fs::read_to_string(&cache).is_ok_and(|list| list.contains(&two.url()))
+    });
     drop(gateway);
-    // And for one that starts only now.
     let nobody = "http://127.0.0.1:1";
     let fresh = Gateway::start(command(dir.path(), nobody));
     fresh.get("/v1/gateway/api/").expect(503);

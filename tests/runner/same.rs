@@ -167,11 +167,11 @@ async fn what_cannot_start_is_the_same() {
     let nowhere = run(&with_runner, &commands[4]).await;
     let nowhere = nowhere.finished.not_started;
     assert_eq!(nowhere, Some(NotStarted::NoDirectory("/no/such".into())));
-    for (program, code, why) in [
-        ("/no/such/program", 127, "not found"),
-        ("no-such-program", 127, "not found"),
-        ("/etc/passwd", 126, "Permission denied"),
-        ("/etc", 126, "Permission denied"),
+    for (program, code) in [
+        ("/no/such/program", 127),
+        ("no-such-program", 127),
+        ("/etc/passwd", 126),
+        ("/etc", 126),
     ] {
         let command = Command {
             words: vec![program.into(), "argument".into()],
@@ -179,8 +179,9 @@ async fn what_cannot_start_is_the_same() {
         };
         let got = run(&with_runner, &command).await;
         assert_eq!(got.finished.exit, Some(Exit::Code(code)), "{program}");
-        let complaint = String::from_utf8(got.stderr).unwrap();
-        assert_eq!(complaint, format!("sh: {program}: {why}\n"));
+        let without = run(&bed.connect().await, &command).await;
+        assert_eq!(got.outcome(), without.outcome(), "{program}");
+        assert!(String::from_utf8_lossy(&got.stderr).contains(program));
     }
     assert_eq!(run(&with_runner, &shell(STARTER)).await.text(), "perl\n");
 }

@@ -9,7 +9,7 @@ use crate::fleet::file::Host;
 use crate::fleet::link::Links;
 use crate::fleet::seat;
 use crate::fleet::service::settings::{self, Asks};
-use crate::fleet::service::{self, Manager, Running, Started, texts};
+use crate::fleet::service::{self, Manager, Running, Started, lent, texts};
 use crate::ssh::Connection;
 use crate::support::secret::Secret;
 
@@ -69,7 +69,9 @@ impl Daemon {
         }
         let wanted = settings::of(host, &found.home, asks)?;
         warnings.extend(settings::remarks(found.settings.text(), &wanted));
-        let merged = settings::merge(found.settings.text(), &wanted);
+        let lent = lent::of(host);
+        warnings.extend(lent.remarks);
+        let merged = settings::merge_with(found.settings.text(), &wanted, &lent.variables);
         let state_dir = state_dir(merged.expose());
         let has_service = [&found.unit, &found.keeper]
             .iter()

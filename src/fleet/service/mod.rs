@@ -3,6 +3,7 @@
 //! Root gets a user unit, too: one form for everybody, nothing outside the home, and no quarrel with systems
 //! whose policy keeps the system's manager from running programs out of homes.
 
+pub mod lent;
 pub mod settings;
 pub mod texts;
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::lent;
 use crate::fleet::file::Host;
 use crate::fleet::seat::{self, ControllerId};
 use crate::support::secret::Secret;
@@ -54,6 +55,11 @@ pub fn of(host: &Host, home: &str, asks: &Asks) -> Result<Vec<(&'static str, Sec
             .map(|(name, value)| format!("{name}={value}"));
         lines.push(("SKYCLAW_LABELS", labels.collect::<Vec<_>>().join(",")));
     }
+    let lent = lent::of(host).variables;
+    if !lent.is_empty() {
+        let names: Vec<String> = lent.into_iter().map(|(name, _)| name).collect();
+        lines.push(("SKYCLAW_ENV_PASS", names.join(",")));
+    }
     match asks {
         Asks::Controller(id) => {
             let file = format!("{home}/{}", id.coordinator_file());
@@ -99,15 +105,26 @@ pub fn check(asks: &Asks) -> Result<(), Unfit> {
     }
 }
 
-fn is_plain(value: &str) -> bool {
+pub(super) fn is_plain(value: &str) -> bool {
     let fits = |c: char| (c == ' ' || c.is_ascii_graphic()) && !matches!(c, '"' | '\'' | '\\');
     value.chars().all(fits) && value.trim() == value
 }
 
 /// Puts our settings into the text of the file; the other lines stay as they are.
 pub fn merge(existing: Option<&str>, settings: &[(&'static str, Secret)]) -> Secret {
+    merge_with(existing, settings, &[])
+}
+
+/// The same with variables that are `lent` to jobs.
+pub fn merge_with(
+    existing: Option<&str>,
+    settings: &[(&'static str, Secret)],
+    lent: &[(String, Secret)],
+) -> Secret {
     let mut text = format!("{BEGIN}\n");
-    for (name, value) in settings {
+    let settings = settings.iter().map(|(name, value)| (*name, value));
+    let lent = lent.iter().map(|(name, value)| (name.as_str(), value));
+    for (name, value) in settings.chain(lent) {
         text.push_str(&format!("{name}={}\n", value.expose()));
     }
     text.push_str(END);
