@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -63,6 +63,26 @@ pub struct Session {
     /// Set when an answer went out before its request was read to the end: the caller may still be sending.
     pub lingers: Arc<AtomicBool>,
     asked: Notify,
+    /// There once something was asked for, until the connection ends.
+    open: OnceLock<Open>,
+}
+
+/// A connection that somebody waits at. It counts as open until all that was answered is on its way: the end of a
+/// request is not that of its answer, whose last bytes may still lie here.
+#[derive(Debug)]
+struct Open(Arc<Gate>);
+
+impl Open {
+    fn begin(gate: &Arc<Gate>) -> Self {
+        gate.drain.begun();
+        Self(Arc::clone(gate))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.drain.ended();
+    }
 }
 
 thread_local! {
@@ -107,6 +127,7 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, peer: IpAddr, place: Plac
             two,
             lingers: Arc::clone(&lingers),
             asked: Notify::new(),
+            open: OnceLock::new(),
         })
     };
     let idle = door.gate.settings.idle;
@@ -152,6 +173,7 @@ where
     let asked = Arc::clone(&session);
     let service = service_fn(move |request| {
         let session = Arc::clone(&session);
+        session.open.get_or_init(|| Open::begin(&session.gate));
         session.asked.notify_one();
         async move { Ok::<_, Infallible>(forward::answer(&session, request).await) }
     });
