@@ -189,10 +189,13 @@ where
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
             .serve_connection(io, service);
-        until_refusing(connection, refusing, &asked, |connection| {
+        let serving = until_refusing(connection, refusing, &asked, |connection| {
             connection.graceful_shutdown();
-        })
-        .await
+        });
+        tokio::select! {
+            served = serving => served,
+            () = nothing_asked(&asked) => Ok(()),
+        }
     } else {
         let mut builder = http1::Builder::new();
         let connection = builder
@@ -210,6 +213,15 @@ where
     if let Err(error) = served {
         // The caller's doing: it left, or what it sent is no HTTP, which hyper has answered.
         tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// Waits until the caller has had its time to ask for something and has not; for ever if it has. With HTTP/1.1 hyper
+/// looks after that itself.
+async fn nothing_asked(session: &Session) {
+    tokio::time::sleep(HEAD_WITHIN).await;
+    if session.open.get().is_some() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -246,4 +258,36 @@ where
         session.lingers.store(true, Ordering::Relaxed);
     }
     served
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::gateway::Settings;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_begins_and_asks_for_nothing_is_not_kept() {
+        let gate = Arc::new(Gate::new(Settings::default(), None, None));
+        let (_tell, refusing) = watch::channel(false);
+        let door = Arc::new(Door::new(Arc::clone(&gate), refusing));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for begun in ["", "PR", "PRI", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /"] {
+            let address = listener.local_addr().unwrap();
+            let mut caller = TcpStream::connect(address).await.unwrap();
+            caller.write_all(begun.as_bytes()).await.unwrap();
+            let (stream, peer) = listener.accept().await.unwrap();
+            let place = Place::take(&gate).unwrap();
+            serve(Arc::clone(&door), stream, peer.ip(), place).await;
+            let mut told = Vec::new();
+            // Or a reset, where nothing was read of what it began.
+            let _ = caller.read_to_end(&mut told).await;
+            assert_eq!(
+                gate.metrics.connections.load(Ordering::Relaxed),
+                0,
+                "{begun:?}"
+            );
+        }
+    }
 }
