@@ -166,6 +166,48 @@ fn what_is_let_through_arrives_in_one_form() {
 }
 
 #[test]
+fn a_request_names_one_host_and_is_no_way_to_another() {
+    let (backend, site, gateway) = setting(&["--access-log", "access"]);
+    let here = "/v1/gateway/api/";
+    for (line, hosts) in [
+        (format!("GET {here} HTTP/1.1"), "host: user:word@a\r\n"),
+        (format!("GET {here} HTTP/1.1"), "host: a/../b\r\n"),
+        (format!("GET {here} HTTP/1.1"), "host: a b\r\n"),
+        (format!("GET {here} HTTP/1.1"), "host: a, b\r\n"),
+        (format!("GET {here} HTTP/1.1"), "host: a\"><script>\r\n"),
+        (
+            format!("GET http://user:word@a{here} HTTP/1.1"),
+            "host: a\r\n",
+        ),
+        (
+            format!("GET http://a{here} HTTP/1.1"),
+            "host: a\r\nhost: b\r\n",
+        ),
+        (format!("CONNECT {here} HTTP/1.1"), "host: a\r\n"),
+        (format!("GET {here}..;/x HTTP/1.1"), "host: a\r\n"),
+    ] {
+        let request = format!("{line}\r\n{hosts}connection: close\r\n\r\n");
+        let (status, all) = answer(&gateway, request.as_bytes());
+        assert_eq!(status, 400, "{line} {hosts}: {all}");
+    }
+    assert_eq!(backend.served(), 0);
+    for host in ["a", "a_b.example:80", "[::1]:8790", ""] {
+        let request = format!("GET {here} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let (status, all) = answer(&gateway, request.as_bytes());
+        assert_eq!(status, 200, "{host}: {all}");
+        assert!(
+            all.contains(&format!("x-forwarded-host: {host}\r\n")),
+            "{all}"
+        );
+    }
+    // What was refused is written down as well.
+    crate::common::eventually(crate::common::SOON, || {
+        let log = std::fs::read_to_string(site.dir.path().join("access")).unwrap();
+        log.matches(r#""status":400,"#).count() == 9 && log.lines().count() == 13
+    });
+}
+
+#[test]
 fn heads_have_an_end() {
     let (backend, _site, gateway) = setting(&[]);
     let long = format!(
