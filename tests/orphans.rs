@@ -353,9 +353,9 @@ echo third
     );
     let runs = bed.run(&["fleet", "runs"]).expect_code(0).out();
     assert!(runs.contains("2 abandoned"), "{runs}");
-    // One that came to its end leaves no file; that of the killed one goes when the run is forgotten.
+    // One that came to its end leaves no file, and takes that of the killed one along.
     bed.shell(&[], "true").expect_code(0);
-    assert_eq!(std::fs::read_dir(&present).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(&present).unwrap().count(), 0);
     assert_eq!(words(), ["ok"]);
 }
 

@@ -15,6 +15,7 @@ import sys
 import time
 
 import drains
+import gateway
 import loads
 import peers
 import report
@@ -30,6 +31,7 @@ TITLES = {
     "g": "The coordinator",
     "h": "The host daemon",
     "i": "One queue, pushed and pulled",
+    "j": "The gateway",
 }
 INTRO = """# Benchmarks
 
@@ -340,9 +342,15 @@ class Bench:
         return self.loads("daemon")
 
     def part_i(self):
+        return self.stands_alone(drains)
+
+    def part_j(self):
+        return self.stands_alone(gateway)
+
+    def stands_alone(self, part):
         try:
-            return drains.run(self)
-        except (RuntimeError, subprocess.SubprocessError) as why:
+            return part.run(self)
+        except (RuntimeError, OSError, subprocess.SubprocessError) as why:
             self.failures += 1
             return [f"failed: {why}"], {"failed": str(why)}
 

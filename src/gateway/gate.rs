@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
@@ -190,16 +190,12 @@ impl Gate {
         ))
     }
 
-    /// Counts a request that was refused before it was known where it goes.
-    pub fn turned_away(&self, answer: Answer) -> Answer {
+    /// Counts and writes down a request that was refused before it was looked at.
+    pub fn turned_away(&self, caller: Caller, head: &Parts, answer: Answer) -> Answer {
         let status = Some(answer.status.as_u16());
-        let others = &self.metrics.others;
-        others.ended(
-            status,
-            std::time::Duration::ZERO,
-            0,
-            answer.body.len() as u64,
-        );
+        let sent = answer.body.len() as u64;
+        self.metrics.others.ended(status, Duration::ZERO, 0, sent);
+        self.write_down(caller, head, Instant::now(), &answer);
         answer
     }
 

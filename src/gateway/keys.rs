@@ -106,13 +106,11 @@ impl Keys {
         if self.is_empty() {
             return None;
         }
-        let bearer = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| bearer(value.as_bytes()))
-            .and_then(|shown| self.find(shown));
-        let plain = headers
-            .get(X_API_KEY)
-            .and_then(|value| self.find(value.as_bytes().trim_ascii()));
+        // Every line is looked at, or a second one would carry the key on.
+        let mut lines = headers.get_all(AUTHORIZATION).iter();
+        let bearer = lines.find_map(|line| self.find(bearer(line.as_bytes())?));
+        let mut lines = headers.get_all(X_API_KEY).iter();
+        let plain = lines.find_map(|line| self.find(line.as_bytes().trim_ascii()));
         if bearer.is_some() {
             headers.remove(AUTHORIZATION);
         }

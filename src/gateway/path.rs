@@ -109,7 +109,8 @@ fn climbs(path: &str) -> bool {
             byte => byte,
         };
         dots = match (byte, dots) {
-            (b'/' | b'\\', Some(2)) => return true,
+            // Some servers cut what stands behind `;` or a zero byte off before they look at the dots.
+            (b'/' | b'\\' | b';' | 0, Some(2)) => return true,
             (b'/' | b'\\', _) => Some(0),
             (b'.', Some(dots)) if dots < 2 => Some(dots + 1),
             (_, _) => None,
@@ -152,6 +153,7 @@ mod tests {
             ("/v1/gateway/a%2fb/x", "a/b", "/p/x"),
             ("/v1/gateway/api/./x", "api", "/p/./x"),
             ("/v1/gateway/api/...", "api", "/p/..."),
+            ("/v1/gateway/api/x;../.;y", "api", "/p/x;../.;y"),
             ("/v1/gateway/api/..x/x..", "api", "/p/..x/x.."),
             ("/v1/gateway/api/%252e%252e/x", "api", "/p/%252e%252e/x"),
             ("http://other:1/v1/gateway/api/x", "api", "/p/x"),
@@ -171,6 +173,9 @@ mod tests {
             "/v1/gateway/api/a%2f..%2fx",
             "/v1/gateway/api/a\\..\\x",
             "/v1/gateway/api/a%5c%2e./x",
+            "/v1/gateway/api/..;/x",
+            "/v1/gateway/api/a/..%3bb/x",
+            "/v1/gateway/api/..%00/x",
             "/v1/gateway/../x",
             "/v1/gateway/%2e%2e",
             "/v1/gateway/%zz/x",

@@ -248,7 +248,8 @@ impl Drop for Visit {
                 total,
                 received: self.received,
                 sent: self.sent,
-                error: self.error,
+                // Nobody ends an unanswered one but who made it.
+                error: self.error.or(status.is_none().then_some("caller")),
             };
             self.gate.tell(log, record);
         }

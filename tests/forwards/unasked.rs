@@ -8,7 +8,7 @@ use skyclaw::fleet::file::{Fleet, Overrides};
 use skyclaw::ssh::forward::{Limits, Place};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::common::{FleetHost, World, link};
 use crate::{accept, soon};
@@ -16,8 +16,12 @@ use crate::{accept, soon};
 /// The port that it says it listens on.
 const PORT: u32 = 40_000;
 
-/// Opens channels of every kind as soon as it is asked for a forward, and tells which were accepted.
-struct Intruder(mpsc::Sender<Vec<&'static str>>);
+/// Opens channels of every kind once its forward is known, and tells which were accepted. Until a client has heard which
+/// port was chosen for it, any may be.
+struct Intruder {
+    known: Arc<Notify>,
+    told: mpsc::Sender<Vec<&'static str>>,
+}
 
 impl Handler for Intruder {
     type Error = russh::Error;
@@ -37,8 +41,10 @@ impl Handler for Intruder {
         session: &mut Session,
     ) -> Result<bool, russh::Error> {
         *port = PORT;
-        let (handle, told) = (session.handle(), self.0.clone());
+        let (handle, told) = (session.handle(), self.told.clone());
+        let known = Arc::clone(&self.known);
         tokio::spawn(async move {
+            known.notified().await;
             let us = "127.0.0.1";
             let tried = [
                 ("session", handle.channel_open_session().await),
@@ -100,9 +106,14 @@ async fn what_a_server_opens_unasked_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (told, mut hear) = mpsc::channel(1);
+    let known = Arc::new(Notify::new());
+    let intruder = Intruder {
+        known: Arc::clone(&known),
+        told,
+    };
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let session = run_stream(config, stream, Intruder(told)).await.unwrap();
+        let session = run_stream(config, stream, intruder).await.unwrap();
         let _ = session.await;
     });
     let path = world.fleet(&[FleetHost::new("intruder", "127.0.0.1", port)]);
@@ -112,6 +123,7 @@ async fn what_a_server_opens_unasked_is_refused() {
     let asked = link.connection.forward_port(0, Limits::default());
     let mut forward = soon(asked).await.unwrap();
     assert_eq!(forward.place(), &Place::Port(40_000));
+    known.notify_one();
     assert_eq!(soon(hear.recv()).await.unwrap(), ["asked for"]);
     let mut got = String::new();
     let mut stream = accept(&mut forward).await;

@@ -260,3 +260,28 @@ fn a_refused_upload_is_heard_of_by_who_still_sends() {
     assert!(answer.contains("connection: close"), "{answer}");
     assert_eq!(failures(&gateway), 0);
 }
+
+#[test]
+fn an_answer_before_the_end_of_the_request_arrives_although_the_backend_takes_no_more() {
+    // It closes with most of the body unread, so its answer is followed by a reset.
+    let answer =
+        "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig";
+    let backend = Raw::saying(answer);
+    let (_site, gateway) = alone(&backend, &["--retries", "0"]);
+    let length = 8 << 20;
+    for _ in 0..10 {
+        let mut caller = Caller::to(gateway.address);
+        caller.say(head(
+            "POST",
+            "/",
+            &format!("connection: close\r\ncontent-length: {length}\r\n"),
+        ));
+        caller.say(vec![0; length]);
+        let all = caller.rest();
+        assert!(
+            all.starts_with("HTTP/1.1 413 ") && all.ends_with("big"),
+            "{all}"
+        );
+    }
+    assert_eq!(failures(&gateway), 0);
+}

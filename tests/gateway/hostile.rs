@@ -114,17 +114,17 @@ fn what_is_ambiguous_goes_no_further() {
         );
         assert!(matches!(status, 400 | 405), "{line}: {status}");
     }
-    // A chunked body is refused only after its head went on, and its connection with it.
-    let before = backend.served();
-    assert_eq!(
-        answer(
-            &gateway,
-            b"GET /v1/gateway/api/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-        )
-        .0,
-        200
-    );
-    assert_eq!(backend.served(), before + 1);
+    // Nothing of all that is left on a connection to the service.
+    let proper = b"GET /v1/gateway/api/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    for _ in 0..4 {
+        let (status, all) = answer(&gateway, proper);
+        assert_eq!(
+            (status, all.matches("GET / HTTP/1.1").count()),
+            (200, 1),
+            "{all}"
+        );
+    }
+    assert!(backend.served() >= 4);
 }
 
 #[test]
@@ -163,6 +163,48 @@ fn what_is_let_through_arrives_in_one_form() {
     );
     let bare = shown("GET /v1/gateway/api/ HTTP/1.1\r\nhost: x\r\nconnection: close\na: b\r\n\r\n");
     assert!(bare.contains("\r\na: b\r\n"), "{bare}");
+}
+
+#[test]
+fn a_request_names_one_host_and_is_no_way_to_another() {
+    let (backend, site, gateway) = setting(&["--access-log", "access"]);
+    let here = "/v1/gateway/api/";
+    for (line, hosts) in [
+        (format!("GET {here} HTTP/1.1"), "host: user:word@a\r\n"),
+        (format!("GET {here} HTTP/1.1"), "host: a/../b\r\n"),
+        (format!("GET {here} HTTP/1.1"), "host: a b\r\n"),
+        (format!("GET {here} HTTP/1.1"), "host: a, b\r\n"),
+        (format!("GET {here} HTTP/1.1"), "host: a\"><script>\r\n"),
+        (
+            format!("GET http://user:word@a{here} HTTP/1.1"),
+            "host: a\r\n",
+        ),
+        (
+            format!("GET http://a{here} HTTP/1.1"),
+            "host: a\r\nhost: b\r\n",
+        ),
+        (format!("CONNECT {here} HTTP/1.1"), "host: a\r\n"),
+        (format!("GET {here}..;/x HTTP/1.1"), "host: a\r\n"),
+    ] {
+        let request = format!("{line}\r\n{hosts}connection: close\r\n\r\n");
+        let (status, all) = answer(&gateway, request.as_bytes());
+        assert_eq!(status, 400, "{line} {hosts}: {all}");
+    }
+    assert_eq!(backend.served(), 0);
+    for host in ["a", "a_b.example:80", "[::1]:8790", ""] {
+        let request = format!("GET {here} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let (status, all) = answer(&gateway, request.as_bytes());
+        assert_eq!(status, 200, "{host}: {all}");
+        assert!(
+            all.contains(&format!("x-forwarded-host: {host}\r\n")),
+            "{all}"
+        );
+    }
+    // What was refused is written down as well.
+    crate::common::eventually(crate::common::SOON, || {
+        let log = std::fs::read_to_string(site.dir.path().join("access")).unwrap();
+        log.matches(r#""status":400,"#).count() == 9 && log.lines().count() == 13
+    });
 }
 
 #[test]

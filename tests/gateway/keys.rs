@@ -47,6 +47,20 @@ fn keys_open_their_services_and_no_backend_sees_them() {
             (None, None)
         );
     }
+    let mut twice = gateway
+        .connect()
+        .with("x-api-key", "theirs")
+        .with("x-api-key", "ann-key-1")
+        .with("authorization", "Basic theirs")
+        .with("authorization", "Bearer ann-key-1");
+    let reply = twice.send("GET", "/v1/gateway/api/twice", b"").unwrap();
+    reply.expect(200);
+    let seen = backend.seen().pop().unwrap();
+    let carried = seen
+        .headers
+        .iter()
+        .any(|(_, value)| value.contains("ann-key-1"));
+    assert!(!carried, "{:?}", seen.headers);
     let both = |value: &'static str| {
         let mut http = gateway
             .connect()

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -63,6 +63,26 @@ pub struct Session {
     /// Set when an answer went out before its request was read to the end: the caller may still be sending.
     pub lingers: Arc<AtomicBool>,
     asked: Notify,
+    /// There once something was asked for, until the connection ends.
+    open: OnceLock<Open>,
+}
+
+/// A connection that somebody waits at. It counts as open until all that was answered is on its way: the end of a
+/// request is not that of its answer, whose last bytes may still lie here.
+#[derive(Debug)]
+struct Open(Arc<Gate>);
+
+impl Open {
+    fn begin(gate: &Arc<Gate>) -> Self {
+        gate.drain.begun();
+        Self(Arc::clone(gate))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.drain.ended();
+    }
 }
 
 thread_local! {
@@ -107,6 +127,7 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, peer: IpAddr, place: Plac
             two,
             lingers: Arc::clone(&lingers),
             asked: Notify::new(),
+            open: OnceLock::new(),
         })
     };
     let idle = door.gate.settings.idle;
@@ -152,6 +173,7 @@ where
     let asked = Arc::clone(&session);
     let service = service_fn(move |request| {
         let session = Arc::clone(&session);
+        session.open.get_or_init(|| Open::begin(&session.gate));
         session.asked.notify_one();
         async move { Ok::<_, Infallible>(forward::answer(&session, request).await) }
     });
@@ -167,10 +189,13 @@ where
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
             .serve_connection(io, service);
-        until_refusing(connection, refusing, &asked, |connection| {
+        let serving = until_refusing(connection, refusing, &asked, |connection| {
             connection.graceful_shutdown();
-        })
-        .await
+        });
+        tokio::select! {
+            served = serving => served,
+            () = nothing_asked(&asked) => Ok(()),
+        }
     } else {
         let mut builder = http1::Builder::new();
         let connection = builder
@@ -188,6 +213,15 @@ where
     if let Err(error) = served {
         // The caller's doing: it left, or what it sent is no HTTP, which hyper has answered.
         tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// Waits until the caller has had its time to ask for something and has not; for ever if it has. With HTTP/1.1 hyper
+/// looks after that itself.
+async fn nothing_asked(session: &Session) {
+    tokio::time::sleep(HEAD_WITHIN).await;
+    if session.open.get().is_some() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -219,9 +253,41 @@ where
             connection.as_mut().await
         }
     };
-    if served.is_err() {
-        // It was told what is wrong with its request, and may not have read that yet.
+    if served.as_ref().is_err_and(hyper::Error::is_parse) {
+        // It was told what is wrong with its request, and may still be sending it.
         session.lingers.store(true, Ordering::Relaxed);
     }
     served
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::gateway::Settings;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_begins_and_asks_for_nothing_is_not_kept() {
+        let gate = Arc::new(Gate::new(Settings::default(), None, None));
+        let (_tell, refusing) = watch::channel(false);
+        let door = Arc::new(Door::new(Arc::clone(&gate), refusing));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for begun in ["", "PR", "PRI", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /"] {
+            let address = listener.local_addr().unwrap();
+            let mut caller = TcpStream::connect(address).await.unwrap();
+            caller.write_all(begun.as_bytes()).await.unwrap();
+            let (stream, peer) = listener.accept().await.unwrap();
+            let place = Place::take(&gate).unwrap();
+            serve(Arc::clone(&door), stream, peer.ip(), place).await;
+            let mut told = Vec::new();
+            // Or a reset, where nothing was read of what it began.
+            let _ = caller.read_to_end(&mut told).await;
+            assert_eq!(
+                gate.metrics.connections.load(Ordering::Relaxed),
+                0,
+                "{begun:?}"
+            );
+        }
+    }
 }

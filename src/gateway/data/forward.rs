@@ -37,7 +37,8 @@ pub async fn answer(session: &Session, mut request: Request<Incoming>) -> Respon
         .then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = request.into_parts();
     let gate = &session.gate;
-    let settled = framing::settle(&mut head).map_err(|answer| gate.turned_away(answer));
+    let settled = framing::settle(&mut head)
+        .map_err(|answer| gate.turned_away(session.caller, &head, answer));
     let admitted = settled
         .and_then(|()| session.with_reader(|reader| gate.admit(reader, session.caller, &mut head)));
     let mut visit = match admitted {

@@ -7,6 +7,7 @@
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{StatusCode, Version};
 
 use crate::gateway::answer::Answer;
@@ -33,14 +34,35 @@ pub fn settle(head: &mut Parts) -> Result<(), Answer> {
             "TRACE is not answered",
         ));
     }
-    // The absolute form, and HTTP/2, name the host in place of the header.
-    if let Some(authority) = head.uri.authority() {
-        let host = HeaderValue::from_str(authority.as_str())
-            .map_err(|_| Answer::refused(StatusCode::BAD_REQUEST, "the host is malformed"))?;
-        head.headers.insert(header::HOST, host);
+    if head.method == hyper::Method::CONNECT {
+        // Also with a path for a target, which is malformed: what follows the answer would be nobody's request.
+        let why = "the gateway is no tunnel to other hosts";
+        return Err(Answer::refused(StatusCode::BAD_REQUEST, why).closing());
     }
+    settle_host(head)?;
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
+    }
+    Ok(())
+}
+
+/// Has the request name one host in one place. A backend builds links with it, so it must be nothing else.
+fn settle_host(head: &mut Parts) -> Result<(), Answer> {
+    let refused = |why| Answer::refused(StatusCode::BAD_REQUEST, why).closing();
+    let mut given = head.headers.get_all(header::HOST).iter();
+    let (first, second) = (given.next(), given.next());
+    if second.is_some() {
+        return Err(refused("the request must have one host header"));
+    }
+    let is_host = |bytes: &[u8]| !bytes.contains(&b'@') && Authority::try_from(bytes).is_ok();
+    let fits = first.is_none_or(|host| host.is_empty() || is_host(host.as_bytes()));
+    // The absolute form, and HTTP/2, name the host in place of the header.
+    let named = head.uri.authority().map(Authority::as_str);
+    if !fits || named.is_some_and(|named| !is_host(named.as_bytes())) {
+        return Err(refused("the host is malformed"));
+    }
+    if let Some(host) = named.and_then(|named| HeaderValue::from_str(named).ok()) {
+        head.headers.insert(header::HOST, host);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::caller::Place;
@@ -24,8 +24,21 @@ pub struct Guarded {
     stream: Option<TcpStream>,
     stall: Stall,
     lingers: Option<Arc<AtomicBool>>,
+    deaf: Deaf,
     /// Held also while it is a tunnel.
     _place: Option<Place>,
+}
+
+/// What it means that the other end takes nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deaf {
+    /// There is nobody.
+    Ends,
+    /// It may have answered before the request was complete. That lies there to be read, so what is written goes
+    /// nowhere, and reading tells how it ended.
+    MaySpeak,
+    /// This has come to pass.
+    Is,
 }
 
 impl Guarded {
@@ -41,6 +54,7 @@ impl Guarded {
             stream: Some(stream),
             stall: Stall::new(idle),
             lingers: Some(lingers),
+            deaf: Deaf::Ends,
             _place: Some(place),
         }
     }
@@ -51,6 +65,7 @@ impl Guarded {
             stream: Some(stream),
             stall: Stall::new(idle),
             lingers: None,
+            deaf: Deaf::MaySpeak,
             _place: None,
         }
     }
@@ -66,15 +81,23 @@ impl Guarded {
         }
     }
 
-    fn write(
+    fn guard(
         &mut self,
         context: &mut Context<'_>,
+        length: usize,
         write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
+        if self.deaf == Deaf::Is {
+            return Poll::Ready(Ok(length));
+        }
         let written = write(Pin::new(stream), context);
+        if self.deaf == Deaf::MaySpeak && is_deaf(&written) {
+            self.deaf = Deaf::Is;
+            return Poll::Ready(Ok(length));
+        }
         if written.is_ready() {
             self.stall.moved();
         } else if self.stall.poll(context).is_ready() {
@@ -82,6 +105,11 @@ impl Guarded {
         }
         written
     }
+}
+
+fn is_deaf(written: &Poll<io::Result<usize>>) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(written, Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset))
 }
 
 impl AsyncRead for Guarded {
@@ -103,7 +131,9 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| stream.poll_write(context, bytes))
+        self.guard(context, bytes.len(), |stream, context| {
+            stream.poll_write(context, bytes)
+        })
     }
 
     fn poll_write_vectored(
@@ -111,7 +141,8 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| {
+        let length = parts.iter().map(|part| part.len()).sum();
+        self.guard(context, length, |stream, context| {
             stream.poll_write_vectored(context, parts)
         })
     }
@@ -152,6 +183,8 @@ impl Drop for Guarded {
 }
 
 async fn linger(mut stream: TcpStream) {
+    // That nothing more comes is heard at once.
+    let _ = stream.shutdown().await;
     let mut scrap = vec![0; 16 << 10];
     let mut left = LINGER_BYTES;
     while let Ok(count) = stream.read(&mut scrap).await {

@@ -1,12 +1,16 @@
 //! What a host that is gone had, and what is over for long enough.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use super::life::{is_done, is_over, set_phase};
 use super::{ServiceHost, form};
 use crate::protocol::api::{Assignment, Phase, ServiceRecord};
 use crate::support::clock::Timestamp;
 
+/// The list of hosts is read before the services are: a host that is not on it may have come in between, and is
+/// believed for as long as that can take.
+const JUST_CAME: Duration = Duration::from_secs(2);
 /// So many that are over stay in a record, for people to see.
 const SHOWN: usize = 3;
 
@@ -15,10 +19,10 @@ pub fn lose(service: &mut ServiceRecord, hosts: &[ServiceHost], now: Timestamp) 
     // What was to end anyway is not missed.
     service
         .assignments
-        .retain(|one| one.phase != Some(Phase::Draining) || why_lost(one, hosts).is_none());
+        .retain(|one| one.phase != Some(Phase::Draining) || why_lost(one, hosts, now).is_none());
     for one in &mut service.assignments {
         if !is_over(one)
-            && let Some(why) = why_lost(one, hosts)
+            && let Some(why) = why_lost(one, hosts, now)
         {
             set_phase(one, Phase::Lost, now);
             one.error = Some(why);
@@ -26,11 +30,12 @@ pub fn lose(service: &mut ServiceRecord, hosts: &[ServiceHost], now: Timestamp) 
     }
 }
 
-fn why_lost(one: &Assignment, hosts: &[ServiceHost]) -> Option<String> {
+fn why_lost(one: &Assignment, hosts: &[ServiceHost], now: Timestamp) -> Option<String> {
     let id = &one.host_id;
     match hosts.iter().find(|host| host.id == *id) {
         Some(host) if host.alive => (one.phase.is_none() && host.syncs)
             .then(|| format!("host {id} was started anew and does not have it any more")),
+        None if one.updated_at.plus(JUST_CAME) > now => None,
         Some(_) | None => Some(format!("host {id} was not heard of for too long")),
     }
 }

@@ -9,6 +9,8 @@ use crate::protocol::api::{Assignment, ChangeService, Phase, ServiceStatus};
 use crate::support::clock::Timestamp;
 
 const NOW: Timestamp = HOUR;
+/// When what is there was last changed.
+const BEFORE: Timestamp = Timestamp::from_millis(HOUR.as_millis() - 60_000);
 
 fn phase(word: &str) -> Option<Phase> {
     match word {
@@ -44,7 +46,7 @@ fn assignment(number: usize, text: &str) -> Assignment {
         last_output: None,
         host_id: HostId::new(parts[0]).unwrap(),
         status,
-        updated_at: NOW,
+        updated_at: BEFORE,
         endpoint: None,
         error: None,
         started_at: (status == ServiceStatus::Running).then_some(NOW),
@@ -398,4 +400,13 @@ fn one_that_ended_as_it_should_is_not_replaced() {
         before.restart = restart;
         assert_eq!(shown(&placed(&before, "a", NOW)), after);
     }
+}
+
+#[test]
+fn a_host_that_came_after_the_hosts_were_counted_keeps_what_it_took() {
+    let mut before = made(1, 1, "b:1:old");
+    before.assignments[0].updated_at = NOW;
+    assert_eq!(shown(&placed(&before, "a", NOW)), "b:1:old");
+    let later = NOW.plus(Duration::from_secs(2));
+    assert_eq!(shown(&placed(&before, "a", later)), "a:1:assigned b:1:lost");
 }
