@@ -3,6 +3,7 @@
 //! `sync` tells the coordinator how they stand and hears what is wanted; each has a thread of its own (`keeper`) that
 //! starts its process and waits for it. Nothing of them needs a coordinator to go on.
 
+mod blank;
 mod drain;
 mod instance;
 mod keeper;
