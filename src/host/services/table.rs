@@ -19,6 +19,9 @@ use crate::protocol::api::{
 /// The output that readers wait for, by assignment.
 pub(super) type Wants = BTreeMap<String, WantedLogs>;
 
+/// So many directories of services that failed are kept.
+const MOST_FAILED: usize = 20;
+
 /// The services of this host.
 pub(in crate::host) struct Services {
     /// Where their files are.
@@ -27,8 +30,8 @@ pub(in crate::host) struct Services {
     base: Option<String>,
     means: Arc<Means>,
     table: Mutex<BTreeMap<String, Arc<Instance>>>,
-    /// The directory of the last one that failed of each name, for the machine's owner.
-    failed: Mutex<BTreeMap<String, PathBuf>>,
+    /// The directory of the last one that failed of each name, for the machine's owner; the oldest first.
+    failed: Mutex<Vec<(String, PathBuf)>>,
     /// What readers wait for.
     pub(super) wants: watch::Sender<Wants>,
     /// How much of the news the coordinator has heard.
@@ -136,15 +139,22 @@ impl Services {
         useless
     }
 
-    /// Returns which directory nobody needs any more once this one is forgotten: that of one that failed before it, if
+    /// Returns which directories nobody needs any more once this one is forgotten: that of one that failed before it, if
     /// it has failed.
-    fn useless(&self, instance: &Instance) -> Option<PathBuf> {
+    fn useless(&self, instance: &Instance) -> Vec<PathBuf> {
         let dir = instance.dir.clone();
         if instance.status().phase != Phase::Failed {
-            return Some(dir);
+            return vec![dir];
         }
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.insert(instance.name.clone(), dir)
+        let mut useless: Vec<PathBuf> = failed
+            .extract_if(.., |(name, _)| *name == instance.name)
+            .map(|(_, dir)| dir)
+            .collect();
+        failed.push((instance.name.clone(), dir));
+        let surplus = failed.len().saturating_sub(MOST_FAILED);
+        useless.extend(failed.drain(..surplus).map(|(_, dir)| dir));
+        useless
     }
 
     /// Returns the directories of a former life that nobody speaks of any more.
