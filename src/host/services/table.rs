@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::instance::Instance;
 use super::means::{Means, News, Times};
+use super::orders::Order;
 use super::ports::Ports;
 use super::{ServiceSettings, Shared};
 use crate::host::control::LocalService;
@@ -36,6 +38,8 @@ pub(in crate::host) struct Services {
     pub(super) wants: watch::Sender<Wants>,
     /// How much of the news the coordinator has heard.
     pub(super) told: watch::Sender<u64>,
+    /// How often the coordinator has answered since it knows that we leave.
+    pub(super) farewells: watch::Sender<u64>,
 }
 
 impl Services {
@@ -71,6 +75,7 @@ impl Services {
             failed: Mutex::default(),
             wants: watch::Sender::default(),
             told: watch::Sender::default(),
+            farewells: watch::Sender::default(),
         }
     }
 
@@ -195,6 +200,31 @@ impl Services {
             }
         };
         self.table().values().map(local).collect()
+    }
+
+    /// Waits until the coordinator has told all of them to end: what it keeps here yet is on its way to other hosts.
+    /// It is given `heard` to answer at all, and `most` for the rest.
+    pub(super) async fn handed_over(&self, heard: Duration, most: Duration) {
+        let mut answers = self.farewells.subscribe();
+        let mut news = self.news();
+        let runs = |one: &Arc<Instance>| !one.is_over() && one.orders().look() == Order::Run;
+        let waiting = async {
+            let mut patience = heard;
+            while self.table().values().any(runs) {
+                let changed = async {
+                    tokio::select! {
+                        _ = answers.changed() => true,
+                        _ = news.changed() => false,
+                    }
+                };
+                match timeout(patience, changed).await {
+                    Ok(true) => patience = most,
+                    Ok(false) => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        let _ = timeout(most, waiting).await;
     }
 
     /// Lets all of them end once their clients have left them, but no later than `most` from now.
