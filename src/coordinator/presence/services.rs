@@ -66,6 +66,8 @@ impl Presence {
                         && !host.leaving
                         && host.blocked.is_none(),
                     syncs: host.syncs,
+                    leaving: host.leaving,
+                    heard_out: host.syncs && now.duration_since(since) >= silence.syncing,
                 }
             })
             .collect();
@@ -115,6 +117,12 @@ mod tests {
         assert!(leaves.news);
         let host = &presence.for_services(begun, silence)[0];
         assert!(host.alive && host.syncs && !host.takes_new);
+        assert!(host.leaving && host.heard_out);
+        let anew = &presence.for_services(Instant::now(), silence)[0];
+        assert!(
+            !anew.heard_out,
+            "it may not have had the time to say anything"
+        );
         // One of the original may be silent for longer.
         let old = Presence::default();
         old.registered(entry("old", "d"), News::default(), at);

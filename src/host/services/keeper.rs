@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::blank::Blank;
 use super::instance::{Instance, Status};
 use super::life::{Life, Outcome};
 use super::means::Means;
@@ -190,12 +191,15 @@ impl Keeper {
         };
         let (instance, means) = (&self.instance, &self.means);
         let restarts = self.history.restarts;
+        let secrets = &self.wanted.secret_env;
+        let blank = || Blank::new(secrets.values().cloned().map(Secret::new));
         let life = Life {
             child,
             pipes: [Some(pipes.stdout), Some(pipes.stderr)],
             wake: &self.wake,
             orders: instance.orders(),
             output: &instance.output,
+            blanks: [blank(), blank()],
             buffer: &mut self.buffer,
             times: &means.times,
             port,

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use super::blank::Blank;
 use super::drain;
 use super::means::Times;
 use super::orders::{Order, Orders};
@@ -32,6 +33,8 @@ pub(super) struct Life<'l> {
     pub wake: &'l UnixStream,
     pub orders: &'l Orders,
     pub output: &'l Output,
+    /// What of either stream nobody is to read.
+    pub blanks: [Blank; 2],
     pub buffer: &'l mut [u8],
     pub times: &'l Times,
     pub port: u16,
@@ -179,12 +182,23 @@ impl Life<'_> {
             None => Ok(false),
             Some([]) => {
                 *pipe = None;
+                self.flush(at);
                 Ok(false)
             }
             Some(bytes) => {
-                self.output.push(bytes);
+                if let Some(blank) = self.blanks.get_mut(at) {
+                    self.output.push(&blank.pass(bytes));
+                }
                 Ok(true)
             }
+        }
+    }
+
+    /// Takes what was held back of a stream that has ended.
+    fn flush(&mut self, at: usize) {
+        let rest = self.blanks.get_mut(at).map(Blank::rest);
+        if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+            self.output.push(&rest);
         }
     }
 
@@ -291,6 +305,7 @@ impl Life<'_> {
             while reads < LAST_READS && self.read(at).unwrap_or(false) {
                 reads += 1;
             }
+            self.flush(at);
         }
         // What is dead and not yet buried keeps the group's number, but no port.
         let gone = || self.child.is_gone() || ports::binds(self.port);

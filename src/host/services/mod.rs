@@ -3,6 +3,7 @@
 //! `sync` tells the coordinator how they stand and hears what is wanted; each has a thread of its own (`keeper`) that
 //! starts its process and waits for it. Nothing of them needs a coordinator to go on.
 
+mod blank;
 mod drain;
 mod instance;
 mod keeper;
@@ -26,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use self::sync::keep;
 pub(super) use self::table::Services;
@@ -36,6 +37,10 @@ use crate::support::shutdown::{Shutdown, Urgency};
 pub(super) const CAPABILITY: &str = "service-host";
 /// How long processes may take to be gone beyond what they are given.
 const MARGIN: Duration = Duration::from_secs(8);
+/// How long the coordinator may take to answer that we leave.
+const HEARD: Duration = Duration::from_secs(2);
+/// How long others may take to be ready in place of what runs here.
+const HANDOVER: Duration = Duration::from_secs(12);
 /// How long the coordinator may take to hear that they have ended.
 const LAST_WORD: Duration = Duration::from_secs(3);
 
@@ -51,10 +56,17 @@ pub struct ServiceSettings {
     pub public_url: Option<String>,
 }
 
-/// Ends all services: after their clients have left them, but no later than `most` from now; at once if that is wanted.
+/// Ends all services: once others serve in their place and their clients have left them, but no later than `most` from
+/// now; at once if that is wanted.
 pub(super) async fn stop(services: &Services, most: Duration, shutdown: &Shutdown) {
-    services.drain_all(most);
+    let until = Instant::now() + most;
     let mut now = shutdown.clone();
+    tokio::select! {
+        () = services.handed_over(HEARD, HANDOVER.min(most / 2)) => {}
+        () = now.reached(Urgency::Now) => {}
+    }
+    let most = until.saturating_duration_since(Instant::now());
+    services.drain_all(most);
     let patience = most.saturating_add(MARGIN);
     tokio::select! {
         () = services.all_over() => {}

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -128,7 +128,7 @@ fn words(error: &io::Error) -> String {
 }
 
 fn status(mut stream: TcpStream, port: u16, path: &str) -> io::Result<Option<u16>> {
-    stream.set_read_timeout(Some(ANSWER))?;
+    let until = Instant::now() + ANSWER;
     stream.set_write_timeout(Some(ANSWER))?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nuser-agent: skyclaw-host\r\n\
@@ -138,6 +138,12 @@ fn status(mut stream: TcpStream, port: u16, path: &str) -> io::Result<Option<u16
     let mut head = Vec::new();
     let mut piece = [0; 256];
     while head.len() < LONGEST_LINE && !head.contains(&b'\n') {
+        // For all of the line: who sends one byte now and then does not answer either.
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
         match stream.read(&mut piece)? {
             0 => break,
             count => head.extend_from_slice(piece.get(..count).unwrap_or_default()),
@@ -163,10 +169,8 @@ pub(super) fn is_usable(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-    use std::time::Instant;
-
     use super::*;
+    use std::net::TcpListener;
 
     /// A server that gives each of the answers once, then the last for ever.
     fn server(answers: &'static [&'static str]) -> u16 {
@@ -205,6 +209,21 @@ mod tests {
             }
             assert_eq!(look(port, None), Ok(()), "a connection is enough");
         }
+    }
+
+    #[test]
+    fn an_answer_that_drips_is_none() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // As long as anybody listens, and much faster than the limit of one read.
+            while stream.write_all(b"H").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let why = look(port, Some("/health")).unwrap_err();
+        assert!(why.contains("no answer in time"), "{why}");
     }
 
     #[test]

@@ -90,6 +90,9 @@ async fn sync(core: &Arc<Core>, services: &super::Services) {
                     useless.extend(services.strangers());
                 }
                 services.told.send_replace(now.0);
+                if now.1 {
+                    services.farewells.send_modify(|count| *count += 1);
+                }
                 remove(useless);
                 if hasty && sent_at.elapsed() < WAIT / 2 {
                     let _ = timeout(HASTE, changed(&mut news, &mut stopping)).await;

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::instance::Instance;
 use super::means::{Means, News, Times};
+use super::orders::Order;
 use super::ports::Ports;
 use super::{ServiceSettings, Shared};
 use crate::host::control::LocalService;
@@ -19,6 +21,9 @@ use crate::protocol::api::{
 /// The output that readers wait for, by assignment.
 pub(super) type Wants = BTreeMap<String, WantedLogs>;
 
+/// So many directories of services that failed are kept.
+const MOST_FAILED: usize = 20;
+
 /// The services of this host.
 pub(in crate::host) struct Services {
     /// Where their files are.
@@ -27,12 +32,14 @@ pub(in crate::host) struct Services {
     base: Option<String>,
     means: Arc<Means>,
     table: Mutex<BTreeMap<String, Arc<Instance>>>,
-    /// The directory of the last one that failed of each name, for the machine's owner.
-    failed: Mutex<BTreeMap<String, PathBuf>>,
+    /// The directory of the last one that failed of each name, for the machine's owner; the oldest first.
+    failed: Mutex<Vec<(String, PathBuf)>>,
     /// What readers wait for.
     pub(super) wants: watch::Sender<Wants>,
     /// How much of the news the coordinator has heard.
     pub(super) told: watch::Sender<u64>,
+    /// How often the coordinator has answered since it knows that we leave.
+    pub(super) farewells: watch::Sender<u64>,
 }
 
 impl Services {
@@ -68,6 +75,7 @@ impl Services {
             failed: Mutex::default(),
             wants: watch::Sender::default(),
             told: watch::Sender::default(),
+            farewells: watch::Sender::default(),
         }
     }
 
@@ -136,15 +144,22 @@ impl Services {
         useless
     }
 
-    /// Returns which directory nobody needs any more once this one is forgotten: that of one that failed before it, if
+    /// Returns which directories nobody needs any more once this one is forgotten: that of one that failed before it, if
     /// it has failed.
-    fn useless(&self, instance: &Instance) -> Option<PathBuf> {
+    fn useless(&self, instance: &Instance) -> Vec<PathBuf> {
         let dir = instance.dir.clone();
         if instance.status().phase != Phase::Failed {
-            return Some(dir);
+            return vec![dir];
         }
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.insert(instance.name.clone(), dir)
+        let mut useless: Vec<PathBuf> = failed
+            .extract_if(.., |(name, _)| *name == instance.name)
+            .map(|(_, dir)| dir)
+            .collect();
+        failed.push((instance.name.clone(), dir));
+        let surplus = failed.len().saturating_sub(MOST_FAILED);
+        useless.extend(failed.drain(..surplus).map(|(_, dir)| dir));
+        useless
     }
 
     /// Returns the directories of a former life that nobody speaks of any more.
@@ -185,6 +200,31 @@ impl Services {
             }
         };
         self.table().values().map(local).collect()
+    }
+
+    /// Waits until the coordinator has told all of them to end: what it keeps here yet is on its way to other hosts.
+    /// It is given `heard` to answer at all, and `most` for the rest.
+    pub(super) async fn handed_over(&self, heard: Duration, most: Duration) {
+        let mut answers = self.farewells.subscribe();
+        let mut news = self.news();
+        let runs = |one: &Arc<Instance>| !one.is_over() && one.orders().look() == Order::Run;
+        let waiting = async {
+            let mut patience = heard;
+            while self.table().values().any(runs) {
+                let changed = async {
+                    tokio::select! {
+                        _ = answers.changed() => true,
+                        _ = news.changed() => false,
+                    }
+                };
+                match timeout(patience, changed).await {
+                    Ok(true) => patience = most,
+                    Ok(false) => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        let _ = timeout(most, waiting).await;
     }
 
     /// Lets all of them end once their clients have left them, but no later than `most` from now.

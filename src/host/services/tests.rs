@@ -181,8 +181,12 @@ fn the_last_failure_stays_to_be_looked_at() {
         restart: crate::protocol::api::Restart::Never,
         ..script("echo why; exit 1")
     };
-    let fail = |id: &str| {
-        bench.want(&[&failing(id)]);
+    let fail_as = |name: &str, id: &str| {
+        let wanted = WantedAssignment {
+            name: name.into(),
+            ..failing(id)
+        };
+        bench.want(&[&wanted]);
         let instance = bench.services.instance(id).unwrap();
         let until = Instant::now() + SOON;
         while !instance.is_over() {
@@ -193,9 +197,19 @@ fn the_last_failure_stays_to_be_looked_at() {
         assert!(bench.services.instance(id).is_none());
         (instance.dir.clone(), useless)
     };
-    let (first, useless) = fail("asg");
+    let (first, useless) = fail_as("web", "asg");
     assert!(useless.is_empty() && first.join("log").exists());
-    assert_eq!(fail("asg2").1, [first]);
+    let (second, useless) = fail_as("web", "asg2");
+    assert_eq!(useless, [first]);
+    // But not of every service there ever was.
+    for number in 1..20 {
+        let name = format!("other{number}");
+        assert_eq!(
+            fail_as(&name, &name).1,
+            [""; 0].map(std::path::PathBuf::from)
+        );
+    }
+    assert_eq!(fail_as("last", "last").1, [second]);
 }
 
 #[test]

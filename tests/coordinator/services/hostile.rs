@@ -46,6 +46,16 @@ async fn a_service_that_makes_no_sense_is_refused_with_the_reason() {
             "args, env and secretEnv together are longer than 262144 bytes",
         ),
         (
+            "args",
+            json!(["x".repeat(131_072)]),
+            "args: an argument is longer than 131072 bytes",
+        ),
+        (
+            "env",
+            json!({"A": "x".repeat(131_070)}),
+            "env: A is longer than 131072 bytes",
+        ),
+        (
             "env",
             json!({"A=B": "x"}),
             "env: A=B is no name of a variable",

@@ -132,6 +132,42 @@ fn a_killed_daemon_leaves_nothing_and_the_next_one_begins_anew() {
 }
 
 #[test]
+fn who_leaves_serves_until_another_one_does() {
+    let bed = Bed::without_coordinator();
+    let script = Script::serve(&bed);
+    script.state().keeps = true;
+    let host = host(&bed, &[]);
+    for name in ["web", "other"] {
+        script.want(web(name));
+    }
+    let port = script.until_phase("web", Phase::Ready).port.unwrap();
+    script.until_phase("other", Phase::Ready);
+    host.terminate();
+    eventually(SOON, || script.state().leaving);
+    // What may go goes, and only that.
+    script.drain("other");
+    script.until_phase("other", Phase::Stopped);
+    assert_eq!(script.report("web").unwrap().phase, Phase::Ready);
+    assert_eq!(get(port, "/env?TEST_SERVICE"), "web");
+    script.drain("web");
+    script.until_phase("web", Phase::Stopped);
+    host.wait(SOON).expect_code(0);
+}
+
+#[test]
+fn who_leaves_does_not_wait_for_ever_for_another_one() {
+    let bed = Bed::without_coordinator();
+    let script = Script::serve(&bed);
+    script.state().keeps = true;
+    let host = host(&bed, &[("SKYCLAW_DRAIN_MS", "500")]);
+    script.want(web("web"));
+    script.until_phase("web", Phase::Ready);
+    host.terminate();
+    host.wait(SOON).expect_code(0);
+    assert_no_process_within(SOON, "TEST_SERVICE=web");
+}
+
+#[test]
 fn a_daemon_that_stops_says_so_and_lets_services_finish() {
     let bed = Bed::without_coordinator();
     let script = Script::serve(&bed);

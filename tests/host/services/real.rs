@@ -172,7 +172,10 @@ fn a_host_that_stops_or_dies_has_its_services_taken_over() {
     let second = host(&bed, "second");
     // Who leaves says so, and the other one is up before it has gone.
     first.terminate();
-    until(&bed, &id, SOON, |service| runs_on(service, "second"));
+    until(&bed, &id, SOON, |service| {
+        assert!(!ready(service).is_empty(), "nobody serves: {service:#?}");
+        runs_on(service, "second")
+    });
     first.wait(SOON).expect_code(0);
     let third = host(&bed, "third");
     second.kill9();

@@ -33,6 +33,8 @@ pub struct State {
     /// What was named in the latest request.
     named: Vec<String>,
     pub leaving: bool,
+    /// What runs on a host that leaves is needed there yet.
+    pub keeps: bool,
     pub syncs: usize,
     /// What the host said that it can do.
     pub capabilities: Vec<String>,
@@ -227,6 +229,14 @@ impl Script {
         let mut state = self.state();
         state.syncs += 1;
         state.leaving = said.leaving;
+        let lets_go = said.leaving && !state.keeps;
+        let runs = |wanted: &WantedAssignment| wanted.want == Want::Run;
+        if lets_go && state.wanted.iter().any(runs) {
+            for wanted in &mut state.wanted {
+                wanted.want = Want::Drain;
+            }
+            state.version += 1;
+        }
         state.named.clear();
         for report in said.assignments {
             let id = report.assignment_id.clone();

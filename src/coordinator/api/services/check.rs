@@ -18,6 +18,8 @@ const LINE: usize = 4096;
 const MOST: usize = 1000;
 /// What arguments and variables may hold together, in bytes: about what systems take for a new process.
 const TOGETHER: usize = 256 << 10;
+/// What one argument or variable may be long, with its end: Linux takes no more.
+const ONE: usize = 128 << 10;
 /// How long becoming ready and draining may take, in milliseconds.
 const LONGEST: u64 = 3_600_000;
 /// How many assignments a host may report on at once.
@@ -103,6 +105,11 @@ pub fn deploy(ask: &DeployService) -> Result<(), Refused> {
     let args = counted("args", ask.args.as_deref())?;
     if args.iter().any(|arg| arg.contains('\0')) {
         return Err(Refused::bad("args: an argument has a NUL character"));
+    }
+    if args.iter().any(|arg| arg.len() >= ONE) {
+        return Err(Refused::bad(format!(
+            "args: an argument is longer than {ONE} bytes"
+        )));
     }
     let mut bytes: usize = args.iter().map(String::len).sum();
     bytes += variables("env", ask.env.as_ref())?;
@@ -248,7 +255,13 @@ fn variables(what: &str, variables: Option<&BTreeMap<String, String>>) -> Result
         if value.contains('\0') {
             return Err(Refused::bad(format!("{what}: {name} has a NUL character")));
         }
-        bytes += name.len() + value.len() + 2;
+        let whole = name.len() + value.len() + 2;
+        if whole > ONE {
+            return Err(Refused::bad(format!(
+                "{what}: {name} is longer than {ONE} bytes"
+            )));
+        }
+        bytes += whole;
     }
     Ok(bytes)
 }

@@ -10,9 +10,10 @@
 //!                      │                         │       │       │      │
 //!                      │                         │       └► CrashLoop ──┘
 //!                      │                         │               │
-//!                      ├── place (update, scale, stop, move) ────┴──► Draining ── sync ──► (gone)
-//!                      │   or sync (its host is leaving)
+//!                      ├── place (update, scale, stop, move, ────┴──► Draining ── sync ──► (gone)
+//!                      │   its host is leaving), or sync (its host drains it by itself)
 //!                      ├── sync ──► Failed, Stopped (ended by itself): never run again
+//!                      ├── place (its host lives, but says for too long that it begins) ──► Failed
 //!                      └── place (its host is dead, or is another one now) ──► Lost
 //! ```
 //!
@@ -27,12 +28,14 @@ mod change;
 mod choose;
 mod deploy;
 mod form;
+mod leave;
 mod life;
 mod lost;
 mod old_host;
 mod place;
 mod roll;
 mod spread;
+mod stuck;
 mod sync;
 mod wanted;
 
@@ -62,6 +65,12 @@ pub struct ServiceHost {
     pub takes_new: bool,
     /// It speaks of its services by syncing. Hosts of the original do not, and take what they run themselves.
     pub syncs: bool,
+    /// It is about to end what it has: that is to run elsewhere first, if it can.
+    #[serde(default)]
+    pub leaving: bool,
+    /// It could be heard for so long that what it did not say until now it will not say.
+    #[serde(default)]
+    pub heard_out: bool,
 }
 
 /// Returns a service as readers may see it: secrets are `***`, and what only coordinators need is left out.

@@ -3,7 +3,7 @@
 
 use super::choose::Board;
 use super::spread::{Ids, Placing};
-use super::{ServiceHost, form, life, lost, roll};
+use super::{ServiceHost, form, life, lost, roll, stuck};
 use crate::protocol::api::ServiceRecord;
 use crate::support::clock::Timestamp;
 
@@ -25,6 +25,7 @@ pub fn place(
     for service in services {
         let mut next = service.clone();
         lost::lose(&mut next, hosts, now);
+        stuck::judge(&mut next, hosts, now);
         form::settle(&mut next);
         roll::decide(&mut next, &mut placing);
         form::settle(&mut next);

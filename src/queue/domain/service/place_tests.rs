@@ -74,10 +74,11 @@ fn made(replicas: u32, generation: u64, assignments: &str) -> ServiceRecord {
 /// `a-` is dead, `a~` takes nothing new, `a?` does not sync, `a!` can do nothing.
 fn hosts(words: &str) -> Vec<ServiceHost> {
     let each = words.split_whitespace().map(|word| {
-        let id = word.trim_end_matches(['-', '~', '?', '!']);
+        let id = word.trim_end_matches(['-', '~', '?', '!', '>']);
         let mut host = host(id);
         host.alive = !word.ends_with('-');
-        host.takes_new = !word.ends_with('~');
+        host.leaving = word.ends_with('>');
+        host.takes_new = !word.ends_with('~') && !host.leaving;
         host.syncs = !word.ends_with('?');
         if word.ends_with('!') {
             host.capabilities.clear();
@@ -151,6 +152,69 @@ fn placing_does_what_the_table_says() {
             "a:1:ready",
             "a~ b",
             "a:1:ready",
+        ),
+        (
+            "before a host leaves, another one begins",
+            (1, 1),
+            "a:1:ready",
+            "a> b",
+            "a:1:ready b:1:assigned",
+        ),
+        (
+            "it serves until that one does",
+            (2, 1),
+            "a:1:ready b:1:ready c:1:starting",
+            "a> b c",
+            "a:1:ready b:1:ready c:1:starting",
+        ),
+        (
+            "and ends then",
+            (2, 1),
+            "a:1:ready b:1:ready c:1:ready",
+            "a> b c",
+            "a:1:drain b:1:ready c:1:ready",
+        ),
+        (
+            "nobody waits where there is no other host",
+            (2, 1),
+            "a:1:ready a:1:ready",
+            "a> b~",
+            "a:1:drain a:1:drain",
+        ),
+        (
+            "nor for one that does not come up",
+            (1, 1),
+            "a:1:ready b:1:backoff",
+            "a> b",
+            "a:1:drain b:1:backoff",
+        ),
+        (
+            "what does not serve ends at once",
+            (1, 1),
+            "a:1:backoff",
+            "a> b",
+            "a:1:drain b:1:assigned",
+        ),
+        (
+            "all that two hosts have is replaced if they leave together",
+            (2, 1),
+            "a:1:ready b:1:ready",
+            "a> b> c",
+            "a:1:ready b:1:ready c:1:assigned c:1:assigned",
+        ),
+        (
+            "an update goes on while a host of the old form leaves",
+            (2, 2),
+            "a:1:ready b:1:ready c:2:starting",
+            "a> b c",
+            "a:1:ready b:1:ready c:2:starting",
+        ),
+        (
+            "and it is the first to go",
+            (2, 2),
+            "a:1:ready b:1:ready c:2:ready",
+            "a> b c",
+            "a:1:drain b:1:ready c:2:ready b:2:assigned",
         ),
         (
             "a host that drains by itself is replaced",
@@ -313,6 +377,36 @@ fn placing_does_what_the_table_says() {
         assert_eq!(shown(&done), after, "{what}");
         assert_eq!(done.update_error, None, "{what}");
         assert_eq!(placed(&done, on, NOW), done, "once is enough: {what}");
+    }
+}
+
+#[test]
+fn what_begins_for_ever_has_failed() {
+    for phase in ["assigned", "starting"] {
+        let mut before = made(1, 1, &format!("a:1:{phase}"));
+        before.ready_ms = Some(5000);
+        let patience = Duration::from_secs(65);
+        let at = |span: Duration| placed(&before, "a b", NOW.plus(span));
+        assert_eq!(at(patience - Duration::from_millis(1)), before);
+        let done = at(patience);
+        assert_eq!(shown(&done), "a:1:failed b:1:assigned");
+        let why = done.assignments[0].error.as_deref().unwrap();
+        assert!(why.starts_with("host a did not say within 1m05s"), "{why}");
+        // Nobody is judged who could not be heard for long enough, nor one that is up or starts it again.
+        let judge = |service: &ServiceRecord, heard_out| {
+            let host = ServiceHost {
+                heard_out,
+                ..host("a")
+            };
+            let all = std::slice::from_ref(service);
+            place(all, &[host], [7; 16], NODE, NOW.plus(patience * 10))
+        };
+        assert_eq!(judge(&before, false), []);
+        assert_eq!(judge(&before, true).len(), 1);
+        for phase in ["ready", "backoff", "crash"] {
+            let other = made(1, 1, &format!("a:1:{phase}"));
+            assert_eq!(judge(&other, true), [], "{phase}");
+        }
     }
 }
 

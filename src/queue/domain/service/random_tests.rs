@@ -45,6 +45,8 @@ impl World {
             alive: true,
             takes_new: true,
             syncs: number != 5,
+            leaving: false,
+            heard_out: true,
         };
         Self {
             services: Vec::new(),

@@ -2,6 +2,7 @@
 
 use super::choose::{Room, victim};
 use super::form;
+use super::leave;
 use super::life::{done, drain, drain_all, has_failed, is_live, is_serving, set_phase};
 use super::spread::{Placing, spread};
 use crate::protocol::api::{Assignment, Phase, ServiceRecord};
@@ -104,14 +105,15 @@ fn roll(service: &mut ServiceRecord, placing: &mut Placing<'_>) {
     let have = live(service, new);
     // Where lost hosts left gaps, several may begin at once.
     let missing = target.saturating_sub(have + live(service, old));
-    let beginning = have - ready;
+    let beginning = have.saturating_sub(ready);
     let may_begin = missing.max(1).saturating_sub(beginning);
     let form = form::current(service);
-    for _ in 0..may_begin.min(target - have) {
+    for _ in 0..may_begin.min(target.saturating_sub(have)) {
         if !placing.add(service, &form, Room::Any) {
             break;
         }
     }
+    leave::let_go(service, placing, &|_| true, target);
 }
 
 fn live(service: &ServiceRecord, members: impl Fn(&Assignment) -> bool) -> usize {

@@ -1,6 +1,7 @@
 //! Keeps the right number of one generation up, on as many hosts as there are.
 
 use super::choose::{Board, Room, victim};
+use super::leave;
 use super::life::{drain, is_live, is_serving};
 use crate::protocol::HostId;
 use crate::protocol::api::service::Form;
@@ -75,10 +76,28 @@ pub fn spread(
     target: usize,
     form: &Form,
 ) {
-    let mine = |one: &Assignment| is_live(one) && members(one);
-    move_crash_loops(service, placing, &mine, form);
+    let all = |one: &Assignment| is_live(one) && members(one);
+    let going: Vec<String> = (service.assignments.iter())
+        .filter(|one| all(one) && leave::is_going(one, &placing.board))
+        .map(|one| one.id.clone())
+        .collect();
+    let mine = |one: &Assignment| all(one) && !going.contains(&one.id);
+    bring(service, placing, &mine, target, form);
+    if !going.is_empty() {
+        leave::let_go(service, placing, &members, target);
+    }
+}
+
+fn bring(
+    service: &mut ServiceRecord,
+    placing: &mut Placing<'_>,
+    mine: &impl Fn(&Assignment) -> bool,
+    target: usize,
+    form: &Form,
+) {
+    move_crash_loops(service, placing, mine, form);
     let mut have = service.assignments.iter().filter(|one| mine(one)).count();
-    if have == target + 1 && is_moving(service, &mine) {
+    if have == target + 1 && is_moving(service, mine) {
         return;
     }
     while have > target {
@@ -92,7 +111,7 @@ pub fn spread(
         have += 1;
     }
     let calm = (service.assignments.iter()).all(|one| !is_live(one) || is_serving(one));
-    if have == target && calm && is_crowded(service, &mine) {
+    if have == target && calm && is_crowded(service, mine) {
         // One more where there is none; when it is ready, one of the crowded host goes.
         placing.add(service, form, Room::Free);
     }

@@ -35,6 +35,8 @@ pub fn host(id: &str) -> ServiceHost {
         alive: true,
         takes_new: true,
         syncs: true,
+        leaving: false,
+        heard_out: true,
     }
 }
 

@@ -36,6 +36,8 @@ fn hosts(names: &[&str]) -> Vec<ServiceHost> {
         alive: true,
         takes_new: true,
         syncs: true,
+        leaving: false,
+        heard_out: true,
     };
     names.iter().map(host).collect()
 }
