@@ -132,6 +132,8 @@ sub begin {
   ($told, $early, $soon) = (0, "", 0.02);
   my ($source, $ow, $ew, $bw);
   my $able = pipe($o, $ow) && pipe($e, $ew) && pipe($begun, $bw) && ($text eq "" || pipe $source, $feed);
+  # Some accounts have Perl take every file for UTF-8.
+  binmode $_ for grep { $_ } $o, $e, $ow, $ew, $begun, $bw, $feed;
   $pid = $group = $able ? fork : undef;
   if (!defined $pid) {
     record("W", "failed the host cannot start a process: $!");
@@ -150,6 +152,7 @@ sub begin {
   open STDIN, "<&", $source || $null;
   open STDOUT, ">&", $ow;
   open STDERR, ">&", $ew;
+  binmode STDERR;
   delete @ENV{@unset};
   while (@set) { my ($name, $value) = splice @set, 0, 2; $ENV{$name} = $value }
   $ENV{SKYCLAW_TASK} = $word;
@@ -221,7 +224,7 @@ sub ours {
   opendir my $all, "/proc" or return;
   local $/;
   for (readdir $all) {
-    next if /[^0-9]/ || !open my $file, "<", "/proc/$_/environ";
+    next if /[^0-9]/ || !open my $file, "<:raw", "/proc/$_/environ";
     push @found, $_ if index(<$file>, "SKYCLAW_TASK=$word") >= 0;
   }
   return @found;

@@ -82,7 +82,7 @@ impl Pick {
     /// if the answer breaks off later.
     pub fn note(&self, outcome: Outcome) {
         let good = matches!(outcome, Outcome::CallersDoing)
-            || matches!(outcome, Outcome::Answered(status) if status < 500);
+            || matches!(outcome, Outcome::Answered(status) if !Outcome::failed_with(status));
         if !good {
             self.endpoint.count_failure();
         }

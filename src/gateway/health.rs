@@ -29,6 +29,14 @@ pub enum Outcome {
     CallersDoing,
 }
 
+impl Outcome {
+    /// Tells whether an answer with this status is a failure of the server's. That it does not know the method or the
+    /// version is what the caller asked for.
+    pub const fn failed_with(status: u16) -> bool {
+        status >= 500 && !matches!(status, 501 | 505)
+    }
+}
+
 /// How an endpoint does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
@@ -83,7 +91,7 @@ impl Health {
     pub fn noted(&self, outcome: Outcome, now: Moment, cooldown: Duration) -> bool {
         match outcome {
             Outcome::CallersDoing => false,
-            Outcome::Answered(status) if status < 500 => {
+            Outcome::Answered(status) if !Outcome::failed_with(status) => {
                 // Read first: the line is shared by all cores and nearly always clean.
                 if self.strikes.load(Ordering::Relaxed) != 0 {
                     self.strikes.store(0, Ordering::Relaxed);
@@ -157,12 +165,14 @@ mod tests {
                 Outcome::Answered(500),
                 Outcome::Answered(503),
                 Outcome::Answered(404),
+                Outcome::Answered(501),
             ] {
                 assert!(!note(outcome));
             }
         }
         for _ in 0..10 {
             assert!(!note(Outcome::CallersDoing));
+            assert!(!note(Outcome::Answered(501)) && !note(Outcome::Answered(505)));
         }
         assert_eq!(health.state(now), State::Up);
         assert!(!note(Outcome::Answered(500)));

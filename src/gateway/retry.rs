@@ -43,7 +43,7 @@ impl Request {
             // Nothing was sent, so nothing can happen twice.
             Outcome::Unreachable => true,
             Outcome::Broken | Outcome::Silent => self.repeatable,
-            Outcome::Answered(status) => status >= 500 && self.repeatable,
+            Outcome::Answered(status) => Outcome::failed_with(status) && self.repeatable,
         };
         if !wanted || !body_is_whole || self.left == 0 || !budget.spend() {
             return false;
@@ -108,7 +108,13 @@ mod tests {
                 assert!(may(&method, &none, outcome, true), "{method} {outcome:?}");
                 assert!(!may(&method, &none, outcome, false));
             }
-            for outcome in [CallersDoing, Answered(200), Answered(404), Answered(429)] {
+            for outcome in [
+                CallersDoing,
+                Answered(200),
+                Answered(404),
+                Answered(429),
+                Answered(501),
+            ] {
                 assert!(!may(&method, &none, outcome, true), "{method} {outcome:?}");
             }
         }

@@ -83,6 +83,47 @@ async fn a_host_without_perl_or_with_a_strange_one_has_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_whose_perl_takes_everything_for_utf8_has_runners_that_do_not() {
+    for (name, value) in [("PERL_UNICODE", "SDA"), ("PERL5OPT", "-CSDA")] {
+        let Some(bed) = Bed::on(|builder| builder.env(name, value)) else {
+            return;
+        };
+        let connection = bed.connect_to_runner().await;
+        let bytes = b"\xff\xfe \xc3\xa9".to_vec();
+        let echo = Command {
+            input: Input::Text(bytes.clone()),
+            ..shell("cat; cat /proc/$PPID/comm >&2")
+        };
+        let got = run(&connection, &echo).await;
+        assert_eq!(
+            (got.stdout, got.stderr),
+            (bytes, b"perl\n".to_vec()),
+            "{name}"
+        );
+        let missing = Command {
+            words: vec!["skyclaw-no-such-program".into()],
+            ..Command::default()
+        };
+        let got = run(&connection, &missing).await;
+        assert_eq!(got.finished.exit, Some(Exit::Code(127)), "{name}");
+        assert_eq!(bed.runners().len(), 1, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_whose_perl_starts_nothing_has_sessions() {
+    let Some(bed) = Bed::on(|builder| builder.env("PERL5OPT", "-T")) else {
+        return;
+    };
+    let connection = bed.connect().await;
+    for _ in 0..3 {
+        let got = run(&connection, &shell(STARTER)).await;
+        assert!(got.text().starts_with("sshd"), "{}", got.text());
+    }
+    assert!(bed.runners().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_prints_between_the_words_of_a_runner_costs_one_command_at_most() {
     let Some(bed) = Bed::new() else { return };
     let connection = bed.connect_to_runner().await;

@@ -41,7 +41,7 @@ pub(super) async fn start(connection: &Connection) -> Result<Runner, Failed> {
     // On stdin the login shell cannot spoil it, and no process list shows all of it.
     let size = RUNNER.len() as u64;
     let read = Code::new()
-        .raw("my $s = q(); while (length($s) < ")
+        .raw("binmode STDIN; my $s = q(); while (length($s) < ")
         .number(size)
         .raw(") { sysread(STDIN, $s, ")
         .number(size)
