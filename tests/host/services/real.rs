@@ -170,6 +170,15 @@ fn a_host_that_stops_or_dies_has_its_services_taken_over() {
     };
     until(&bed, &id, SOON, |service| runs_on(service, "first"));
     let second = host(&bed, "second");
+    // Once it runs another one, it is known to take what comes.
+    let other = DeployService {
+        replicas: Some(2),
+        ..deploy("other")
+    };
+    let other = bed.block_on(bed.client().deploy_service(&other)).unwrap();
+    until(&bed, &other.id, SOON, |service| {
+        runs_on(service, "first") && runs_on(service, "second")
+    });
     // Who leaves says so, and the other one is up before it has gone.
     first.terminate();
     until(&bed, &id, SOON, |service| {
@@ -184,5 +193,7 @@ fn a_host_that_stops_or_dies_has_its_services_taken_over() {
     let one = ready(&service)[0].clone();
     assert_eq!(get(port(&one), "/env?TEST_SERVICE"), "web");
     drop(third);
-    assert_no_process_within(SOON, "TEST_SERVICE=web");
+    for name in ["web", "other"] {
+        assert_no_process_within(SOON, &format!("TEST_SERVICE={name}"));
+    }
 }
