@@ -64,7 +64,7 @@ pub struct ShapeArgs {
     /// On how many hosts it runs [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub replicas: Option<u32>,
-    /// It is ready and well while this path answers 2xx [default: while its port accepts connections]
+    /// It is ready once this path answers 2xx, and gateways ask for it from then on [default: once its port accepts connections]
     #[arg(long, value_name = "PATH", value_parser = parse_health)]
     pub health: Option<String>,
     /// Demand a capability of its hosts besides service-host; repeat for more
