@@ -6,7 +6,7 @@ use skyclaw::fleet::remote::{Command, Input, Sudo, Value};
 use skyclaw::ssh::Exit;
 use skyclaw::support::secret::Secret;
 
-use crate::bed::{Bed, STARTER, run, shell};
+use crate::bed::{Bed, STARTER, run, shell, until};
 use crate::common::{self, Shell, ps_snapshot, scan_files};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +133,7 @@ async fn a_login_that_prints_between_the_words_of_a_runner_costs_one_command_at_
     )
     .await;
     assert_eq!(stray.finished.exit, None, "{:?}", stray.finished);
-    assert!(bed.tasks().is_empty());
+    until("nothing of it is left", || bed.tasks().is_empty()).await;
     assert_eq!(run(&connection, &shell("echo on")).await.text(), "on\n");
 }
 
