@@ -386,7 +386,7 @@ fn what_begins_for_ever_has_failed() {
         let mut before = made(1, 1, &format!("a:1:{phase}"));
         before.ready_ms = Some(5000);
         let patience = Duration::from_secs(65);
-        let at = |span: Duration| placed(&before, "a b", NOW.plus(span));
+        let at = |span: Duration| placed(&before, "a b", BEFORE.plus(span));
         assert_eq!(at(patience - Duration::from_millis(1)), before);
         let done = at(patience);
         assert_eq!(shown(&done), "a:1:failed b:1:assigned");
