@@ -504,5 +504,5 @@ fn a_host_that_came_after_the_hosts_were_counted_keeps_what_it_took() {
     before.assignments[0].updated_at = NOW;
     assert_eq!(shown(&placed(&before, "a", NOW)), "b:1:old");
     let later = NOW.plus(Duration::from_secs(2));
-    assert_eq!(shown(&placed(&before, "a", later)), "a:1:assigned b:1:lost");
+    assert_eq!(shown(&placed(&before, "a", later)), "b:1:lost a:1:assigned");
 }
