@@ -137,9 +137,16 @@ async fn a_runner_that_is_killed_loses_its_command_and_nothing_of_that_is_left()
         let next = run(&connection, &shell(&format!("echo {n}"))).await;
         assert_eq!(next.text(), format!("{n}\n"));
     }
-    // One that dies while it is idle costs nobody anything.
+    // One that dies while it is idle costs at most the command that is sent before its end is heard of.
     bed.runners().iter().for_each(|runner| runner.kill9());
     until("it is dead", || bed.runners().is_empty()).await;
+    let next = run(&connection, &shell("echo on")).await;
+    let verdict = Verdict::of_finished(&next.finished);
+    assert!(
+        next.text() == "on\n" || verdict.status == Status::Lost,
+        "{:?}",
+        next.finished
+    );
     assert_eq!(run(&connection, &shell("echo on")).await.text(), "on\n");
 }
 
