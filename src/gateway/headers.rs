@@ -3,14 +3,14 @@
 //! Those that speak of one connection end here, in both directions. `x-skyclaw-…` never crosses: a caller could
 //! pretend to be a host or a coordinator, a service could give away what it knows of them.
 
-use std::io::Write;
+use std::cell::RefCell;
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 /// Speaks of one connection only, whatever `connection` says.
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -55,7 +55,8 @@ pub fn to_backend(headers: &mut HeaderMap, origin: &Origin<'_>) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     if !origin.trusted {
-        remove_named(headers, |name| {
+        remove(headers, |name| {
+            let name = name.as_str();
             name.starts_with(FORWARDED) || ORIGIN.contains(&name)
         });
     }
@@ -96,10 +97,9 @@ fn end_hops(headers: &mut HeaderMap) {
     while let Some(named) = named_by_connection(headers) {
         headers.remove(named);
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-    remove_named(headers, |name| name.starts_with(OURS));
+    remove(headers, |name| {
+        HOP_BY_HOP.contains(name) || name.as_str().starts_with(OURS)
+    });
 }
 
 /// Returns a header that is there and that `connection` says is for this connection only.
@@ -130,24 +130,44 @@ fn says(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     })
 }
 
-fn remove_named(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    // Nearly always there is none, and looking allocates nothing.
-    while let Some(name) = headers.keys().find(|name| unwanted(name.as_str())).cloned() {
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    // Nearly always there is none or one, and looking allocates nothing.
+    while let Some(name) = headers.keys().find(|name| unwanted(name)).cloned() {
         headers.remove(name);
     }
 }
 
 fn append_peer(headers: &mut HeaderMap, peer: IpAddr) {
-    let mut chain = Vec::with_capacity(64);
+    let shown = shown(peer);
+    let mut chain = Vec::new();
     for line in headers.get_all(FOR) {
         chain.extend_from_slice(line.as_bytes());
         chain.extend_from_slice(b", ");
     }
-    // Writing to memory does not fail.
-    let _ = write!(chain, "{}", peer.to_canonical());
+    if chain.is_empty() {
+        headers.insert(FOR, shown);
+        return;
+    }
+    chain.extend_from_slice(shown.as_bytes());
     if let Ok(chain) = HeaderValue::from_maybe_shared(Bytes::from(chain)) {
         headers.insert(FOR, chain);
     }
+}
+
+/// Returns an address as it is written. The one before is nearly always the same, so it is kept.
+fn shown(peer: IpAddr) -> HeaderValue {
+    thread_local! {
+        static LAST: RefCell<Option<(IpAddr, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((known, shown)) if *known == peer => shown.clone(),
+        _ => {
+            let shown = HeaderValue::try_from(peer.to_canonical().to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+            *last = Some((peer, shown.clone()));
+            shown
+        }
+    })
 }
 
 #[cfg(test)]

@@ -26,9 +26,9 @@ impl Request {
     pub fn of(method: &Method, headers: &HeaderMap, attempts: u32) -> Self {
         let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let keyed =
-            headers.contains_key("idempotency-key") || headers.contains_key("x-idempotency-key");
+            || headers.contains_key("idempotency-key") || headers.contains_key("x-idempotency-key");
         Self {
-            repeatable: safe || keyed,
+            repeatable: safe || keyed(),
             left: attempts,
         }
     }

@@ -10,6 +10,7 @@
 //! It knows nothing of services and health; it asks the gate and tells it what it sees. A request stays on the thread
 //! that accepted it, its backend's connection included, so nothing here waits for another thread.
 
+mod alarm;
 mod caller;
 mod connect;
 mod download;

@@ -1,10 +1,10 @@
 //! One try of a request: on an idle connection of the endpoint if there is one, otherwise on a new one.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, Uri};
 
+use super::alarm::Alarm;
 use super::pool::Lease;
 use super::upload::{Cut, Part, Upload};
 use crate::gateway::endpoint::Endpoint;
@@ -98,7 +99,8 @@ pub async fn send(
     let settings = &visit.gate().settings;
     let idle = Lease::idle(endpoint, visit.is_repeatable());
     let open = async || {
-        let opened = Lease::open(settings, endpoint).await;
+        // Boxed because it is large and rare: without, every request would carry the space for it around.
+        let opened = Box::pin(Lease::open(settings, endpoint)).await;
         opened.map_err(|cause| Failure::Endpoint(Outcome::Unreachable, cause))
     };
     let mut lease = match idle {
@@ -150,7 +152,13 @@ async fn wait<F: Future>(
         }
     }
     let silent = "it gave no answer in time";
-    tokio::time::timeout(first_byte, answering)
-        .await
-        .map_err(|_| Failure::Endpoint(Outcome::Silent, silent))
+    let mut alarm = Alarm::after(first_byte);
+    poll_fn(|context| {
+        if let Poll::Ready(answered) = answering.as_mut().poll(context) {
+            return Poll::Ready(Ok(answered));
+        }
+        ready!(alarm.poll(context));
+        Poll::Ready(Err(Failure::Endpoint(Outcome::Silent, silent)))
+    })
+    .await
 }

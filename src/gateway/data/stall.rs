@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 /// What is asked for beyond that is as good as this, and can be counted with.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// The clock of one direction.
 #[derive(Debug)]
