@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
+use super::bind;
 use super::coordinator_file::{self, CoordinatorCommand};
 use super::error::Failure;
 use super::exit::Exit;
@@ -238,24 +239,13 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
 
 /// Returns the address to listen on. Without a token nobody from elsewhere is let in by mistake.
 fn host(args: &Args, open: bool) -> Result<String, Failure> {
-    let asked = Given::of(&args.host);
-    if !open || args.insecure_no_auth {
-        return Ok(asked.cloned().unwrap_or_else(|| "0.0.0.0".to_owned()));
-    }
-    let host = asked.cloned().unwrap_or_else(|| "127.0.0.1".to_owned());
-    let local = host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    if local {
-        return Ok(host);
-    }
-    Err(Failure::usage(format!(
-        "listening on {host} without a token would let everybody in"
-    ))
-    .hint("set SKYCLAW_TOKEN or --token-file")
-    .hint("--host 127.0.0.1 serves this machine only; --insecure-no-auth lets everybody in"))
+    bind::host(&bind::Wanted {
+        asked: Given::of(&args.host),
+        open,
+        insecure: args.insecure_no_auth,
+        danger: "without a token would let everybody in",
+        remedy: "set SKYCLAW_TOKEN or --token-file",
+    })
 }
 
 async fn open(db: &Path) -> anyhow::Result<Queue> {

@@ -4,6 +4,7 @@
 //! one to `skyclaw fleet`, add the file, a variant in `fleet.rs` and its two match arms.
 
 pub mod args;
+mod bind;
 pub mod call;
 pub mod connect;
 pub mod coordinator;

@@ -5,10 +5,14 @@
 //! of them goes through a pipe on standard input.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::Failure;
 use crate::support::mask;
 
 /// The variable with the token.
@@ -31,6 +35,38 @@ pub fn names(unwanted: impl Fn(&str) -> bool) -> Vec<OsString> {
 /// Tells whether a variable of this name holds a secret.
 pub fn is_secret(name: &str) -> bool {
     [TOKEN, KEYS, GATEWAY_KEYS].contains(&name) || mask::is_secret_name(name)
+}
+
+/// Returns if there is none of the variables `secret`; otherwise this process becomes a new one without them that finds
+/// `texts` by [`handed`].
+pub fn hand_over(texts: &impl Serialize, secret: &[OsString]) {
+    if secret.is_empty() {
+        return;
+    }
+    let again = serde_json::to_vec(texts)
+        .map_err(std::io::Error::from)
+        .and_then(|bytes| start_again(secret, Some((&bytes, (HANDED, "1")))));
+    match again {
+        Ok(never) => match never {},
+        // It serves as well with them; others of the same user are kept out in another way, too.
+        Err(error) => tracing::warn!(%error, "secrets stay in the environment"),
+    }
+}
+
+/// Returns what [`hand_over`] gave to this process.
+///
+/// # Errors
+/// When it is not there, or something else is.
+pub fn handed<T: DeserializeOwned>() -> Result<T, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::usage(format!("{HANDED} is set, but they are not there")).because(error)
+    };
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))
 }
 
 /// Becomes a new process of the same program with the same arguments, without the variables

@@ -3,7 +3,6 @@
 //! What was given in the environment does not stay there: jobs of a host on the same machine could
 //! read it. See [`shed`].
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -47,7 +46,7 @@ impl Secrets {
             texts.shed();
             texts
         } else {
-            Texts::handed()?
+            shed::handed()?
         };
         let tokens = Tokens::parse(&texts.tokens);
         if let Some(path) = token_file.filter(|_| tokens.is_empty()) {
@@ -96,29 +95,7 @@ impl Texts {
     /// Returns if nothing secret is in the environment; otherwise this process becomes a new one.
     fn shed(&self) {
         let secret = shed::names(|name| is_ours(name) && !variable(name).is_empty());
-        if secret.is_empty() {
-            return;
-        }
-        let again = serde_json::to_vec(self)
-            .map_err(std::io::Error::from)
-            .and_then(|bytes| shed::start_again(&secret, Some((&bytes, (HANDED, "1")))));
-        match again {
-            Ok(never) => match never {},
-            // It serves as well with them; others of the same user are kept out in another way, too.
-            Err(error) => tracing::warn!(%error, "secrets stay in the environment"),
-        }
-    }
-
-    fn handed() -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::usage(format!("{HANDED} is set, but they are not there")).because(error)
-        };
-        let mut bytes = zeroize::Zeroizing::new(Vec::new());
-        std::io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))
+        shed::hand_over(self, &secret);
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use anyhow::Context;
 
 pub use self::args::Args;
+use super::bind;
 use super::error::Failure;
 use super::exit::Exit;
 use super::given::Given;
@@ -78,24 +79,13 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
 
 /// Returns the address to listen on. Without keys nobody from elsewhere is let in by mistake.
 fn host(args: &Args, open: bool) -> Result<String, Failure> {
-    let asked = Given::of(&args.host);
-    if !open || args.insecure_no_auth {
-        return Ok(asked.cloned().unwrap_or_else(|| "0.0.0.0".to_owned()));
-    }
-    let host = asked.cloned().unwrap_or_else(|| "127.0.0.1".to_owned());
-    let local = host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    if local {
-        return Ok(host);
-    }
-    Err(Failure::usage(format!(
-        "listening on {host} without API keys would let everybody call every service"
-    ))
-    .hint("set SKYCLAW_GATEWAY_API_KEYS or --api-keys-file")
-    .hint("--host 127.0.0.1 serves this machine only; --insecure-no-auth lets everybody in"))
+    bind::host(&bind::Wanted {
+        asked: Given::of(&args.host),
+        open,
+        insecure: args.insecure_no_auth,
+        danger: "without API keys would let everybody call every service",
+        remedy: "set SKYCLAW_GATEWAY_API_KEYS or --api-keys-file",
+    })
 }
 
 async fn listen(host: &str, port: u16) -> Result<Vec<std::net::TcpListener>, Failure> {

@@ -1,8 +1,6 @@
 //! What a gateway must keep to itself, and how it gets hold of it: as a coordinator does, see
 //! [`super::super::coordinator`].
 
-use std::io::Read;
-
 use serde::{Deserialize, Serialize};
 
 use super::super::error::Failure;
@@ -38,7 +36,7 @@ impl Secrets {
                 keys: variable(shed::GATEWAY_KEYS).unwrap_or_default(),
             }
             .shed(),
-            Some(_) => Texts::handed()?,
+            Some(_) => shed::handed()?,
         };
         let mut keys = texts.keys;
         if let Some(path) = Given::of(&args.api_keys_file) {
@@ -74,30 +72,8 @@ impl Texts {
     /// Returns itself if nothing secret is in the environment; otherwise this process becomes a new one.
     fn shed(self) -> Self {
         let secret = shed::names(|name| shed::is_secret(name) && variable(name).is_some());
-        if secret.is_empty() {
-            return self;
-        }
-        let again = serde_json::to_vec(&self)
-            .map_err(std::io::Error::from)
-            .and_then(|bytes| shed::start_again(&secret, Some((&bytes, (HANDED, "1")))));
-        match again {
-            Ok(never) => match never {},
-            // It serves as well with them; others of the same user are kept out in another way, too.
-            Err(error) => tracing::warn!(%error, "secrets stay in the environment"),
-        }
+        shed::hand_over(&self, &secret);
         self
-    }
-
-    fn handed() -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::usage(format!("{HANDED} is set, but they are not there")).because(error)
-        };
-        let mut bytes = zeroize::Zeroizing::new(Vec::new());
-        std::io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))
     }
 }
 
