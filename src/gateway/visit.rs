@@ -158,10 +158,12 @@ impl Visit {
         headers.insert(HOST, endpoint.place.authority.clone());
     }
 
-    /// Takes note of what came of sending it to `pick`, and decides whether it is to go to another endpoint: then
-    /// [`Visit::pick`] comes next. `body_is_whole` is explained at [`retry::Request::again`].
+    /// Takes note of what came of sending it to `pick`, unless that is an answer whose end is yet to be seen, and decides
+    /// whether it is to go to another endpoint: then [`Visit::pick`] comes next. `body_is_whole` is explained at [`retry::Request::again`].
     pub fn came(&mut self, pick: &Pick, outcome: Outcome, body_is_whole: bool) -> bool {
-        pick.note(outcome);
+        if !outcome.is_fine() {
+            pick.note(outcome);
+        }
         self.error = word(outcome);
         let others = self.service.endpoints.len() > self.tried.len() + 1;
         if !others

@@ -285,3 +285,19 @@ fn an_answer_before_the_end_of_the_request_arrives_although_the_backend_takes_no
     }
     assert_eq!(failures(&gateway), 0);
 }
+
+#[test]
+fn an_endpoint_whose_answers_all_break_off_is_left_alone() {
+    let broken = Raw::saying("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
+    let well = Raw::new(|talk| talk.say(ok("whole")));
+    let site = Site::new();
+    site.service("api", &[&broken.url(), &well.url()]);
+    let gateway = site.gateway(&["--cooldown-ms", "600000"]);
+    let mut halves = 0;
+    for _ in 0..20 {
+        let mut caller = Caller::to(gateway.address);
+        caller.say(head("GET", "/", "connection: close\r\n"));
+        halves += usize::from(caller.rest().ends_with("half"));
+    }
+    assert_eq!((halves, broken.served()), (3, 3));
+}

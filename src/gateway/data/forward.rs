@@ -176,6 +176,7 @@ fn hand_over(
         return Response::from_parts(head, Download::Own(None));
     }
     let idle = visit.gate().settings.idle;
+        pick.note(Outcome::Answered(head.status.as_u16()));
     let carried = Carried {
         body,
         lease: Some(lease),
@@ -185,5 +186,6 @@ fn hand_over(
         stall: Stall::new(idle),
         ended: false,
     };
+        outcome: Outcome::Answered(head.status.as_u16()),
     Response::from_parts(head, Download::Carried(Box::new(carried)))
 }
