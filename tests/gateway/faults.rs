@@ -1,5 +1,6 @@
 //! Backends that misbehave, and callers that leave: what is answered, and whom it counts against.
 
+use std::io::Write;
 use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -300,4 +301,41 @@ fn an_endpoint_whose_answers_all_break_off_is_left_alone() {
         halves += usize::from(caller.rest().ends_with("half"));
     }
     assert_eq!((halves, broken.served()), (3, 3));
+}
+
+#[test]
+fn a_body_that_drips_is_given_up_and_one_without_an_end_is_not() {
+    let backend = Raw::new(|talk| {
+        if talk.head.contains("content-length") {
+            talk.rest();
+            return false;
+        }
+        while talk.line() != "0\r\n" {}
+        talk.line();
+        talk.say(ok("taken"))
+    });
+    let (_site, gateway) = alone(&backend, &["--body-wait-ms", "300"]);
+    let mut caller = Caller::to(gateway.address);
+    caller.say(head("POST", "/", "content-length: 100000\r\n"));
+    let mut drips = caller.0.get_ref().try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        while drips.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let answer = caller.until("\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    drop(caller);
+    dripping.join().unwrap();
+    assert_eq!(failures(&gateway), 0);
+
+    let mut caller = Caller::to(gateway.address);
+    caller.say(head("POST", "/", "transfer-encoding: chunked\r\n"));
+    for _ in 0..40 {
+        // All of these are much longer than the limit.
+        std::thread::sleep(Duration::from_millis(20));
+        caller.say("1\r\nx\r\n");
+    }
+    caller.say("0\r\n\r\n");
+    assert!(caller.until("taken").starts_with("HTTP/1.1 200 "));
 }
