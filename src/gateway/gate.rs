@@ -23,6 +23,9 @@ use super::visit::{Begun, Visit};
 use crate::protocol::api::Gateway;
 use crate::support::clock::{Clock, SystemClock};
 
+/// How many gateways one request may come through: one in front of another is sensible, more is a circle.
+const MOST_HOPS: u32 = 4;
+
 /// All that requests share.
 #[derive(Debug)]
 pub struct Gate {
@@ -154,6 +157,13 @@ impl Gate {
             .retry_after(1)
             .closing());
         }
+        let hops = headers::hops(&head.headers);
+        if hops >= MOST_HOPS {
+            let text = format!(
+                "service {name} leads in a circle: the request came through {hops} gateways"
+            );
+            return Err(Answer::refused(StatusCode::LOOP_DETECTED, text));
+        }
         let service = reader.table().find(&name);
         let keys = &self.settings.keys;
         let key = keys.take(&mut head.headers);
@@ -180,6 +190,7 @@ impl Gate {
             caller,
             key,
             id,
+            hops,
             base_len,
         };
         Ok(Visit::begin(

@@ -30,6 +30,8 @@ pub(super) struct Begun {
     pub(super) caller: Caller,
     pub(super) key: Option<String>,
     pub(super) id: HeaderValue,
+    /// How many gateways it came through before.
+    pub(super) hops: u32,
     /// How much of the path names the service.
     pub(super) base_len: usize,
 }
@@ -48,6 +50,7 @@ pub struct Visit {
     client: std::net::IpAddr,
     key: Option<String>,
     id: HeaderValue,
+    hops: u32,
     method: Method,
     uri: Uri,
     base_len: usize,
@@ -78,14 +81,21 @@ impl Visit {
             .as_ref()
             .map(|sticky| sticky.of(&head.headers, base))
             .unwrap_or_default();
+        // The gateway before does that; if all did, one request in a circle would become very many.
+        let attempts = if begun.hops == 0 {
+            settings.attempts
+        } else {
+            0
+        };
         Self {
             belonging,
-            retry: retry::Request::of(&head.method, &head.headers, settings.attempts),
+            retry: retry::Request::of(&head.method, &head.headers, attempts),
             client: settings.trusted.client(&head.headers, begun.caller.peer),
             tried: Vec::new(),
             caller: begun.caller,
             key: begun.key,
             id: begun.id,
+            hops: begun.hops,
             method: head.method.clone(),
             uri: head.uri.clone(),
             base_len: begun.base_len,
@@ -149,6 +159,7 @@ impl Visit {
             trusted: self.gate.settings.trusted.believes(self.caller.peer),
             tls: self.caller.tls,
             id: &self.id,
+            hops: self.hops,
         };
         headers::to_backend(headers, &origin);
     }

@@ -339,3 +339,28 @@ fn a_body_that_drips_is_given_up_and_one_without_an_end_is_not() {
     caller.say("0\r\n\r\n");
     assert!(caller.until("taken").starts_with("HTTP/1.1 200 "));
 }
+
+#[test]
+fn a_circle_of_gateways_has_an_end() {
+    let site = Site::new();
+    let logs = ["one", "two"];
+    let gateways = logs.map(|log| site.gateway(&["--access-log", log]));
+    let back = gateways
+        .each_ref()
+        .map(|one| format!("{}/v1/gateway/api", one.url()));
+    site.service("api", &[&back[0], &back[1]]);
+    // Their probes go round as well, and find nobody.
+    let circles = |one: &Gateway| one.get("/v1/gateway/api/first").status == 508;
+    eventually(SOON, || gateways.iter().all(circles));
+    let reply = gateways[0].get("/v1/gateway/api/round").expect(508);
+    assert!(error(&reply).contains("in a circle"), "{reply}");
+    let passed = || -> usize {
+        let read = |log| std::fs::read_to_string(site.dir.path().join(log)).unwrap();
+        logs.map(|log| read(log).matches("/round").count())
+            .iter()
+            .sum()
+    };
+    eventually(SOON, || passed() >= 5);
+    // Here, and four times for each of two endpoints: nobody in the circle tries again by itself.
+    assert!(passed() <= 9, "{}", passed());
+}
