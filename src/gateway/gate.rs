@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, StatusCode, Version};
+use hyper::{HeaderMap, Method, StatusCode, Version};
 
 use super::access::{AccessLog, Record};
 use super::answer::Answer;
@@ -208,6 +208,32 @@ impl Gate {
         self.metrics.others.ended(status, Duration::ZERO, 0, sent);
         self.write_down(caller, head, Instant::now(), &answer);
         answer
+    }
+
+    /// Counts and writes down a request that nobody could read, and that was answered with this status.
+    pub fn not_understood(&self, caller: Caller, status: StatusCode) {
+        let status = Some(status.as_u16());
+        self.metrics.others.ended(status, Duration::ZERO, 0, 0);
+        let Some(log) = &self.log else { return };
+        let record = Record {
+            at: SystemClock.now(),
+            id: request_id::fresh(),
+            client: caller.peer,
+            key: None,
+            // What it asked for is not known.
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            path: "-".to_owned(),
+            service: None,
+            endpoint: None,
+            retries: 0,
+            status,
+            first_byte: Duration::ZERO,
+            total: Duration::ZERO,
+            received: 0,
+            sent: 0,
+            error: Some("unreadable"),
+        };
+        self.tell(log, record);
     }
 
     /// Returns the answer to a body that is longer than allowed.
