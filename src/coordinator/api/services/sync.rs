@@ -14,7 +14,7 @@ use super::super::error::Refused;
 use super::super::reply::Reply;
 use super::super::{Shared, heartbeats, wire};
 use super::check;
-use crate::coordinator::services::endpoint;
+use crate::coordinator::services::{endpoint, reach};
 use crate::coordinator::{Caller, Room};
 use crate::protocol::HostId;
 use crate::protocol::api::{AssignmentReport, SyncServices, SyncedServices};
@@ -56,8 +56,9 @@ async fn sync(
         room.desk.wake();
     }
     let mut reports = value.assignments;
+    let ways = reach::ways(&room, &caller, &host, &reports);
     for report in &mut reports {
-        endpoint::complete(report, &caller);
+        endpoint::complete(report, &caller, &ways);
     }
     let seat = room.desk.seat(&host);
     let told = tell(&room, &host, reports).await?;
