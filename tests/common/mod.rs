@@ -22,6 +22,7 @@ pub mod faults;
 pub mod http;
 pub mod link;
 pub mod net;
+pub mod power;
 pub mod procs;
 pub mod require;
 pub mod run;
