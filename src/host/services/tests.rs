@@ -65,6 +65,7 @@ impl Bench {
         let answer = SyncedServices {
             assignments,
             version: 1,
+            ..SyncedServices::default()
         };
         self.services.apply(answer, false);
     }
@@ -233,6 +234,7 @@ fn who_leaves_begins_nothing_new() {
     let answer = SyncedServices {
         assignments: vec![script("exit 1")],
         version: 1,
+        ..SyncedServices::default()
     };
     bench.services.apply(answer, true);
     assert!(bench.services.instance("asg").is_none());
