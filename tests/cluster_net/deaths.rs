@@ -4,6 +4,12 @@ use crate::judge::all_is_well;
 use crate::load::Load;
 use crate::site::Site;
 
+/// How often members are killed; `SKYCLAW_TEST_KILLS=30` for the long run.
+fn rounds() -> usize {
+    let asked = std::env::var("SKYCLAW_TEST_KILLS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(6)
+}
+
 /// Which members a death hits next: leader, follower, leader, …
 fn next(site: &Site, round: usize) -> usize {
     let leader = site.await_leader();
@@ -38,7 +44,7 @@ fn members_that_are_killed_again_and_again_cost_nothing() {
     };
     let load = Load::start(&site);
     load.more(20);
-    for round in 0..6 {
+    for round in 0..rounds() {
         let victim = next(&site, round);
         site.nodes[victim].kill();
         let took = load.more(20);
