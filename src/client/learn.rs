@@ -55,7 +55,7 @@ impl Lesson {
         self.state().stale = true;
     }
 
-    /// Tells whether to ask now, after an answer to `ask`. Who is told so has to do it.
+    /// Tells whether to ask now, beside `ask`. Who is told so has to do it.
     fn begins(&self, ask: &Ask) -> bool {
         let lasting = ask.is_patient() || self.began.elapsed() > SETTLED;
         if !self.wanted || !lasting || ask.public {
@@ -112,36 +112,43 @@ impl Told {
 }
 
 impl Shared {
-    /// Asks who else there is, if it is time: not before the caller has its answer, and not instead of it.
-    pub(super) fn learn_from(self: &Arc<Self>, teller: &Arc<Reach>, ask: &Ask) {
+    /// Asks who else there is, if it is time, beside what the caller asks and not instead of it.
+    pub(super) fn learn_beside(self: &Arc<Self>, ask: &Ask) {
         if self.lesson.begins(ask) {
-            let (shared, teller) = (Arc::clone(self), Arc::clone(teller));
-            tokio::spawn(async move { shared.learn(&teller).await });
+            let shared = Arc::clone(self);
+            tokio::spawn(async move { shared.learn().await });
         }
     }
 
-    async fn learn(&self, teller: &Reach) {
-        let asking = async {
-            let health: Health = self.told(teller, Ask::get(["health"])).await?;
-            let peers = Ask::get(["v1", "network", "peers"]);
-            let told: Told = self.told(teller, peers).await?;
-            Some((health.node_id, told))
-        };
-        let Ok(Some((id, told))) = tokio::time::timeout(self.timeout, asking).await else {
-            return self.lesson.is_stale();
-        };
-        let mut urls: Vec<Url> = told
-            .others(&id)
-            .into_iter()
+    /// Asks one after another until one tells.
+    async fn learn(&self) {
+        for teller in self.members.in_order() {
+            let asking = tokio::time::timeout(self.timeout, self.others(&teller));
+            let Ok(Some(urls)) = asking.await else {
+                continue;
+            };
+            tracing::debug!(from = teller.shown, others = urls.len(), "coordinators");
+            if let Err(error) = self.members.learn(&urls) {
+                tracing::warn!(%error, "other coordinators cannot be asked");
+            }
+            return;
+        }
+        self.lesson.is_stale();
+    }
+
+    /// Returns those that this one tells of, if it lets us in and tells of any.
+    async fn others(&self, teller: &Reach) -> Option<Vec<Url>> {
+        let health: Health = self.told(teller, Ask::get(["health"])).await?;
+        let peers = Ask::get(["v1", "network", "peers"]);
+        let told: Told = self.told(teller, peers).await?;
+        let others = told.others(&health.node_id).into_iter();
+        let mut urls: Vec<Url> = others
             .filter_map(|text| told_by(&teller.url, text))
             .collect();
         if teller.learned {
             urls.push(teller.url.clone());
         }
-        tracing::debug!(from = teller.shown, others = urls.len(), "coordinators");
-        if let Err(error) = self.members.learn(&urls) {
-            tracing::warn!(%error, "other coordinators cannot be asked");
-        }
+        Some(urls)
     }
 
     async fn told<T: DeserializeOwned>(&self, teller: &Reach, ask: Ask) -> Option<T> {

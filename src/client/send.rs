@@ -87,12 +87,11 @@ impl Shared {
     {
         let limit = self.timeout + ask.wait;
         let began = Instant::now();
+        // Before the one that is asked dies under a long wait.
+        self.learn_beside(ask);
         loop {
             let error = match self.round(ask, limit, &read).await {
-                Ok((reach, value)) => {
-                    self.learn_from(&reach, ask);
-                    return Ok((reach, value));
-                }
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             let Some(pause) = soon(&error).map(|pause| jittered(pause.min(PAUSE))) else {
