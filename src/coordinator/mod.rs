@@ -10,6 +10,7 @@ pub mod api;
 mod auth;
 mod backlog;
 mod caller;
+pub mod cluster;
 mod connections;
 mod dispatch;
 mod doors;

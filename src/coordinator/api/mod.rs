@@ -1,7 +1,7 @@
 //! The routes: one file per resource. A handler reads, asks the queue, and answers. What a host may
 //! do over its tunnel is not for handlers to know: `scope` stands before them all.
 
-mod body;
+pub(super) mod body;
 mod claims;
 mod completions;
 pub(super) mod error;
@@ -20,7 +20,7 @@ mod network;
 mod openapi;
 mod public;
 mod queue;
-mod reply;
+pub(super) mod reply;
 mod scope;
 mod services;
 pub(super) mod share;
