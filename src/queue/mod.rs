@@ -19,7 +19,8 @@ pub use command::{
     Submitted, Verdict,
 };
 pub use domain::service::ServiceHost;
-pub use engine::{Change, Options, Queue};
+pub use engine::raft as cluster;
+pub use engine::{Change, Options, Queue, Timing};
 pub use error::Error;
 pub use store::{
     Applied, CopyError, Cursor, JobFilter, JobView, Page, back_up, restore, would_prune,

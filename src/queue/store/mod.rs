@@ -6,6 +6,7 @@ mod backup;
 mod claim;
 mod due;
 mod fault;
+mod hash;
 mod hosts;
 #[cfg(test)]
 mod invariants;
