@@ -34,7 +34,7 @@ const CORS: [(HeaderName, HeaderValue); 2] = [
 
 /// Answers a request.
 pub async fn answer(
-    room: Arc<Room>,
+    room: &Room,
     router: Router,
     caller: Arc<Caller>,
     mut request: Request<Incoming>,
@@ -60,15 +60,15 @@ pub async fn answer(
             .is_some_and(|rest| rest.starts_with('/'));
     // To a host it is closed like all that is not its own, so that it cannot try keys either.
     if public && !matches!(*caller, Caller::Host { .. }) {
-        let mut response = match admit_key(&room, &mut request) {
-            Admitted::Yes => match too_few(&room, &request) {
+        let mut response = match admit_key(room, &mut request) {
+            Admitted::Yes => match too_few(room, &request) {
                 Some(refused) => refused.into_response(),
                 None => route(router, request).await,
             },
             Admitted::Preflight => StatusCode::NO_CONTENT.into_response(),
             Admitted::No(refused) => refused.into_response(),
         };
-        add_cors(&room, &mut response);
+        add_cors(room, &mut response);
         return response;
     }
     if let Caller::Network(peer) = &*caller
@@ -82,7 +82,7 @@ pub async fn answer(
             Refused::new(Code::Unauthorized, "unauthorized").into_response()
         };
     }
-    if let Some(refused) = too_few(&room, &request) {
+    if let Some(refused) = too_few(room, &request) {
         return refused.into_response();
     }
     route(router, request).await

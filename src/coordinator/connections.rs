@@ -5,17 +5,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::Request;
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinSet;
 
+use super::api::error::Refused;
+use super::caller::Caller;
 use super::doors::{Doors, Visitor};
+use super::front::{Front, Known};
+use super::office::Office;
 use super::patient::Patient;
-use super::{Room, admission, streams};
+use super::{admission, streams};
+use crate::protocol::api::Code;
 use crate::support::shutdown::{Shutdown, Urgency};
 
 /// How long a client may take for the head of a request, also for its first byte.
@@ -32,9 +37,8 @@ const BREATH: Duration = Duration::from_millis(50);
 /// Serves connections until `shutdown`. Returns those that are open then; they end after the
 /// request that they are in.
 pub async fn accept(
-    room: &Arc<Room>,
+    front: &Arc<Front>,
     mut doors: Doors,
-    router: &Router,
     mut shutdown: Shutdown,
 ) -> JoinSet<()> {
     let mut open = JoinSet::new();
@@ -44,8 +48,7 @@ pub async fn accept(
             () = shutdown.reached(Urgency::Stop) => return open,
             visitor = doors.next() => match visitor {
                 Ok(visitor) => {
-                    let served = serve(Arc::clone(room), visitor, router.clone());
-                    open.spawn(served);
+                    open.spawn(serve(Arc::clone(front), visitor));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -66,20 +69,20 @@ pub async fn finish(mut open: JoinSet<()>) {
     }
 }
 
-async fn serve(room: Arc<Room>, visitor: Visitor, router: Router) {
+async fn serve(front: Arc<Front>, visitor: Visitor) {
     let Visitor { stream, caller } = visitor;
     // Dropped after the connection, whose requests say what was cut off.
-    let _open = streams::open(&room, &caller);
+    let _open = front
+        .office()
+        .and_then(|office| streams::open(&office.room, &caller));
     let caller = Arc::new(caller);
-    let mut closing = room.closing.subscribe();
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = admission::answer(
-            Arc::clone(&room),
-            router.clone(),
-            Arc::clone(&caller),
-            request,
-        );
-        async { Ok::<_, Infallible>(answer.await) }
+    let mut closing = front.closing();
+    let known = Known::default();
+    let speaks = Arc::clone(&caller);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let office = front.office_of(&known);
+        let caller = Arc::clone(&speaks);
+        async { Ok::<_, Infallible>(answer(office, caller, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -97,6 +100,17 @@ async fn serve(room: Arc<Room>, visitor: Visitor, router: Router) {
     };
     if let Err(error) = served {
         tracing::debug!(%caller, %error, "a connection ended badly");
+    }
+}
+
+async fn answer(
+    office: Option<Arc<Office>>,
+    caller: Arc<Caller>,
+    request: Request<Incoming>,
+) -> Response {
+    match office {
+        Some(office) => admission::answer(&office.room, office.router.clone(), caller, request).await,
+        None => Refused::new(Code::Unavailable, "stopping").into_response(),
     }
 }
 

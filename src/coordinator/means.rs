@@ -1,0 +1,93 @@
+//! What rooms are made of. A member of a cluster makes a new one each time it becomes the leader.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+
+use super::office::{News, Office};
+use super::{
+    Deps, OnEvent, Room, Settings, alone, api, auth, backlog, fails, feed, gateways, leases,
+    notify, presence, services, storage, streams, waiting, watch,
+};
+use crate::protocol::JobId;
+use crate::protocol::api::ServiceRecord;
+use crate::queue::{self, Queue};
+use crate::support::parts::Parts;
+
+/// What every room of this coordinator shares with the one before.
+#[derive(Clone)]
+pub struct Means {
+    pub queue: Queue,
+    pub settings: Arc<Settings>,
+    pub parts: Parts,
+    on_event: Option<Arc<OnEvent>>,
+}
+
+/// What a room begins with.
+#[derive(Default)]
+struct Beginning {
+    queued: u64,
+    services: Vec<ServiceRecord>,
+    paused: bool,
+}
+
+impl Means {
+    pub fn new(deps: Deps) -> Self {
+        Self {
+            queue: deps.queue,
+            settings: Arc::new(deps.settings),
+            parts: Parts::default(),
+            on_event: deps.on_event.map(Arc::new),
+        }
+    }
+
+    /// Reads what the queue remembers into a new room. Every lease gets a fresh lease time.
+    ///
+    /// # Errors
+    /// When the queue cannot be read or written.
+    pub async fn load(&self) -> Result<Office, queue::Error> {
+        // Before anything is read: what changes after that is heard of.
+        let changes = self.queue.changes();
+        let counts = self.queue.counts().await?;
+        let beginning = Beginning {
+            queued: counts.queued,
+            services: self.queue.services().await?,
+            paused: self.queue.paused().await?,
+        };
+        let (tell, ended) = mpsc::channel(notify::WAITING);
+        let room = self.room(beginning, Some(tell));
+        // Before anything can run out: nobody could renew while nobody listened.
+        let hosts = room.reprieve().await?;
+        room.presence.remember(hosts);
+        Ok(Office::new(Arc::new(room), News { changes, ended }))
+    }
+
+    fn room(&self, beginning: Beginning, ended: Option<mpsc::Sender<JobId>>) -> Room {
+        Room {
+            guesses: auth::Guesses::default(),
+            leases: leases::Leases::default(),
+            presence: presence::Presence::default(),
+            waiting: waiting::Waiting::default(),
+            watch: watch::Watch::default(),
+            avoiding: alone::Avoiding::default(),
+            streams: streams::Streams::default(),
+            parts: self.parts.clone(),
+            feed: feed::Feed::default(),
+            desk: services::Desk::of(beginning.services),
+            gateways: gateways::Registry::default(),
+            backlog: backlog::Backlog::new(self.settings.max_queued, beginning.queued),
+            limits: fails::Limits::default(),
+            shares: api::share::Shares::default(),
+            ended: ended.filter(|_| !self.settings.hooks.is_empty()),
+            storage: storage::Storage::default(),
+            paused: AtomicBool::new(beginning.paused),
+            alarm: Notify::new(),
+            closing: tokio::sync::watch::channel(false).0,
+            started: tokio::time::Instant::now(),
+            queue: self.queue.clone(),
+            settings: Arc::clone(&self.settings),
+            on_event: self.on_event.clone(),
+        }
+    }
+}
