@@ -13,7 +13,7 @@ pub mod store;
 pub mod sweeper;
 
 pub use command::{
-    Cancel, Cancelled, ClaimRequest, Claimant, Claimed, Completion, Expired, HeldLease, HostEntry,
+    Cancel, Cancelled, ClaimRequest, Claimant, Claimed, Completion, Expired, HeldLease, HostEntry, Original, OriginalHost, OriginalJob, OriginalStatus, TakenOver,
     Idempotency, IntoGroup, LOG_LIMIT, LeaseProof, LeaseRef, NewGroup, NewHost, NewJob, NewPiece,
     Piece, Prune, Pruned, Renewed, Report, Retried, ServiceChanged, ServiceReported, Submit,
     Submitted, Verdict,

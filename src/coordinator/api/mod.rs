@@ -76,6 +76,7 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(queue::routes())
         .merge(events::routes())
         .merge(network::routes())
+        .merge(replicate::routes())
         .merge(services::routes())
         .merge(gateways::routes())
         .merge(public::routes())

@@ -118,8 +118,7 @@ impl Members {
         if hello.who.member != ask.member {
             return Err(conflict(format!("another coordinator answers at {shown}: {hint}")));
         }
-        let own = self.status().cluster.map(|cluster| cluster.to_string());
-        if hello.who.cluster.is_some() && hello.who.cluster != own {
+        if hello.who.cluster.is_some() && hello.who.cluster != self.status().cluster {
             return Err(conflict(
                 "it belongs to another cluster: move its database away, then start it again".to_owned(),
             ));

@@ -136,7 +136,7 @@ async fn look(members: &Members, url: &Url) -> Sighting {
         Role::Lone | Role::Learner | Role::Follower | Role::Candidate | Role::Leader => {
             Sighting::Serving {
                 member: who.member,
-                cluster: who.cluster.and_then(|cluster| cluster.parse().ok()),
+                cluster: who.cluster,
             }
         }
     }
