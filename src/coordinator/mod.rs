@@ -10,6 +10,7 @@ pub mod api;
 mod auth;
 mod backlog;
 mod caller;
+pub mod cluster;
 mod connections;
 mod dispatch;
 mod doors;
@@ -68,6 +69,8 @@ pub struct Deps {
     pub settings: Settings,
     /// Told of each event after it is in the stream; must not block.
     pub on_event: Option<OnEvent>,
+    /// What makes it a member of a cluster, now or later; without it, it stays alone.
+    pub cluster: Option<cluster::Membership>,
 }
 
 /// What went wrong so that the coordinator could not run.
@@ -82,6 +85,13 @@ pub enum Error {
     Part {
         /// Which.
         part: &'static str,
+    },
+    /// What keeps it in step with the other members of its cluster has died, so it serves no more. What was
+    /// acknowledged is safe. Started again it may go on, once the cause is gone.
+    #[error("this member of the cluster cannot go on: {why}")]
+    Cluster {
+        /// What happened, and where.
+        why: String,
     },
 }
 
@@ -112,6 +122,7 @@ pub struct Room {
     /// Nothing new is begun; streams and waits end.
     closing: tokio::sync::watch::Sender<bool>,
     started: tokio::time::Instant,
+    cluster: Option<cluster::Membership>,
     on_event: Option<Arc<OnEvent>>,
 }
 
@@ -161,6 +172,11 @@ impl Room {
     /// Gives every lease a fresh lease time and notes what is held. Returns the hosts that the queue remembers.
     async fn reprieve(&self) -> Result<Vec<HostEntry>, queue::Error> {
         self.queue.reprieve().await?;
+        self.look().await
+    }
+
+    /// Notes what is held. Returns the hosts that the queue remembers.
+    async fn look(&self) -> Result<Vec<HostEntry>, queue::Error> {
         let hosts = self.queue.hosts().await?;
         for entry in &hosts {
             let id = &entry.host.id;
@@ -201,15 +217,26 @@ pub async fn load(deps: Deps) -> Result<Front, Error> {
 /// requests finish.
 ///
 /// # Errors
-/// When a part of it panics. What is open is cut off then: half a coordinator is worse than none.
+/// When a part of it panics, or what keeps it in step with its cluster dies. What is open is cut off then: half a
+/// coordinator is worse than none.
 pub async fn serve(
     front: Front,
     doors: impl Into<Doors>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
     let parts = front.parts();
+    let cluster = front.membership().map(|membership| membership.cluster.clone());
+    let died = async {
+        match &cluster {
+            Some(cluster) => cluster.failed().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        () = front::serve(front, doors.into(), shutdown) => Ok(()),
+        // First: nothing is served by a member that cannot keep in step.
+        biased;
+        why = died => Err(Error::Cluster { why }),
         part = parts.failed() => Err(Error::Part { part }),
+        () = front::serve(front, doors.into(), shutdown) => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! The routes: one file per resource. A handler reads, asks the queue, and answers. What a host may
 //! do over its tunnel is not for handlers to know: `scope` stands before them all.
 
-mod body;
+pub(super) mod body;
 mod claims;
 mod completions;
 pub(super) mod error;
@@ -20,7 +20,7 @@ mod network;
 mod openapi;
 mod public;
 mod queue;
-mod reply;
+pub(super) mod reply;
 mod scope;
 mod services;
 pub(super) mod share;
@@ -56,6 +56,19 @@ pub fn router(room: Arc<Room>) -> Router {
             Arc::clone(&room),
             scope::check,
         ))
+        .with_state(room)
+}
+
+/// Returns the routes that a member of a cluster serves whoever leads: to look at what is in its own file.
+pub fn reading(room: Arc<Room>) -> Router {
+    let routes = OpenApiRouter::new()
+        .merge(jobs::routes())
+        .merge(groups::routes())
+        .merge(logs::routes())
+        .merge(state::routes())
+        .merge(network::routes());
+    Router::from(routes)
+        .fallback(|| async { Refused::new(Code::NotFound, "not found") })
         .with_state(room)
 }
 
