@@ -1,0 +1,41 @@
+//! Several coordinators as one queue: how they find, trust and ask each other.
+//!
+//! ```text
+//!            asks                                        is asked
+//!  links ──► pool ──► link ──► place          door ──► marks ──► Cluster::receive
+//!    │ carry: messages of the cluster           │ hello, prove: from strangers
+//!    │ forward: a caller's request              │ all else: from whom `marks` knows
+//! ```
+//!
+//! A connection between members begins with a proof by both sides that they know the cluster's secret (`secret`,
+//! `proof`, `hello`), which is never sent. After it every request bears a seal, so that a proxy between the two that
+//! keeps connections cannot put a stranger's request on one of them.
+//!
+//! What is said on a connection can be read by whoever can listen to it, as with the port itself; between machines
+//! whose network is not trusted, members speak through a VPN or have `https` URLs.
+
+mod carry;
+mod door;
+mod error;
+mod forward;
+mod hello;
+mod hops;
+mod link;
+mod links;
+mod live;
+mod marks;
+mod nonces;
+mod outgoing;
+mod place;
+mod pool;
+mod proof;
+mod secret;
+
+pub use reqwest::Url;
+
+pub use self::door::{PeerDoor, Receiver, is_for_peers};
+pub use self::error::{ForwardError, LinkError};
+pub use self::hello::{Hello, Identity, Introduction, Leader};
+pub use self::links::Links;
+pub use self::marks::{Effective, PeerMark, Proven};
+pub use self::secret::Secrets;
