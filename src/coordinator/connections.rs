@@ -37,11 +37,7 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// Serves connections until `shutdown`. Returns those that are open then; they end after the
 /// request that they are in.
-pub async fn accept(
-    front: &Arc<Front>,
-    mut doors: Doors,
-    mut shutdown: Shutdown,
-) -> JoinSet<()> {
+pub async fn accept(front: &Arc<Front>, mut doors: Doors, mut shutdown: Shutdown) -> JoinSet<()> {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {

@@ -1,7 +1,7 @@
 //! What rooms are made of. A member of a cluster makes a new one each time it becomes the leader.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{Notify, mpsc};
 

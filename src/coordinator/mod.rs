@@ -36,8 +36,8 @@ mod sweep;
 mod waiting;
 mod watch;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -219,13 +219,11 @@ pub async fn load(deps: Deps) -> Result<Front, Error> {
 /// # Errors
 /// When a part of it panics, or what keeps it in step with its cluster dies. What is open is cut off then: half a
 /// coordinator is worse than none.
-pub async fn serve(
-    front: Front,
-    doors: impl Into<Doors>,
-    shutdown: Shutdown,
-) -> Result<(), Error> {
+pub async fn serve(front: Front, doors: impl Into<Doors>, shutdown: Shutdown) -> Result<(), Error> {
     let parts = front.parts();
-    let cluster = front.membership().map(|membership| membership.cluster.clone());
+    let cluster = front
+        .membership()
+        .map(|membership| membership.cluster.clone());
     let died = async {
         match &cluster {
             Some(cluster) => cluster.failed().await,

@@ -8,11 +8,11 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 
 use super::{Membership, PeerMark, is_for_peers, local, onward};
+use crate::coordinator::Caller;
 use crate::coordinator::api::error::Refused;
 use crate::coordinator::api::reply::Reply;
 use crate::coordinator::front::Front;
 use crate::coordinator::office::Office;
-use crate::coordinator::Caller;
 use crate::protocol::api::{Code, Health};
 use crate::queue::cluster::Role;
 

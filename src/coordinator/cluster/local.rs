@@ -74,12 +74,20 @@ mod tests {
         ] {
             assert!(is_asked(&get(uri)) && can_answer(&get(uri)), "{uri}");
         }
-        for uri in ["/v1/hosts", "/v1/events", "/v1/network/peers", "/v1/jobs/", "/health"] {
+        for uri in [
+            "/v1/hosts",
+            "/v1/events",
+            "/v1/network/peers",
+            "/v1/jobs/",
+            "/health",
+        ] {
             let asked = get(uri);
             assert!(!is_asked(&asked), "{uri}");
             assert!(uri == "/v1/jobs/" || !can_answer(&asked), "{uri}");
         }
-        let follows = Request::builder().uri("/v1/jobs/j/logs").header(ACCEPT, "text/event-stream");
+        let follows = Request::builder()
+            .uri("/v1/jobs/j/logs")
+            .header(ACCEPT, "text/event-stream");
         assert!(!can_answer(&follows.body(()).unwrap()));
         let posts = Request::builder().uri("/v1/jobs").method(Method::POST);
         assert!(!can_answer(&posts.body(()).unwrap()));

@@ -11,6 +11,14 @@
 //! `proof`, `hello`), which is never sent. After it every request bears a seal, so that a proxy between the two that
 //! keeps connections cannot put a stranger's request on one of them.
 //!
+//! Who answers a request:
+//!
+//! ```text
+//!  seat: follows who leads ──► opens and ends the office here
+//!  front ──► office: this member leads, or is alone      ──► onward ──► parcel: to the one that does
+//!     │ local: from the own file, where that is asked for        │ arrived: from a member that was told so
+//! ```
+//!
 //! What is said on a connection can be read by whoever can listen to it, as with the port itself; between machines
 //! whose network is not trusted, members speak through a VPN or have `https` URLs.
 
@@ -18,17 +26,23 @@ mod carry;
 mod door;
 mod error;
 mod forward;
+pub(super) mod front;
 mod hello;
 mod hops;
 mod link;
 mod links;
 mod live;
+pub(super) mod local;
 mod marks;
+mod membership;
 mod nonces;
+mod onward;
 mod outgoing;
+mod parcel;
 mod place;
 mod pool;
 mod proof;
+pub(super) mod seat;
 mod secret;
 
 pub use reqwest::Url;
@@ -38,4 +52,5 @@ pub use self::error::{ForwardError, LinkError};
 pub use self::hello::{Hello, Identity, Introduction, Leader};
 pub use self::links::Links;
 pub use self::marks::{Effective, PeerMark, Proven};
+pub use self::membership::Membership;
 pub use self::secret::Secrets;

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::parcel::{Parcel, Sent, Why};
 use super::{LinkError, Membership};
+use crate::coordinator::Caller;
 use crate::coordinator::api::error::Refused;
 use crate::coordinator::front::Front;
 use crate::coordinator::office::Office;
-use crate::coordinator::Caller;
 use crate::protocol::api::Code;
 use crate::queue::cluster::{Member, MemberId, Role};
 
