@@ -213,6 +213,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         queue,
         settings,
         on_event: None,
+        cluster: None,
     };
     let serving = coordinator::load(deps).await?;
     let shown = if host.contains(':') {

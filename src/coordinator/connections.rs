@@ -15,11 +15,12 @@ use tokio::task::JoinSet;
 
 use super::api::error::Refused;
 use super::caller::Caller;
+use super::cluster::PeerMark;
 use super::doors::{Doors, Visitor};
 use super::front::{Front, Known};
 use super::office::Office;
 use super::patient::Patient;
-use super::{admission, streams};
+use super::{cluster, streams};
 use crate::protocol::api::Code;
 use crate::support::shutdown::{Shutdown, Urgency};
 
@@ -36,11 +37,7 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// Serves connections until `shutdown`. Returns those that are open then; they end after the
 /// request that they are in.
-pub async fn accept(
-    front: &Arc<Front>,
-    mut doors: Doors,
-    mut shutdown: Shutdown,
-) -> JoinSet<()> {
+pub async fn accept(front: &Arc<Front>, mut doors: Doors, mut shutdown: Shutdown) -> JoinSet<()> {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
@@ -75,14 +72,17 @@ async fn serve(front: Arc<Front>, visitor: Visitor) {
     let _open = front
         .office()
         .and_then(|office| streams::open(&office.room, &caller));
-    let caller = Arc::new(caller);
     let mut closing = front.closing();
-    let known = Known::default();
-    let speaks = Arc::clone(&caller);
+    let line = Arc::new(Line {
+        front,
+        caller: Arc::new(caller),
+        mark: PeerMark::default(),
+    });
+    let (speaks, known) = (Arc::clone(&line), Known::default());
     let service = service_fn(move |request: Request<Incoming>| {
-        let office = front.office_of(&known);
-        let caller = Arc::clone(&speaks);
-        async { Ok::<_, Infallible>(answer(office, caller, request).await) }
+        let office = speaks.front.office_of(&known);
+        let line = Arc::clone(&speaks);
+        async move { Ok::<_, Infallible>(line.answer(office, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -99,18 +99,30 @@ async fn serve(front: Arc<Front>, visitor: Visitor) {
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%caller, %error, "a connection ended badly");
+        tracing::debug!(caller = %line.caller, %error, "a connection ended badly");
     }
 }
 
-async fn answer(
-    office: Option<Arc<Office>>,
+/// What the requests of one connection have in common.
+struct Line {
+    front: Arc<Front>,
     caller: Arc<Caller>,
-    request: Request<Incoming>,
-) -> Response {
-    match office {
-        Some(office) => admission::answer(&office.room, office.router.clone(), caller, request).await,
-        None => Refused::new(Code::Unavailable, "stopping").into_response(),
+    /// Which member of the cluster has proved itself here.
+    mark: PeerMark,
+}
+
+impl Line {
+    /// Answers a request; `office` is that of this coordinator, if it has one.
+    async fn answer(&self, office: Option<Arc<Office>>, request: Request<Incoming>) -> Response {
+        let caller = Arc::clone(&self.caller);
+        match (self.front.membership(), office) {
+            (None, Some(office)) => office.answer(caller, request).await,
+            (Some(membership), office) => {
+                let whose = (caller, &self.mark);
+                cluster::front::answer(&self.front, membership, office, whose, request).await
+            }
+            (None, None) => Refused::new(Code::Unavailable, "stopping").into_response(),
+        }
     }
 }
 

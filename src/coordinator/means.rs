@@ -1,10 +1,11 @@
 //! What rooms are made of. A member of a cluster makes a new one each time it becomes the leader.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{Notify, mpsc};
 
+use super::cluster::Membership;
 use super::office::{News, Office};
 use super::{
     Deps, OnEvent, Room, Settings, alone, api, auth, backlog, fails, feed, gateways, leases,
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::protocol::JobId;
 use crate::protocol::api::ServiceRecord;
+use crate::queue::cluster::Role;
 use crate::queue::{self, Queue};
 use crate::support::parts::Parts;
 
@@ -21,6 +23,7 @@ pub struct Means {
     pub queue: Queue,
     pub settings: Arc<Settings>,
     pub parts: Parts,
+    pub cluster: Option<Membership>,
     on_event: Option<Arc<OnEvent>>,
 }
 
@@ -38,6 +41,7 @@ impl Means {
             queue: deps.queue,
             settings: Arc::new(deps.settings),
             parts: Parts::default(),
+            cluster: deps.cluster,
             on_event: deps.on_event.map(Arc::new),
         }
     }
@@ -87,7 +91,33 @@ impl Means {
             started: tokio::time::Instant::now(),
             queue: self.queue.clone(),
             settings: Arc::clone(&self.settings),
+            cluster: self.cluster.clone(),
             on_event: self.on_event.clone(),
         }
+    }
+
+    /// Tells whether there are no others, as far as is known.
+    pub fn is_lone(&self) -> bool {
+        self.cluster
+            .as_ref()
+            .is_none_or(|membership| membership.cluster.status().role == Role::Lone)
+    }
+
+    /// Returns a room in which nobody works and nothing waits: for looking at what the queue has.
+    pub fn reading(&self) -> Room {
+        let room = self.room(Beginning::default(), None);
+        room.closing.send_replace(true);
+        room
+    }
+
+    /// Returns the same, which knows besides of the hosts and leases in the queue.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn remembering(&self) -> Result<Room, queue::Error> {
+        let room = self.reading();
+        let hosts = room.look().await?;
+        room.presence.remember(hosts);
+        Ok(room)
     }
 }

@@ -36,8 +36,8 @@ mod sweep;
 mod waiting;
 mod watch;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -69,6 +69,8 @@ pub struct Deps {
     pub settings: Settings,
     /// Told of each event after it is in the stream; must not block.
     pub on_event: Option<OnEvent>,
+    /// What makes it a member of a cluster, now or later; without it, it stays alone.
+    pub cluster: Option<cluster::Membership>,
 }
 
 /// What went wrong so that the coordinator could not run.
@@ -83,6 +85,13 @@ pub enum Error {
     Part {
         /// Which.
         part: &'static str,
+    },
+    /// What keeps it in step with the other members of its cluster has died, so it serves no more. What was
+    /// acknowledged is safe. Started again it may go on, once the cause is gone.
+    #[error("this member of the cluster cannot go on: {why}")]
+    Cluster {
+        /// What happened, and where.
+        why: String,
     },
 }
 
@@ -113,12 +122,25 @@ pub struct Room {
     /// Nothing new is begun; streams and waits end.
     closing: tokio::sync::watch::Sender<bool>,
     started: tokio::time::Instant,
+    cluster: Option<cluster::Membership>,
     on_event: Option<Arc<OnEvent>>,
 }
 
 impl Room {
     fn now(&self) -> Timestamp {
         self.queue.now()
+    }
+
+    /// Returns what knows who belongs to the cluster, if this can be in one.
+    fn members(&self) -> Option<&Arc<cluster::Members>> {
+        self.cluster.as_ref()?.members.as_ref()
+    }
+
+    /// Takes note of what was put into the queue beside all rules.
+    async fn took_over(&self) -> Result<(), queue::Error> {
+        self.presence.remember(self.queue.hosts().await?);
+        self.services_changed(&self.queue.services().await?);
+        Ok(())
     }
 
     fn is_paused(&self) -> bool {
@@ -162,6 +184,11 @@ impl Room {
     /// Gives every lease a fresh lease time and notes what is held. Returns the hosts that the queue remembers.
     async fn reprieve(&self) -> Result<Vec<HostEntry>, queue::Error> {
         self.queue.reprieve().await?;
+        self.look().await
+    }
+
+    /// Notes what is held. Returns the hosts that the queue remembers.
+    async fn look(&self) -> Result<Vec<HostEntry>, queue::Error> {
         let hosts = self.queue.hosts().await?;
         for entry in &hosts {
             let id = &entry.host.id;
@@ -202,15 +229,24 @@ pub async fn load(deps: Deps) -> Result<Front, Error> {
 /// requests finish.
 ///
 /// # Errors
-/// When a part of it panics. What is open is cut off then: half a coordinator is worse than none.
-pub async fn serve(
-    front: Front,
-    doors: impl Into<Doors>,
-    shutdown: Shutdown,
-) -> Result<(), Error> {
+/// When a part of it panics, or what keeps it in step with its cluster dies. What is open is cut off then: half a
+/// coordinator is worse than none.
+pub async fn serve(front: Front, doors: impl Into<Doors>, shutdown: Shutdown) -> Result<(), Error> {
     let parts = front.parts();
+    let cluster = front
+        .membership()
+        .map(|membership| membership.cluster.clone());
+    let died = async {
+        match &cluster {
+            Some(cluster) => cluster.failed().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        () = front::serve(front, doors.into(), shutdown) => Ok(()),
+        // First: nothing is served by a member that cannot keep in step.
+        biased;
+        why = died => Err(Error::Cluster { why }),
         part = parts.failed() => Err(Error::Part { part }),
+        served = front::serve(front, doors.into(), shutdown) => served,
     }
 }

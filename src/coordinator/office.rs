@@ -7,11 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::HttpBody;
+use axum::http::Request;
+use axum::response::Response;
+use axum::{BoxError, Router};
+use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
-use super::{Room, api, dispatch, news, notify, services, sweep, waiting};
+use super::{Caller, Room, admission, api, dispatch, news, notify, services, sweep, waiting};
 use crate::protocol::JobId;
 use crate::queue::Change;
 
@@ -40,7 +44,7 @@ pub struct Office {
     /// The room.
     pub room: Arc<Room>,
     /// Its routes.
-    pub router: Router,
+    router: Router,
     over: AtomicBool,
     work: Mutex<Work>,
 }
@@ -63,6 +67,15 @@ impl Office {
     /// Tells whether it serves no more.
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// Answers a request of `caller`.
+    pub async fn answer<B>(&self, caller: Arc<Caller>, request: Request<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        admission::answer(&self.room, self.router.clone(), caller, request).await
     }
 
     /// Lets its tasks begin, once.

@@ -20,6 +20,7 @@ mod network;
 mod openapi;
 mod public;
 mod queue;
+mod replicate;
 pub(super) mod reply;
 mod scope;
 mod services;
@@ -56,6 +57,19 @@ pub fn router(room: Arc<Room>) -> Router {
             Arc::clone(&room),
             scope::check,
         ))
+        .with_state(room)
+}
+
+/// Returns the routes that a member of a cluster serves whoever leads: to look at what is in its own file.
+pub fn reading(room: Arc<Room>) -> Router {
+    let routes = OpenApiRouter::new()
+        .merge(jobs::routes())
+        .merge(groups::routes())
+        .merge(logs::routes())
+        .merge(state::routes())
+        .merge(network::routes());
+    Router::from(routes)
+        .fallback(|| async { Refused::new(Code::NotFound, "not found") })
         .with_state(room)
 }
 

@@ -1,10 +1,10 @@
 //! Somebody names a coordinator that is to join: it is asked to, and then asks itself to be taken in.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use super::asks::{self, Invite, Nothing};
 use super::members::{CHANGE_WITHIN, Members};
-use super::{LinkError, address, join};
+use super::{LinkError, address};
 use crate::coordinator::api::error::Refused;
 use crate::protocol::api::Code;
 use crate::queue;
@@ -63,7 +63,7 @@ impl Members {
     ///
     /// # Errors
     /// Why it does not.
-    pub async fn invited(self: &Arc<Self>, ask: &Invite) -> Result<(), Refused> {
+    pub async fn invited(&self, ask: &Invite) -> Result<(), Refused> {
         let conflict = |text: String| Refused::new(Code::Conflict, text);
         let url = address::parse(&ask.url).map_err(|error| Refused::bad(error.to_string()))?;
         match self.status().role {
@@ -71,16 +71,14 @@ impl Members {
             Role::Lone => {
                 match self.cluster.wait_for_adoption().await {
                     Ok(()) => {}
-                    Err(error @ queue::Error::NotEmpty { .. }) => {
+                    Err(queue::Error::NotEmpty { .. }) => {
                         tracing::warn!(by = ask.url, "was asked to join a cluster, but has a queue of its own");
-                        let _ = error;
                         return Err(conflict("it has a queue of its own with something in it".to_owned()));
                     }
                     Err(error) => return Err(conflict(error.to_string())),
                 }
                 tracing::info!(by = ask.url, "was asked to join a cluster");
                 self.remember(url);
-                tokio::spawn(join::run(Arc::clone(self)));
             }
             Role::Learner | Role::Follower | Role::Candidate | Role::Leader => {
                 return Err(conflict("it belongs to a cluster already".to_owned()));

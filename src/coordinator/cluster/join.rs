@@ -43,10 +43,15 @@ impl Say {
     }
 }
 
-/// Works until this coordinator is taken in, or must not go on.
+/// Works whenever this coordinator waits to be taken in.
 pub async fn run(members: Arc<Members>) {
+    let mut status = members.cluster.watch();
     let mut say = Say::default();
-    while members.status().role == Role::Waiting {
+    loop {
+        let waits = status.wait_for(|status| status.role == Role::Waiting);
+        if waits.await.map(drop).is_err() {
+            return;
+        }
         let seen = look_round(&members).await;
         if let Some(urls) = founding::different(&seen) {
             let text = listed(&urls);
@@ -62,12 +67,12 @@ pub async fn run(members: Arc<Members>) {
         match founding::decide(me, &mine, &seen, follow) {
             Next::Join(at) => {
                 if ask_all(&members, &at, &mut say).await {
-                    return;
+                    continue;
                 }
             }
             Next::Found(with) => {
                 if found(&members, &with, &seen, &mut say).await {
-                    return;
+                    continue;
                 }
             }
             Next::Wait(why) => {

@@ -18,6 +18,7 @@ use crate::protocol::api::Code;
 use crate::queue;
 use crate::queue::cluster::{Cluster, Member, MemberId, PROTOCOL, Role, Status};
 use crate::support::clock::{Clock, SystemClock};
+use crate::support::shutdown::{self, Cause, Shutdown, Urgency};
 
 /// How long somebody may take to say who it is.
 pub const HELLO_WITHIN: Duration = Duration::from_secs(3);
@@ -156,17 +157,25 @@ impl Members {
         });
     }
 
-    /// Waits until this coordinator is to end, and says why.
-    pub async fn ended(&self) -> Ending {
+    /// Returns why this coordinator is to end, if it is.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending.borrow().clone()
+    }
+
+    /// Returns what is asked to stop when `shutdown` is, and when this coordinator is to end.
+    pub fn or_end(&self, mut shutdown: Shutdown) -> Shutdown {
+        let (trigger, both) = shutdown::manual();
         let mut ending = self.ending.subscribe();
-        loop {
-            if let Some(ending) = ending.borrow_and_update().clone() {
-                return ending;
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shutdown.reached(Urgency::Stop) => {}
+                Ok(_) = ending.wait_for(Option::is_some) => {}
             }
-            if ending.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+            trigger.ask(shutdown.cause().unwrap_or(Cause::Terminate));
+            shutdown.reached(Urgency::Now).await;
+            trigger.ask(Cause::Terminate);
+        });
+        both
     }
 
     /// Asks who is at `url`.

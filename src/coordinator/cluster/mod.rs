@@ -19,6 +19,14 @@
 //!  policy ──► promotion (who votes next), lookout    outcast: nobody leads; is this still a member?
 //! ```
 //!
+//! Who answers a request:
+//!
+//! ```text
+//!  seat: follows who leads ──► opens and ends the office here
+//!  front ──► office: this member leads, or is alone      ──► onward ──► parcel: to the one that does
+//!     │ local: from the own file, where that is asked for        │ arrived: from a member that was told so
+//! ```
+//!
 //! What is said on a connection can be read by whoever can listen to it, as with the port itself; between machines
 //! whose network is not trusted, members speak through a VPN or have `https` URLs.
 
@@ -32,6 +40,7 @@ mod door;
 mod error;
 mod forward;
 mod founding;
+pub(super) mod front;
 mod hello;
 mod hops;
 mod invite;
@@ -45,7 +54,11 @@ pub mod members;
 mod newcomer;
 mod nonces;
 mod outcast;
+pub(super) mod local;
+mod membership;
+mod onward;
 mod outgoing;
+mod parcel;
 mod place;
 mod policy;
 mod pool;
@@ -53,6 +66,7 @@ mod promotion;
 mod proof;
 mod removal;
 mod roster;
+pub(super) mod seat;
 mod secret;
 mod trail;
 mod whereabouts;
@@ -67,20 +81,21 @@ pub use self::links::Links;
 pub use self::marks::{Effective, PeerMark, Proven};
 pub use self::members::{Ending, Members, Settings};
 pub use self::promotion::{majority, voters_for};
+pub use self::membership::Membership;
 pub use self::secret::Secrets;
 pub use self::whereabouts::Whereabouts;
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use crate::support::parts::Parts;
 
-/// Returns what works for as long as the coordinator runs, apart from requests: looks for a cluster to join, looks after the others while it
-/// leads, and notices when it is a member no longer.
-pub fn tasks(members: &Arc<Members>, parts: &Parts) -> tokio::task::JoinSet<()> {
-    let mut tasks = tokio::task::JoinSet::new();
+/// Starts what works for as long as the coordinator runs, apart from requests: looks for a cluster to join, looks after the
+/// others while it leads, and notices when it is a member no longer.
+pub(super) fn start(members: &Arc<Members>, parts: &Parts, tasks: &mut JoinSet<()>) {
     let with = || Arc::clone(members);
     tasks.spawn(parts.watched("what joins a cluster", join::run(with())));
     tasks.spawn(parts.watched("what looks after the members", policy::run(with())));
     tasks.spawn(parts.watched("what notices a removal", outcast::run(with())));
-    tasks
 }
