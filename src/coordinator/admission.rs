@@ -99,7 +99,8 @@ where
 /// members themselves is never refused: it brings more of them.
 fn too_few<B>(room: &Room, request: &Request<B>) -> Option<Refused> {
     let copies = room.settings.min_replications;
-    if copies <= 1 || request.method().is_safe() || request.uri().path().starts_with(ABOUT_MEMBERS) {
+    if copies <= 1 || request.method().is_safe() || request.uri().path().starts_with(ABOUT_MEMBERS)
+    {
         return None;
     }
     let voters = room.members().map_or(1, |members| members.voters());

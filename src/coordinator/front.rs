@@ -102,7 +102,9 @@ impl Front {
 /// When it must not go on as the member that it was.
 pub(super) async fn serve(front: Front, doors: Doors, mut shutdown: Shutdown) -> Result<(), Error> {
     let front = Arc::new(front);
-    let members = front.membership().and_then(|membership| membership.members.clone());
+    let members = front
+        .membership()
+        .and_then(|membership| membership.members.clone());
     if let Some(members) = &members {
         shutdown = members.or_end(shutdown);
     }

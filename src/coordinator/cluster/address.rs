@@ -14,7 +14,8 @@ use crate::protocol::Invalid;
 /// # Errors
 /// When it is none that members of a cluster can be reached under.
 pub fn parse(text: &str) -> Result<Url, Invalid> {
-    let wrong = |what: &str| Invalid::new("coordinator URL", format!("`{}` {what}", shown_text(text)));
+    let wrong =
+        |what: &str| Invalid::new("coordinator URL", format!("`{}` {what}", shown_text(text)));
     let mut url = Url::parse(text.trim()).map_err(|_| wrong("is not like http://10.0.0.5:8787"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("must begin with http:// or https://"));
@@ -23,7 +24,9 @@ pub fn parse(text: &str) -> Result<Url, Invalid> {
         return Err(wrong("names no host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("must hold no user and no password: the cluster's secret has a file of its own"));
+        return Err(wrong(
+            "must hold no user and no password: the cluster's secret has a file of its own",
+        ));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("must hold no ? and no #"));
@@ -39,7 +42,11 @@ pub fn parse(text: &str) -> Result<Url, Invalid> {
 /// As [`parse`].
 pub fn parse_list(list: &str) -> Result<Vec<Url>, Invalid> {
     let mut all = Vec::new();
-    for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+    for text in list
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+    {
         let url = parse(text)?;
         if !all.contains(&url) {
             all.push(url);
@@ -127,6 +134,9 @@ mod tests {
         }
         let mapped = at("::ffff:10.0.0.1".parse().unwrap(), 8787).unwrap();
         assert_eq!(shown(&mapped), "http://10.0.0.1:8787");
-        assert_eq!(shown(&at("::1".parse().unwrap(), 1).unwrap()), "http://[::1]:1");
+        assert_eq!(
+            shown(&at("::1".parse().unwrap(), 1).unwrap()),
+            "http://[::1]:1"
+        );
     }
 }

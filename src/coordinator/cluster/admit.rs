@@ -44,12 +44,17 @@ impl Members {
             return Err(no_leader("the leader has changed: try again"));
         }
         let (_, leader) = self.leader()?;
-        let seen = address::at(peer.address, ask.port).as_ref().map(address::shown);
+        let seen = address::at(peer.address, ask.port)
+            .as_ref()
+            .map(address::shown);
         let ask = Join {
             seen: Some(seen.unwrap_or_default()),
             ..ask
         };
-        let answer = self.links.ask(&leader, asks::JOIN, &ask, CHANGE_WITHIN * 2).await;
+        let answer = self
+            .links
+            .ask(&leader, asks::JOIN, &ask, CHANGE_WITHIN * 2)
+            .await;
         answer.map_err(|error| passed_back(&error))
     }
 
@@ -100,9 +105,12 @@ impl Members {
         };
         let url = match &ask.url {
             Some(url) => address::parse(url).map_err(|error| conflict(error.to_string()))?,
-            None => seen.ok_or_else(|| conflict("it is not known where it is reached".to_owned()))?,
+            None => {
+                seen.ok_or_else(|| conflict("it is not known where it is reached".to_owned()))?
+            }
         };
-        if self.links.secrets().is_open() && !self.settings.insecure && !address::is_loopback(&url) {
+        if self.links.secrets().is_open() && !self.settings.insecure && !address::is_loopback(&url)
+        {
             return Err(conflict(
                 "without a token or a cluster secret only coordinators of one machine form a cluster: \
                  set SKYCLAW_CLUSTER_SECRET for all of them"
@@ -110,17 +118,21 @@ impl Members {
             ));
         }
         let shown = address::shown(&url);
-        let hint = "set SKYCLAW_COORDINATOR_PUBLIC_URL there to an address at which the others reach it";
+        let hint =
+            "set SKYCLAW_COORDINATOR_PUBLIC_URL there to an address at which the others reach it";
         let hello = self
             .hello(&url)
             .await
             .map_err(|error| conflict(format!("it is not reached at {shown} ({error}): {hint}")))?;
         if hello.who.member != ask.member {
-            return Err(conflict(format!("another coordinator answers at {shown}: {hint}")));
+            return Err(conflict(format!(
+                "another coordinator answers at {shown}: {hint}"
+            )));
         }
         if hello.who.cluster.is_some() && hello.who.cluster != self.status().cluster {
             return Err(conflict(
-                "it belongs to another cluster: move its database away, then start it again".to_owned(),
+                "it belongs to another cluster: move its database away, then start it again"
+                    .to_owned(),
             ));
         }
         if hello.who.role == Role::Lone {
@@ -157,7 +169,10 @@ impl Members {
             && me.url != address::shown(&to)
         {
             let me = self.member_at(&to);
-            tracing::info!(url = me.url, "is reached under a better address from now on");
+            tracing::info!(
+                url = me.url,
+                "is reached under a better address from now on"
+            );
             if let Err(refused) = self.changed(self.cluster.add(status.id, me)).await {
                 tracing::warn!("the address could not be changed: {}", refused.text);
             }
@@ -165,7 +180,8 @@ impl Members {
         for (member, _) in self.status().members.values() {
             if address::parse(&member.url).is_ok_and(|url| address::is_loopback(&url)) {
                 tracing::warn!(
-                    name = member.name, url = member.url,
+                    name = member.name,
+                    url = member.url,
                     "only coordinators of its own machine reach this member: set SKYCLAW_COORDINATOR_PUBLIC_URL there and start it again"
                 );
             }
@@ -245,7 +261,10 @@ pub fn passed_back(error: &LinkError) -> Refused {
             };
             Refused::new(code, text.clone())
         }
-        other => Refused::new(Code::Unavailable, format!("the leader does not answer: {other}"))
-            .retry_after(std::time::Duration::from_secs(1)),
+        other => Refused::new(
+            Code::Unavailable,
+            format!("the leader does not answer: {other}"),
+        )
+        .retry_after(std::time::Duration::from_secs(1)),
     }
 }

@@ -62,7 +62,10 @@ pub fn routes(door: PeerDoor, members: &Arc<Members>) -> PeerDoor {
 
 fn consented(members: &Members, peer: &Proven, ask: &Consent) -> Result<Consented, Refused> {
     if ask.founder != peer.member {
-        return Err(Refused::new(Code::Conflict, "a coordinator asks for itself"));
+        return Err(Refused::new(
+            Code::Conflict,
+            "a coordinator asks for itself",
+        ));
     }
     if let Some(to) = ask.to.as_deref().and_then(|to| address::parse(to).ok()) {
         members.settings.whereabouts.reached_under(to);
@@ -95,7 +98,12 @@ impl Members {
         }
         let answer: Result<Standing, LinkError> = self
             .links
-            .ask(&url, asks::STANDING, &about, std::time::Duration::from_secs(3))
+            .ask(
+                &url,
+                asks::STANDING,
+                &about,
+                std::time::Duration::from_secs(3),
+            )
             .await;
         answer.map_err(|error| super::admit::passed_back(&error))
     }

@@ -22,9 +22,15 @@ impl Members {
         let status = self.status();
         let conflict = |text: &'static str| Refused::new(Code::Conflict, text);
         match status.role {
-            Role::Lone => return Err(conflict("this coordinator is in no cluster: stop it instead")),
+            Role::Lone => {
+                return Err(conflict(
+                    "this coordinator is in no cluster: stop it instead",
+                ));
+            }
             Role::Waiting => {
-                return Err(conflict("this coordinator is not in a cluster yet: stop it instead"));
+                return Err(conflict(
+                    "this coordinator is not in a cluster yet: stop it instead",
+                ));
             }
             Role::Leader => self.let_go(status.id).await?,
             Role::Learner | Role::Follower | Role::Candidate => {
@@ -63,7 +69,10 @@ impl Members {
         let found = removal::meant(&status.members, word.trim());
         match found.as_slice() {
             [one] => self.let_go(*one).await,
-            [] => Err(Refused::new(Code::NotFound, format!("no member is called {word}"))),
+            [] => Err(Refused::new(
+                Code::NotFound,
+                format!("no member is called {word}"),
+            )),
             several => {
                 let ids: Vec<String> = several.iter().map(ToString::to_string).collect();
                 let text = format!("several members are meant by {word}: {}", ids.join(", "));

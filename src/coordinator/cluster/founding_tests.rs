@@ -23,12 +23,21 @@ fn waiting(number: u64, peers: &[u64]) -> (Url, Sighting) {
 }
 
 fn silent(number: u64) -> (Url, Sighting) {
-    (url(number), Sighting::Silent("connection refused".to_owned()))
+    (
+        url(number),
+        Sighting::Silent("connection refused".to_owned()),
+    )
 }
 
 fn serving(number: u64) -> (Url, Sighting) {
     let member = id(number);
-    (url(number), Sighting::Serving { member, cluster: None })
+    (
+        url(number),
+        Sighting::Serving {
+            member,
+            cluster: None,
+        },
+    )
 }
 
 fn found(others: &[u64], me: u64) -> Next {
@@ -41,8 +50,23 @@ fn the_table_of_foundings() {
     let refused = |number| (url(number), "connection refused".to_owned());
     // me, my list, what is seen, what comes of it
     let cases = [
-        ("it lists only itself", 1, vec![1], vec![(url(1), Sighting::Oneself)], found(&[], 1)),
-        ("two list each other, the lower one", 1, vec![2], vec![waiting(2, &[1])], Next::Wait(Why::Silent(vec![(url(1), "it was not asked yet".to_owned())]))),
+        (
+            "it lists only itself",
+            1,
+            vec![1],
+            vec![(url(1), Sighting::Oneself)],
+            found(&[], 1),
+        ),
+        (
+            "two list each other, the lower one",
+            1,
+            vec![2],
+            vec![waiting(2, &[1])],
+            Next::Wait(Why::Silent(vec![(
+                url(1),
+                "it was not asked yet".to_owned(),
+            )])),
+        ),
         (
             "the same, once it has seen itself",
             1,
@@ -163,7 +187,10 @@ impl World {
             return Sighting::Oneself;
         }
         let member = id(other);
-        Sighting::Waiting { member, peers: urls(&self.lists[index]) }
+        Sighting::Waiting {
+            member,
+            peers: urls(&self.lists[index]),
+        }
     }
 
     fn number(&self, of: MemberId) -> u64 {
@@ -202,7 +229,9 @@ impl World {
                 self.asking[index] = Some((left, Vec::new()));
             }
             Next::Join(at) => {
-                let first = (0..self.lists.len() as u64).find(|n| url(*n) == at[0]).unwrap();
+                let first = (0..self.lists.len() as u64)
+                    .find(|n| url(*n) == at[0])
+                    .unwrap();
                 self.homes[index] = self.homes[usize::try_from(first).unwrap()];
             }
             Next::Wait(_) => {}

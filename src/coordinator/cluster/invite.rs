@@ -45,13 +45,15 @@ impl Members {
         let ask = Invite {
             url: address::shown(&own),
         };
-        let answer: Result<Nothing, LinkError> =
-            self.links.ask(&url, asks::INVITE, &ask, CHANGE_WITHIN).await;
+        let answer: Result<Nothing, LinkError> = self
+            .links
+            .ask(&url, asks::INVITE, &ask, CHANGE_WITHIN)
+            .await;
         match answer {
             Ok(Nothing {}) => Ok(()),
-            Err(LinkError::Answer { status: 409, text, .. }) => {
-                Err(conflict(format!("{shown} cannot join: {text}")))
-            }
+            Err(LinkError::Answer {
+                status: 409, text, ..
+            }) => Err(conflict(format!("{shown} cannot join: {text}"))),
             Err(error) => {
                 let text = format!("{shown} cannot be asked to join: {error}");
                 Err(Refused::new(Code::Unavailable, text))
@@ -72,8 +74,13 @@ impl Members {
                 match self.cluster.wait_for_adoption().await {
                     Ok(()) => {}
                     Err(queue::Error::NotEmpty { .. }) => {
-                        tracing::warn!(by = ask.url, "was asked to join a cluster, but has a queue of its own");
-                        return Err(conflict("it has a queue of its own with something in it".to_owned()));
+                        tracing::warn!(
+                            by = ask.url,
+                            "was asked to join a cluster, but has a queue of its own"
+                        );
+                        return Err(conflict(
+                            "it has a queue of its own with something in it".to_owned(),
+                        ));
                     }
                     Err(error) => return Err(conflict(error.to_string())),
                 }

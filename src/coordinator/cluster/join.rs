@@ -111,7 +111,10 @@ async fn look_round(members: &Members) -> BTreeMap<Url, Sighting> {
     let mut seen = BTreeMap::new();
     loop {
         let circle = founding::circle(&members.targets(), &seen, members.settings.discovery);
-        let new: Vec<Url> = circle.into_iter().filter(|url| !seen.contains_key(url)).collect();
+        let new: Vec<Url> = circle
+            .into_iter()
+            .filter(|url| !seen.contains_key(url))
+            .collect();
         if new.is_empty() {
             return seen;
         }
@@ -136,7 +139,11 @@ async fn look(members: &Members, url: &Url) -> Sighting {
     match who.role {
         Role::Waiting => Sighting::Waiting {
             member: who.member,
-            peers: who.peers.iter().filter_map(|url| address::parse(url).ok()).collect(),
+            peers: who
+                .peers
+                .iter()
+                .filter_map(|url| address::parse(url).ok())
+                .collect(),
         },
         Role::Lone | Role::Learner | Role::Follower | Role::Candidate | Role::Leader => {
             Sighting::Serving {
@@ -152,7 +159,11 @@ async fn ask_all(members: &Members, at: &[Url], say: &mut Say) -> bool {
     for url in at {
         match ask(members, url).await {
             Ok(joined) => {
-                tracing::info!(through = address::shown(url), url = joined.url, "was taken into a cluster");
+                tracing::info!(
+                    through = address::shown(url),
+                    url = joined.url,
+                    "was taken into a cluster"
+                );
                 if let Ok(own) = address::parse(&joined.url) {
                     members.settings.whereabouts.reached_under(own);
                 }
@@ -161,11 +172,17 @@ async fn ask_all(members: &Members, at: &[Url], say: &mut Say) -> bool {
                 }
                 tracing::warn!("was taken in, but the leader does not come: asks again");
             }
-            Err(LinkError::Answer { status: 409 | 422, text, .. }) => {
+            Err(LinkError::Answer {
+                status: 409 | 422,
+                text,
+                ..
+            }) => {
                 // Asking again would give the same answer.
                 tracing::error!(at = address::shown(url), "is not taken in: {text}");
                 let at = address::shown(url);
-                members.end(Ending::Failed(format!("the cluster at {at} does not take this coordinator in: {text}")));
+                members.end(Ending::Failed(format!(
+                    "the cluster at {at} does not take this coordinator in: {text}"
+                )));
                 return true;
             }
             Err(error) => {
@@ -192,7 +209,10 @@ async fn ask(members: &Members, url: &Url) -> Result<Joined, LinkError> {
         seen: None,
     };
     // Whoever passes it on needs that long, and as long again.
-    members.links.ask(url, asks::JOIN, &ask, CHANGE_WITHIN * 3).await
+    members
+        .links
+        .ask(url, asks::JOIN, &ask, CHANGE_WITHIN * 3)
+        .await
 }
 
 /// Waits until the leader has come. Tells whether it did.
@@ -246,13 +266,17 @@ async fn found(
             Err(error) => tracing::error!(%error, "could not found a cluster"),
         }
     } else if all && say.due("own address") {
-        tracing::warn!("cannot found a cluster: nobody knows where this coordinator is reached; set SKYCLAW_COORDINATOR_PUBLIC_URL");
+        tracing::warn!(
+            "cannot found a cluster: nobody knows where this coordinator is reached; set SKYCLAW_COORDINATOR_PUBLIC_URL"
+        );
     }
     members.promise().release(me);
     for url in agreed {
         let ask = about(members, url);
-        let _: Result<Nothing, LinkError> =
-            members.links.ask(url, asks::RELEASE, &ask, CONSENT_WITHIN).await;
+        let _: Result<Nothing, LinkError> = members
+            .links
+            .ask(url, asks::RELEASE, &ask, CONSENT_WITHIN)
+            .await;
     }
     false
 }
@@ -267,8 +291,10 @@ fn about(members: &Members, to: &Url) -> Consent {
 
 async fn consent(members: &Members, url: &Url) -> Result<(), String> {
     let ask = about(members, url);
-    let answer: Result<Consented, LinkError> =
-        members.links.ask(url, asks::CONSENT, &ask, CONSENT_WITHIN).await;
+    let answer: Result<Consented, LinkError> = members
+        .links
+        .ask(url, asks::CONSENT, &ask, CONSENT_WITHIN)
+        .await;
     match answer {
         Ok(answer) if answer.agreed => {
             let seen = answer.seen.and_then(|seen| address::parse(&seen).ok());

@@ -59,7 +59,13 @@ impl Lookout {
 
     /// Takes note of what a member answered, or that it did not. Warns once of a clock that is far off, and once more when it is
     /// right again.
-    pub fn looked(&self, id: MemberId, name: &str, answer: &Result<Hello, LinkError>, now: Timestamp) {
+    pub fn looked(
+        &self,
+        id: MemberId,
+        name: &str,
+        answer: &Result<Hello, LinkError>,
+        now: Timestamp,
+    ) {
         let mut seen = self.seen();
         let before = seen.members.get(&id).cloned();
         let look = match answer {
@@ -67,9 +73,17 @@ impl Lookout {
                 let offset = offset(now, hello.took, hello.who.now);
                 let off = offset.unsigned_abs() > CLOCK_OFF.as_millis() as u64;
                 if off && seen.warned.insert(id) {
-                    tracing::warn!(member = name, offset_ms = offset, "the clock of another coordinator differs by more than 10 s: times in records will jump when the leader changes");
+                    tracing::warn!(
+                        member = name,
+                        offset_ms = offset,
+                        "the clock of another coordinator differs by more than 10 s: times in records will jump when the leader changes"
+                    );
                 } else if !off && seen.warned.remove(&id) {
-                    tracing::info!(member = name, offset_ms = offset, "the clock of another coordinator is right again");
+                    tracing::info!(
+                        member = name,
+                        offset_ms = offset,
+                        "the clock of another coordinator is right again"
+                    );
                 }
                 Look {
                     reachable: true,
@@ -94,9 +108,15 @@ impl Lookout {
         match (was, look.reachable) {
             (Some(true) | None, false) => {
                 let why = answer.as_ref().err().map(ToString::to_string);
-                tracing::warn!(member = name, why = why.unwrap_or_default(), "another coordinator does not answer");
+                tracing::warn!(
+                    member = name,
+                    why = why.unwrap_or_default(),
+                    "another coordinator does not answer"
+                );
             }
-            (Some(false), true) => tracing::info!(member = name, "another coordinator answers again"),
+            (Some(false), true) => {
+                tracing::info!(member = name, "another coordinator answers again")
+            }
             (Some(true) | None, true) | (Some(false), false) => {}
         }
         seen.members.insert(id, look);

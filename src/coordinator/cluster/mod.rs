@@ -48,15 +48,15 @@ mod join;
 mod link;
 mod links;
 mod live;
+pub(super) mod local;
 mod lookout;
 mod marks;
 pub mod members;
+mod membership;
 mod newcomer;
 mod nonces;
-mod outcast;
-pub(super) mod local;
-mod membership;
 mod onward;
+mod outcast;
 mod outgoing;
 mod parcel;
 mod place;
@@ -73,15 +73,15 @@ mod whereabouts;
 
 pub use reqwest::Url;
 
+pub use self::between::routes;
 pub use self::door::{PeerDoor, Receiver, is_for_peers};
 pub use self::error::{ForwardError, LinkError};
 pub use self::hello::{Hello, Identity, Introduction, Leader};
-pub use self::between::routes;
 pub use self::links::Links;
 pub use self::marks::{Effective, PeerMark, Proven};
 pub use self::members::{Ending, Members, Settings};
-pub use self::promotion::{majority, voters_for};
 pub use self::membership::Membership;
+pub use self::promotion::{majority, voters_for};
 pub use self::secret::Secrets;
 pub use self::whereabouts::Whereabouts;
 

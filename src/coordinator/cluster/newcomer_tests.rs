@@ -44,10 +44,30 @@ fn the_table_of_newcomers() {
     let nothing = BTreeMap::new();
     let says = |who: u64, answer: Answer| BTreeMap::from([(id(who), answer)]);
     let cases = [
-        ("new in all", newcomer(9, "d", "http://d:1"), nothing.clone(), Decision::Welcome(vec![])),
-        ("known", newcomer(2, "b", "http://b:1"), nothing.clone(), Decision::Known),
-        ("moved", newcomer(2, "b", "http://b:2"), nothing.clone(), Decision::Changed),
-        ("renamed", newcomer(2, "bb", "http://b:1"), nothing.clone(), Decision::Changed),
+        (
+            "new in all",
+            newcomer(9, "d", "http://d:1"),
+            nothing.clone(),
+            Decision::Welcome(vec![]),
+        ),
+        (
+            "known",
+            newcomer(2, "b", "http://b:1"),
+            nothing.clone(),
+            Decision::Known,
+        ),
+        (
+            "moved",
+            newcomer(2, "b", "http://b:2"),
+            nothing.clone(),
+            Decision::Changed,
+        ),
+        (
+            "renamed",
+            newcomer(2, "bb", "http://b:1"),
+            nothing.clone(),
+            Decision::Changed,
+        ),
         (
             "wiped, same name and address",
             newcomer(9, "b", "http://b:1"),
@@ -108,7 +128,10 @@ fn a_newcomer_must_read_what_the_oldest_member_reads() {
     let mut asking = newcomer(9, "d", "http://d:1");
     assert_eq!(
         decide(&asking, &members, &BTreeMap::new()),
-        Decision::Refused(Refusal::TooOld { theirs: 1, lowest: 2 })
+        Decision::Refused(Refusal::TooOld {
+            theirs: 1,
+            lowest: 2
+        })
     );
     for protocol in [2, 3, 7] {
         asking.member.protocol = protocol;

@@ -87,7 +87,8 @@ pub async fn run(members: Arc<Members>) {
             Verdict::Unknown => {
                 let answer = words.iter().filter(|word| **word != Word::Nothing).count();
                 tracing::warn!(
-                    members = now.members.len(), answer,
+                    members = now.members.len(),
+                    answer,
                     "no leader: nothing can be read or written here until a majority of the members can reach each other"
                 );
                 continue;
@@ -117,8 +118,10 @@ async fn ask(members: &Members, me: MemberId, url: &str) -> Word {
         return Word::In(hello.who.cluster);
     }
     let about = About { member: me };
-    let standing: Result<Standing, LinkError> =
-        members.links.ask(&url, asks::STANDING, &about, ASK_WITHIN).await;
+    let standing: Result<Standing, LinkError> = members
+        .links
+        .ask(&url, asks::STANDING, &about, ASK_WITHIN)
+        .await;
     match standing {
         Ok(standing) => Word::Standing(standing.is_member),
         Err(_) => Word::In(hello.who.cluster),
@@ -140,7 +143,10 @@ mod tests {
             (vec![same(), Word::Nothing], Verdict::Unknown),
             (vec![Word::Standing(true)], Verdict::Unknown),
             (vec![Word::Nothing, Word::Standing(false)], Verdict::Removed),
-            (vec![Word::Standing(false), Word::Standing(true)], Verdict::Unknown),
+            (
+                vec![Word::Standing(false), Word::Standing(true)],
+                Verdict::Unknown,
+            ),
             (vec![other(), Word::Nothing], Verdict::OtherCluster),
             (vec![other(), same()], Verdict::Unknown),
             (vec![Word::In(None)], Verdict::Unknown),

@@ -98,7 +98,9 @@ async fn look(members: &Arc<Members>) {
                 why: error.to_string(),
             }),
         };
-        members.lookout.looked(*id, &member.name, &answer, SystemClock.now());
+        members
+            .lookout
+            .looked(*id, &member.name, &answer, SystemClock.now());
         (*id, member, answer)
     });
     for (id, member, answer) in futures_util::future::join_all(looks).await {

@@ -45,7 +45,13 @@ fn the_one_least_behind_comes_first_and_five_are_enough() {
     assert_eq!(candidates(&all), [id(101), id(104), id(100)]);
     assert_eq!(candidates(&status(Role::Leader, 4, &learners)).len(), 3);
     assert_eq!(candidates(&status(Role::Leader, 5, &learners)), []);
-    for role in [Role::Follower, Role::Candidate, Role::Learner, Role::Lone, Role::Waiting] {
+    for role in [
+        Role::Follower,
+        Role::Candidate,
+        Role::Learner,
+        Role::Lone,
+        Role::Waiting,
+    ] {
         assert_eq!(candidates(&status(role, 2, &learners)), [], "{role:?}");
     }
 }

@@ -17,7 +17,9 @@ fn members(voters: &[u64], learners: &[u64]) -> BTreeMap<MemberId, (Member, bool
         (id(*number), (member, voter))
     };
     let voters = voters.iter().map(|number| one(number, true));
-    voters.chain(learners.iter().map(|number| one(number, false))).collect()
+    voters
+        .chain(learners.iter().map(|number| one(number, false)))
+        .collect()
 }
 
 fn who(numbers: &[u64]) -> BTreeSet<MemberId> {
@@ -41,7 +43,11 @@ fn the_table_of_removals() {
     ];
     for (voters, learners, target, alive, may) in cases {
         let got = check(&members(voters, learners), id(target), &who(alive));
-        assert_eq!(got.is_ok(), may, "{voters:?} - {target}, {alive:?}: {got:?}");
+        assert_eq!(
+            got.is_ok(),
+            may,
+            "{voters:?} - {target}, {alive:?}: {got:?}"
+        );
     }
 }
 

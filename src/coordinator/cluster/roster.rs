@@ -18,7 +18,9 @@ impl Members {
     pub async fn peers(&self) -> Peers {
         let status = self.status();
         let members = match status.role {
-            Role::Learner | Role::Follower | Role::Candidate => self.roster_of_leader(&status).await,
+            Role::Learner | Role::Follower | Role::Candidate => {
+                self.roster_of_leader(&status).await
+            }
             Role::Lone | Role::Waiting | Role::Leader => self.roster(&status),
         };
         Peers {
@@ -36,7 +38,9 @@ impl Members {
     async fn roster_of_leader(&self, status: &Status) -> Vec<PeerRecord> {
         let asked: Result<Roster, LinkError> = match self.leader() {
             Ok((_, url)) => {
-                self.links.ask(&url, asks::ROSTER, &Nothing {}, ASK_WITHIN).await
+                self.links
+                    .ask(&url, asks::ROSTER, &Nothing {}, ASK_WITHIN)
+                    .await
             }
             Err(_) => return self.roster(status),
         };

@@ -44,7 +44,17 @@ mod tests {
             trail.note(last, at(second));
         }
         let behind = |has| trail.behind(has, at(6)).as_secs();
-        assert_eq!([behind(20), behind(19), behind(15), behind(14), behind(10), behind(9)], [0, 1, 1, 4, 4, 6]);
+        assert_eq!(
+            [
+                behind(20),
+                behind(19),
+                behind(15),
+                behind(14),
+                behind(10),
+                behind(9)
+            ],
+            [0, 1, 1, 4, 4, 6]
+        );
         for last in 21..2000 {
             trail.note(last, at(7));
         }

@@ -70,9 +70,7 @@ pub struct PeerRecord {
 }
 
 /// What a coordinator is in its cluster.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PeerRole {
     /// The only one there is.

@@ -93,7 +93,10 @@ pub enum OriginalStatus {
 impl OriginalJob {
     /// Tells whether it has ended.
     pub const fn has_ended(&self) -> bool {
-        matches!(self.status, OriginalStatus::Completed | OriginalStatus::Failed)
+        matches!(
+            self.status,
+            OriginalStatus::Completed | OriginalStatus::Failed
+        )
     }
 
     /// Returns who made its last try.

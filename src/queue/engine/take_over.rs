@@ -77,7 +77,9 @@ fn parts(original: Original) -> Vec<Original> {
     let mut bytes = 0;
     for job in original.jobs {
         let result = job.result.as_ref();
-        let outputs = result.map_or(0, |result| result.stdout.bytes.len() + result.stderr.bytes.len());
+        let outputs = result.map_or(0, |result| {
+            result.stdout.bytes.len() + result.stderr.bytes.len()
+        });
         let length = job.payload.as_str().len() + outputs;
         if part.jobs.len() >= RECORDS || (bytes > 0 && bytes + length > BYTES) {
             all.push(std::mem::take(&mut part));

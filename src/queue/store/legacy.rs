@@ -153,9 +153,7 @@ fn last_ending(job: &OriginalJob) -> (AttemptEnd, Option<Reason>) {
     match job.status {
         OriginalStatus::Completed => (AttemptEnd::Succeeded, None),
         OriginalStatus::Failed => (AttemptEnd::Failed, Some(job.reason())),
-        OriginalStatus::Queued | OriginalStatus::Leased => {
-            (AttemptEnd::Lost, Some(Reason::Lost))
-        }
+        OriginalStatus::Queued | OriginalStatus::Leased => (AttemptEnd::Lost, Some(Reason::Lost)),
     }
 }
 
