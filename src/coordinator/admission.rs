@@ -18,7 +18,7 @@ use super::api::error::Refused;
 use super::api::key::decode;
 use super::auth::shows;
 use super::caller::Caller;
-use super::cluster::{local, seat};
+use super::cluster::{local, seat, voters_for};
 use crate::protocol::api::Code;
 
 const PUBLIC: &str = "/v1/public/jobs";
@@ -95,17 +95,24 @@ where
     confirmed(room, router, request).await
 }
 
-/// Refuses writes where more coordinators are asked for than there are.
+/// Refuses writes where a majority of the voters is fewer coordinators than a write must be on. What is about the
+/// members themselves is never refused: it brings more of them.
 fn too_few<B>(room: &Room, request: &Request<B>) -> Option<Refused> {
-    let needed = room.settings.min_replications;
-    let path = request.uri().path();
-    let between_peers = path.starts_with("/v1/network/") || path.starts_with("/v1/replicate/");
-    (needed > 1 && request.method() == Method::POST && !between_peers).then(|| {
-        let peers = needed - 1;
-        Refused::new(
-            Code::Unavailable,
-            format!("insufficient peers: requires at least {peers} known peers, got 0"),
-        )
+    let copies = room.settings.min_replications;
+    if copies <= 1 || request.method().is_safe() || request.uri().path().starts_with(ABOUT_MEMBERS)
+    {
+        return None;
+    }
+    let voters = room.members().map_or(1, |members| members.voters());
+    let voters = u64::try_from(voters).unwrap_or(u64::MAX);
+    let needed = voters_for(copies);
+    (voters < needed).then(|| {
+        let text = format!(
+            "insufficient peers: requires at least {} known peers, got {}",
+            needed - 1,
+            voters - 1
+        );
+        Refused::new(Code::Unavailable, text)
     })
 }
 

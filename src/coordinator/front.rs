@@ -7,12 +7,12 @@ use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::cluster::{self, Membership};
+use super::cluster::{self, Ending, Membership};
 use super::connections;
 use super::doors::Doors;
 use super::means::Means;
 use super::office::Office;
-use super::{Deps, queue};
+use super::{Deps, Error, queue};
 use crate::support::parts::Parts;
 use crate::support::shutdown::{Shutdown, Urgency};
 
@@ -97,8 +97,17 @@ impl Front {
 }
 
 /// Serves whoever comes, until `shutdown`, then lets open requests finish.
-pub(super) async fn serve(front: Front, doors: Doors, mut shutdown: Shutdown) {
+///
+/// # Errors
+/// When it must not go on as the member that it was.
+pub(super) async fn serve(front: Front, doors: Doors, mut shutdown: Shutdown) -> Result<(), Error> {
     let front = Arc::new(front);
+    let members = front
+        .membership()
+        .and_then(|membership| membership.members.clone());
+    if let Some(members) = &members {
+        shutdown = members.or_end(shutdown);
+    }
     if let Some(office) = front.office() {
         office.start();
     }
@@ -111,6 +120,9 @@ pub(super) async fn serve(front: Front, doors: Doors, mut shutdown: Shutdown) {
         tasks.spawn(parts.watched("what follows the cluster", seat));
         let letting_go = cluster::seat::let_go(status, links);
         tasks.spawn(parts.watched("what lets former leaders go", letting_go));
+        if let Some(members) = &members {
+            cluster::start(members, &parts, &mut tasks);
+        }
     }
     let connections = connections::accept(&front, doors, shutdown.clone()).await;
     // Before the office: none may be opened any more.
@@ -126,5 +138,9 @@ pub(super) async fn serve(front: Front, doors: Doors, mut shutdown: Shutdown) {
     }
     if let Some(office) = office {
         office.end().await;
+    }
+    match members.and_then(|members| members.ending()) {
+        Some(Ending::Failed(why)) => Err(Error::Cluster { why }),
+        Some(Ending::Left) | None => Ok(()),
     }
 }

@@ -144,6 +144,18 @@ impl Room {
         })
     }
 
+    /// Returns what knows who belongs to the cluster, if this can be in one.
+    fn members(&self) -> Option<&Arc<cluster::Members>> {
+        self.cluster.as_ref()?.members.as_ref()
+    }
+
+    /// Takes note of what was put into the queue beside all rules.
+    async fn took_over(&self) -> Result<(), queue::Error> {
+        self.presence.remember(self.queue.hosts().await?);
+        self.services_changed(&self.queue.services().await?);
+        Ok(())
+    }
+
     fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
     }
@@ -248,6 +260,6 @@ pub async fn serve(front: Front, doors: impl Into<Doors>, shutdown: Shutdown) ->
         biased;
         why = died => Err(Error::Cluster { why }),
         part = parts.failed() => Err(Error::Part { part }),
-        () = front::serve(front, doors.into(), shutdown) => Ok(()),
+        served = front::serve(front, doors.into(), shutdown) => served,
     }
 }

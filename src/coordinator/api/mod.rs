@@ -20,6 +20,7 @@ mod network;
 mod openapi;
 mod public;
 mod queue;
+mod replicate;
 pub(super) mod reply;
 mod scope;
 mod services;
@@ -103,6 +104,7 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(queue::routes())
         .merge(events::routes())
         .merge(network::routes())
+        .merge(replicate::routes())
         .merge(services::routes())
         .merge(gateways::routes())
         .merge(public::routes())

@@ -16,7 +16,8 @@ use crate::coordinator::office::Office;
 use crate::protocol::api::{Code, Health};
 use crate::queue::cluster::Role;
 
-const PEERS: &str = "/v1/network/peers";
+/// Who looks why nobody leads must see something, and whoever leaves is the one that is asked.
+const OWN: [&str; 2] = ["/v1/network/peers", "/v1/network/leave"];
 /// When a newcomer may be asked again.
 const WAITS: Duration = Duration::from_secs(1);
 
@@ -50,21 +51,15 @@ pub async fn answer(
     if effective.forwarded {
         return onward::arrived(front, membership, effective.caller, request).await;
     }
-    let (role, leads) = {
-        let watch = membership.cluster.watch();
-        let status = watch.borrow();
-        (status.role, status.leader.is_some())
-    };
-    let asks_for_peers = request.uri().path() == PEERS;
-    if role == Role::Waiting && !asks_for_peers {
+    let role = membership.cluster.watch().borrow().role;
+    let own = OWN.contains(&request.uri().path());
+    if role == Role::Waiting && !own {
         let text = "waiting to join: this coordinator is not a member of its cluster yet";
         return Refused::new(Code::Unavailable, text)
             .retry_after(WAITS)
             .into_response();
     }
-    // Who looks why nobody leads must see something.
-    let alone_with_it = asks_for_peers && !leads;
-    if alone_with_it || local::is_asked(&request) && local::can_answer(&request) {
+    if own || local::is_asked(&request) && local::can_answer(&request) {
         return local::answer(front, effective.caller, request).await;
     }
     onward::pass_on(front, membership, effective.caller, request).await

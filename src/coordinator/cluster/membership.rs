@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Links, PeerDoor};
+use super::{Links, Members, PeerDoor};
 use crate::queue::cluster::Cluster;
 
 /// What makes a coordinator a member of a cluster. Clones are the same.
@@ -15,6 +15,8 @@ pub struct Membership {
     pub links: Links,
     /// Where the others come in.
     pub door: Arc<PeerDoor>,
+    /// Who belongs to it. Without, it stays with whomever it is with.
+    pub members: Option<Arc<Members>>,
 }
 
 impl fmt::Debug for Membership {

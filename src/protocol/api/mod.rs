@@ -33,7 +33,7 @@ pub use job::{
 };
 pub use kind::JobKind;
 pub use log::{AppendLogs, AppendedLogs, LogChunk, LogPage, LogPiece, LogState, LogWord, Stream};
-pub use network::{Join, Peers};
+pub use network::{Imported, Join, PeerRecord, PeerRole, Peers, RemovePeer};
 pub use service::{
     Assignment, AssignmentReport, ChangeService, DRAIN_MS, DeployService, Gateway, Gateways,
     HIDDEN, Phase, READY_MS, ReportService, Restart, ServiceLogPiece, ServiceOutput, ServiceRecord,

@@ -9,6 +9,7 @@ mod now;
 pub mod raft;
 mod readers;
 mod services;
+mod take_over;
 mod way;
 
 use std::path::PathBuf;
@@ -156,6 +157,7 @@ fn accepted(applied: Applied) -> Result<Applied, Error> {
         | Outcome::ServiceChanged(_)
         | Outcome::Services(_)
         | Outcome::ServiceReported(_)
+        | Outcome::TakenOver(_)
         | Outcome::Pruned(_) => Ok(applied),
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::params;
 
 use super::row;
 use super::tx::Tx;
-use super::{attempts, claim, due, hosts, keys, logs, prune, retry, services, submit};
+use super::{attempts, claim, due, hosts, keys, logs, prune, retry, services, submit, take_over};
 use crate::protocol::JobId;
 use crate::queue::command::{
     Cancel, Cancelled, Command, Completion, Envelope, LeaseProof, LeaseRef, Outcome, Refusal,
@@ -85,6 +85,7 @@ const fn time_of(command: &Command) -> Timestamp {
         | Command::PlaceServices { now, .. }
         | Command::ClaimService { now, .. }
         | Command::ReportService { now, .. }
+        | Command::TakeOver { now, .. }
         | Command::Prune { now, .. } => *now,
     }
 }
@@ -198,6 +199,12 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             report,
             node,
         } => services::report(on, *now, id, report, node).map(Outcome::ServiceReported),
+        Command::TakeOver {
+            now: _,
+            first,
+            seed,
+            original,
+        } => take_over::take_over(tx, *first, *seed, original).map(Outcome::TakenOver),
         Command::Prune { now, rule } => {
             prune::prune(tx.connection, *now, rule).map(Outcome::Pruned)
         }

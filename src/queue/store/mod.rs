@@ -22,6 +22,7 @@ mod row;
 mod schema;
 mod services;
 mod submit;
+mod take_over;
 mod tx;
 mod view;
 

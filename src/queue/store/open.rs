@@ -143,7 +143,7 @@ fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(
     }
     let taken = match is_legacy {
         true => legacy::take_over(&tx).map_err(failed)?,
-        false => legacy::Taken::default(),
+        false => crate::queue::command::TakenOver::default(),
     };
     tx.pragma_update(None, "user_version", newest)
         .map_err(failed)?;
