@@ -101,6 +101,8 @@ pub struct Peer {
     pub echo: Echo,
     /// How many connections came.
     pub accepted: Arc<AtomicUsize>,
+    /// How many have ended.
+    pub ended: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
@@ -138,18 +140,24 @@ impl Peer {
         let door = Arc::new(door);
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&accepted);
+        let ended = Arc::new(AtomicUsize::new(0));
+        let (count, over) = (Arc::clone(&accepted), Arc::clone(&ended));
         let serving = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
             while let Ok((stream, from)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
                 let caller = caller.clone().unwrap_or(Caller::Network(from.ip()));
-                open.spawn(serve(
+                let served = serve(
                     stream,
                     Arc::new(caller),
                     Arc::clone(&door),
                     Arc::clone(&handler),
-                ));
+                );
+                let over = Dropped(Arc::clone(&over));
+                open.spawn(async move {
+                    let _over = over;
+                    served.await;
+                });
             }
         });
         Self {
@@ -158,6 +166,7 @@ impl Peer {
             address,
             echo,
             accepted,
+            ended,
             serving,
         }
     }

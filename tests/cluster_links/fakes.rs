@@ -43,7 +43,9 @@ async fn fake(
                     keep.lock().unwrap().push(path.clone());
                     let bytes = request.into_body().collect().await.unwrap().to_bytes();
                     let body = serde_json::from_slice(&bytes).unwrap_or_default();
-                    Ok::<_, Infallible>(answer(&path, &body))
+                    // It may ask somebody else meanwhile.
+                    let answering = tokio::task::spawn_blocking(move || answer(&path, &body));
+                    Ok::<_, Infallible>(answering.await.unwrap())
                 }
             });
             tokio::spawn(async move {
@@ -159,22 +161,16 @@ async fn a_hello_that_is_sent_back_to_its_maker_proves_nothing() {
             if renamed && path == "/raft/hello" {
                 body["member"] = json!("b".repeat(16));
             }
-            let path = path.to_owned();
-            let me = me.clone();
-            std::thread::spawn(move || {
-                let mut http = Http::connect(to).unwrap();
-                let reply = http
-                    .send("POST", &path, body.to_string().as_bytes())
-                    .unwrap();
-                let mut said: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-                if renamed && said["member"] == me {
-                    said["member"] = json!("c".repeat(16));
-                }
-                let status = axum::http::StatusCode::from_u16(reply.status).unwrap();
-                (status, said.to_string()).into_response()
-            })
-            .join()
-            .unwrap()
+            let mut http = Http::connect(to).unwrap();
+            let reply = http
+                .send("POST", path, body.to_string().as_bytes())
+                .unwrap();
+            let mut said: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+            if renamed && said["member"] == me {
+                said["member"] = json!("c".repeat(16));
+            }
+            let status = axum::http::StatusCode::from_u16(reply.status).unwrap();
+            (status, said.to_string()).into_response()
         })
         .await;
         let found = truth.links.hello(&url(address)).await;
@@ -197,22 +193,22 @@ async fn a_member_that_takes_another_number_on_the_way_is_not_believed() {
     let truth = Peer::open(TOKEN).await;
     let to = truth.address;
     let (address, asked, serving) = fake(move |path, body| {
-        let (path, body) = (path.to_owned(), body.clone());
-        std::thread::spawn(move || {
-            let mut http = Http::connect(to).unwrap();
-            let reply = http
-                .send("POST", &path, body.to_string().as_bytes())
-                .unwrap();
-            let mut said = reply.json();
-            said["member"] = json!("c".repeat(16));
-            said.to_string().into_response()
-        })
-        .join()
-        .unwrap()
+        let mut http = Http::connect(to).unwrap();
+        let reply = http
+            .send("POST", path, body.to_string().as_bytes())
+            .unwrap();
+        let mut said = reply.json();
+        said["member"] = json!("c".repeat(16));
+        said.to_string().into_response()
     })
     .await;
     let links = links(MemberId::random(), TOKEN);
     is_not_believed(&links, address).await;
+    let error = links.hello(&url(address)).await.unwrap_err();
+    assert!(
+        error.to_string().contains("does not know the secret"),
+        "{error}"
+    );
     assert!(
         asked
             .lock()

@@ -1,5 +1,6 @@
 //! Members that belong together find each other, and nobody else gets anything.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use skyclaw::coordinator::cluster::{LinkError, Links, Secrets};
@@ -7,7 +8,7 @@ use skyclaw::coordinator::{Caller, Tokens};
 use skyclaw::queue::cluster::{Carrier, CarryError, Kind, MemberId, Role};
 use skyclaw::support::secret::Secret;
 
-use crate::bed::{Peer, SOON, links, member_at, url};
+use crate::bed::{Peer, SOON, links, member_at, until, url};
 use crate::relay::{Relay, assert_absent, assert_present};
 
 const TOKEN: &str = "correct-horse-battery";
@@ -268,4 +269,28 @@ async fn places_where_no_member_can_be_are_not_asked() {
         .ask::<_, u64>(&nobody, "/raft/double", &1, Duration::from_secs(5))
         .await;
     assert!(!asked.unwrap_err().may_have_arrived());
+}
+
+#[tokio::test]
+async fn connections_that_nobody_uses_are_closed() {
+    let peer = Peer::open(TOKEN).await;
+    let links = asking(TOKEN);
+    let double = async || {
+        links
+            .ask::<_, u64>(&peer.url(), "/raft/double", &1, SOON)
+            .await
+    };
+    double().await.unwrap();
+    assert_eq!(peer.ended.load(Ordering::Relaxed), 0);
+    // From here on time passes as fast as it can.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    double().await.unwrap();
+    assert_eq!(peer.connections(), 1, "not yet");
+    tokio::time::advance(Duration::from_secs(29)).await;
+    until(|| peer.ended.load(Ordering::Relaxed) == 1).await;
+    tokio::time::resume();
+    double().await.unwrap();
+    assert_eq!(peer.connections(), 2);
+    drop(links);
 }

@@ -55,16 +55,16 @@ impl Stranger {
     }
 
     fn over(&self, what: &[u8], side: &[u8], answer: &Value) -> Vec<u8> {
-        let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+        let text = |name: &str| answer[name].as_str().unwrap();
+        let (asked, answered) = (unhex(&self.nonce), unhex(text("nonce")));
         let parts: [&[u8]; 6] = [
             what,
             side,
-            &unhex(&self.nonce),
-            &unhex(&text("nonce")),
+            &asked,
+            &answered,
             self.id.as_bytes(),
             text("member").as_bytes(),
-        ]
-        .map(|part| part);
+        ];
         code(&self.key, &parts)
     }
 

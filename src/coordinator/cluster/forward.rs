@@ -60,6 +60,7 @@ impl Links {
         headers.remove(EXPECT);
         headers.insert(AS, on_behalf);
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let is_empty = body.is_end_stream();
         let (mut body, sent) = Outgoing::passing(body);
         let mut fresh = false;
         loop {
@@ -79,6 +80,10 @@ impl Links {
                         why: "it broke off before anything was sent".to_owned(),
                     };
                     return unsent(back(head, *given_back)?, why);
+                }
+                // The other side closed it just now, and to look twice does no harm.
+                Err(Unanswered::Lost(_)) if link.reused && head.method.is_safe() && is_empty => {
+                    (body, fresh) = (Outgoing::Whole(None), true);
                 }
                 Err(Unanswered::Lost(why)) => {
                     let url = text.clone();
