@@ -6,6 +6,7 @@ mod log;
 mod original;
 mod outcome;
 mod submit;
+mod time;
 
 use std::time::Duration;
 
