@@ -24,6 +24,8 @@ pub struct Means {
     pub settings: Arc<Settings>,
     pub parts: Parts,
     pub cluster: Option<Membership>,
+    /// Whoever guesses does so at all rooms.
+    guesses: Arc<auth::Guesses>,
     on_event: Option<Arc<OnEvent>>,
 }
 
@@ -42,6 +44,7 @@ impl Means {
             settings: Arc::new(deps.settings),
             parts: Parts::default(),
             cluster: deps.cluster,
+            guesses: Arc::default(),
             on_event: deps.on_event.map(Arc::new),
         }
     }
@@ -69,7 +72,7 @@ impl Means {
 
     fn room(&self, beginning: Beginning, ended: Option<mpsc::Sender<JobId>>) -> Room {
         Room {
-            guesses: auth::Guesses::default(),
+            guesses: Arc::clone(&self.guesses),
             leases: leases::Leases::default(),
             presence: presence::Presence::default(),
             waiting: waiting::Waiting::default(),

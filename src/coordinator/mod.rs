@@ -99,7 +99,7 @@ pub enum Error {
 pub struct Room {
     queue: Queue,
     settings: Arc<Settings>,
-    guesses: auth::Guesses,
+    guesses: Arc<auth::Guesses>,
     leases: leases::Leases,
     presence: presence::Presence,
     waiting: waiting::Waiting,
@@ -129,6 +129,19 @@ pub struct Room {
 impl Room {
     fn now(&self) -> Timestamp {
         self.queue.now()
+    }
+
+    /// Tells whether there are other coordinators that go on when this one does not.
+    fn has_others(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|membership| {
+            membership
+                .cluster
+                .watch()
+                .borrow()
+                .voters()
+                .nth(1)
+                .is_some()
+        })
     }
 
     /// Returns what knows who belongs to the cluster, if this can be in one.

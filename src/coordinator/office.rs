@@ -21,6 +21,8 @@ use crate::queue::Change;
 
 /// How long those who wait are told one after another that there is no more waiting, at most.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// The same in a cluster: another leads in a moment, and has work for them.
+const TOLD_SOON: Duration = Duration::from_millis(500);
 /// From one of them to the next.
 const STEP: Duration = Duration::from_millis(5);
 
@@ -128,7 +130,11 @@ fn close(room: &Arc<Room>) {
     room.desk.nudge_all();
     let waiters = room.waiting.close();
     let spread = STEP * u32::try_from(waiters.len()).unwrap_or(0);
-    let step = spread.min(TOLD_WITHIN) / (waiters.len().max(1) as u32);
+    let within = match room.has_others() {
+        true => TOLD_SOON,
+        false => TOLD_WITHIN,
+    };
+    let step = spread.min(within) / (waiters.len().max(1) as u32);
     tokio::spawn(async move {
         for waiter in waiters {
             let _ = waiter.send(waiting::Wake::Nothing);

@@ -94,6 +94,7 @@ impl Links {
         headers.remove(EXPECT);
         headers.insert(AS, on_behalf);
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let is_empty = body.is_end_stream();
         let mut fresh = false;
         loop {
             let mut link = match self.line(&url, Some(*id), fresh).await {
@@ -112,6 +113,10 @@ impl Links {
                         why: "it broke off before anything was sent".to_owned(),
                     };
                     return Err(Undone::Unsent(given_back, why));
+                }
+                // The other side closed it just now, and to look twice does no harm.
+                Err(Unanswered::Lost(_)) if link.reused && head.method.is_safe() && is_empty => {
+                    (body, fresh) = (Outgoing::Whole(None), true);
                 }
                 Err(Unanswered::Lost(why)) => {
                     let url = text.clone();

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Links;
 use crate::coordinator::front::Front;
+use crate::coordinator::office::Office;
 use crate::queue::Error;
 use crate::queue::cluster::{Cluster, Role, Status};
 use crate::support::chain::chain;
@@ -153,7 +154,7 @@ impl<L: Leadership> Seat<L> {
     }
 
     /// Makes an office of what the cluster has agreed on. Tries until that works: others may lead meanwhile.
-    async fn open(&self) -> Arc<crate::coordinator::office::Office> {
+    async fn open(&self) -> Arc<Office> {
         let mut said = None;
         loop {
             let opened = async {
@@ -218,3 +219,7 @@ pub async fn let_go(mut status: watch::Receiver<Status>, links: Links) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "seat_tests.rs"]
+mod tests;

@@ -29,7 +29,7 @@ pub use host::{
 };
 pub use job::{
     CancelJobs, CancelledJobs, Explained, Health, HostVerdict, JobAttempts, JobPage, JobReply,
-    JobWire, QueueState, Retried, RetryJobs, State,
+    JobWire, QueueState, Retried, RetryJobs, Standing, State,
 };
 pub use kind::JobKind;
 pub use log::{AppendLogs, AppendedLogs, LogChunk, LogPage, LogPiece, LogState, LogWord, Stream};

@@ -29,6 +29,7 @@ impl Command {
             | Self::PlaceServices { now, .. }
             | Self::ClaimService { now, .. }
             | Self::ReportService { now, .. }
+            | Self::TakeOver { now, .. }
             | Self::Prune { now, .. }
             | Self::Reprieve { now } => *now,
         }
@@ -59,6 +60,7 @@ impl Command {
             | Self::PlaceServices { now, .. }
             | Self::ClaimService { now, .. }
             | Self::ReportService { now, .. }
+            | Self::TakeOver { now, .. }
             | Self::Prune { now, .. }
             | Self::Reprieve { now } => *now = (*now).max(earliest),
         }
