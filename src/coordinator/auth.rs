@@ -38,6 +38,11 @@ impl Tokens {
         self.0.is_empty()
     }
 
+    /// Returns each.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Secret> {
+        self.0.iter()
+    }
+
     /// Tells whether the headers show one of the tokens, or none is needed.
     pub fn accept(&self, headers: &HeaderMap) -> bool {
         if self.0.is_empty() {

@@ -18,12 +18,21 @@ impl Storage {
             | Error::Open { .. }
             | Error::Place(_)
             | Error::Newer { .. }
+            | Error::IsMember { .. }
+            | Error::Log { .. }
+            | Error::Died(_)
             | Error::Closed => self.0.store(true, Ordering::Relaxed),
             // Of one request, or gone by itself.
             Error::Invalid(_)
             | Error::NoSuchGroup(_)
             | Error::KeyConflict(_)
             | Error::IdInUse(_)
+            | Error::NotLeader { .. }
+            | Error::NoQuorum(_)
+            | Error::NotEmpty { .. }
+            | Error::NotAMember(_)
+            | Error::Behind { .. }
+            | Error::Changing
             | Error::Busy { .. } => {}
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::cluster::{Member, MemberId};
 use crate::protocol::{GroupId, Invalid};
 use crate::support::paths;
 
@@ -86,4 +87,65 @@ pub enum Error {
     /// The queue is closing. Whether the command was applied is not known.
     #[error("the queue is closed")]
     Closed,
+    /// Another member of the cluster decides. Nothing was done; trying again there helps.
+    #[error("{}", not_leader(leader.as_deref()))]
+    NotLeader {
+        /// Who, if that is known.
+        leader: Option<Box<Member>>,
+    },
+    /// No majority answered in time, or leadership was lost on the way. Whether the command was or
+    /// will be applied is not known; trying again with the same idempotency key is safe.
+    #[error("no majority of the cluster answered: {0}")]
+    NoQuorum(String),
+    /// Only an empty queue can be taken into a cluster. Trying again does not help.
+    #[error(
+        "the queue {} has something in it: only an empty one can join a cluster, because joining takes over what the cluster has",
+        path.display()
+    )]
+    NotEmpty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// This is in no cluster, or in another one than the message is from.
+    #[error("not a member: {0}")]
+    NotAMember(String),
+    /// The member must catch up first. Trying again later helps.
+    #[error("member {id} is {entries} entries behind")]
+    Behind {
+        /// Which.
+        id: MemberId,
+        /// How far.
+        entries: u64,
+    },
+    /// Another change of the members is under way. Trying again helps.
+    #[error("another change of the cluster's members is under way")]
+    Changing,
+    /// The queue belongs to a cluster, so nobody may write it alone. Trying again does not help.
+    #[error(
+        "the queue {} is a member of a cluster: ask a coordinator of the cluster, or use a copy",
+        path.display()
+    )]
+    IsMember {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The log between members or what it is about is damaged, newer than this program, or does
+    /// not fit the queue. Trying again does not help.
+    #[error("the cluster's log {}: {detail}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what to do.
+        detail: String,
+    },
+    /// What keeps the members in step has died. The process must end.
+    #[error("the cluster engine ended: {0}")]
+    Died(String),
+}
+
+fn not_leader(leader: Option<&Member>) -> String {
+    match leader {
+        Some(leader) => format!("not the leader: that is {} at {}", leader.name, leader.url),
+        None => "not the leader, and none is known".to_owned(),
+    }
 }

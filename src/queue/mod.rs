@@ -15,11 +15,12 @@ pub mod sweeper;
 pub use command::{
     Cancel, Cancelled, ClaimRequest, Claimant, Claimed, Completion, Expired, HeldLease, HostEntry,
     Idempotency, IntoGroup, LOG_LIMIT, LeaseProof, LeaseRef, NewGroup, NewHost, NewJob, NewPiece,
-    Piece, Prune, Pruned, Renewed, Report, Retried, ServiceChanged, ServiceReported, Submit,
-    Submitted, Verdict,
+    Original, OriginalHost, OriginalJob, OriginalStatus, Piece, Prune, Pruned, Renewed, Report,
+    Retried, ServiceChanged, ServiceReported, Submit, Submitted, TakenOver, Verdict,
 };
 pub use domain::service::ServiceHost;
-pub use engine::{Change, Options, Queue};
+pub use engine::raft as cluster;
+pub use engine::{Change, Options, Queue, Timing};
 pub use error::Error;
 pub use store::{
     Applied, CopyError, Cursor, JobFilter, JobView, Page, back_up, restore, would_prune,

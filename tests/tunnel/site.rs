@@ -110,6 +110,7 @@ impl Site {
                 ..coordinator::Settings::new("node_test")
             },
             on_event: None,
+            cluster: None,
         };
         let (trigger, shutdown) = shutdown::manual();
         tokio::spawn(async move {

@@ -114,7 +114,22 @@ impl From<queue::Error> for Refused {
                 Self::new(Code::Unavailable, "the queue is busy or closing: try again")
                     .retry_after(Duration::from_secs(1))
             }
-            queue::Error::Place(_)
+            queue::Error::NotLeader { .. } => {
+                Self::new(Code::NoLeader, error.to_string()).retry_after(Duration::from_secs(1))
+            }
+            queue::Error::NoQuorum(_) => {
+                Self::new(Code::NoQuorum, error.to_string()).retry_after(Duration::from_secs(1))
+            }
+            queue::Error::Changing => {
+                Self::new(Code::Unavailable, error.to_string()).retry_after(Duration::from_secs(1))
+            }
+            queue::Error::NotEmpty { .. }
+            | queue::Error::NotAMember(_)
+            | queue::Error::Behind { .. } => Self::new(Code::Conflict, error.to_string()),
+            queue::Error::IsMember { .. }
+            | queue::Error::Log { .. }
+            | queue::Error::Died(_)
+            | queue::Error::Place(_)
             | queue::Error::Open { .. }
             | queue::Error::Newer { .. }
             | queue::Error::Damaged { .. }

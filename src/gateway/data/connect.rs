@@ -1,12 +1,8 @@
 //! A new connection to a backend: plain, or TLS with what this machine trusts. HTTP/1.1 is spoken over both.
 
-use std::sync::{Arc, OnceLock};
-
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::ConfigVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -43,7 +39,8 @@ async fn at_once(settings: &Settings, endpoint: &Endpoint) -> Result<Sender, &'s
     if !place.tls {
         return speak(stream).await;
     }
-    let config = trusting().ok_or("this machine has no certificates to check it with")?;
+    let config = crate::support::tls::http1_client()
+        .ok_or("this machine has no certificates to check it with")?;
     let name = ServerName::try_from(place.host.to_string())
         .map_err(|_| "its name cannot be in a certificate")?;
     let stream = TlsConnector::from(config)
@@ -67,23 +64,4 @@ where
         .map_err(|_| "no connection to it")?;
     tokio::spawn(connection.with_upgrades());
     Ok(sender)
-}
-
-/// Returns what the certificates of backends are checked with, read once.
-fn trusting() -> Option<Arc<ClientConfig>> {
-    static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
-    let made = CONFIG.get_or_init(|| {
-        crate::support::tls::use_ring();
-        match ClientConfig::with_platform_verifier() {
-            Ok(mut config) => {
-                config.alpn_protocols = vec![b"http/1.1".to_vec()];
-                Some(Arc::new(config))
-            }
-            Err(error) => {
-                tracing::error!(%error, "certificates of backends cannot be checked");
-                None
-            }
-        }
-    });
-    made.clone()
 }

@@ -6,8 +6,11 @@ mod hosts;
 mod leases;
 mod local;
 mod now;
+pub mod raft;
 mod readers;
 mod services;
+mod take_over;
+mod way;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +32,7 @@ use crate::support::clock::{Clock, SteadyClock, Timestamp};
 use local::Local;
 use now::Now;
 use readers::Readers;
+use way::Way;
 
 /// How many jobs one step of a long command touches, so that other callers are not held up.
 const STEP: u32 = 500;
@@ -42,6 +46,32 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Looks the whole file over first, not only a small one after an unclean end.
     pub check_always: bool,
+    /// Works on the calling task, without threads: for simulations that must run the same way
+    /// every time. The clock must then be steady.
+    pub inline: bool,
+    /// How soon members of a cluster miss their leader.
+    pub timing: Timing,
+}
+
+/// How soon members of a cluster miss their leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// How often the leader says that it is there.
+    pub heartbeat: Duration,
+    /// How long nothing must be heard of it at least before somebody else wants to lead.
+    pub election_min: Duration,
+    /// How long at most: each member draws a span of its own, so that they do not all want to at once.
+    pub election_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(600),
+            election_max: Duration::from_millis(1200),
+        }
+    }
 }
 
 impl Options {
@@ -52,6 +82,8 @@ impl Options {
             path: path.into(),
             clock: Arc::new(SteadyClock::start()),
             check_always: false,
+            inline: false,
+            timing: Timing::default(),
         }
     }
 }
@@ -95,8 +127,11 @@ pub enum Change {
 pub struct Queue {
     // Readers first: the writer's connection must close last to clean up the log.
     readers: Arc<Readers>,
+    way: Arc<Way>,
     local: Arc<Local>,
     now: Arc<Now>,
+    /// Keeps its part in a cluster going, if it may have one.
+    _member: Option<Arc<raft::Held>>,
 }
 
 /// Makes an error of a refusal.
@@ -124,6 +159,7 @@ fn accepted(applied: Applied) -> Result<Applied, Error> {
         | Outcome::ServiceChanged(_)
         | Outcome::Services(_)
         | Outcome::ServiceReported(_)
+        | Outcome::TakenOver(_)
         | Outcome::Pruned(_) => Ok(applied),
     }
 }
@@ -134,10 +170,23 @@ impl Queue {
     /// # Errors
     /// When the place cannot be made, or the file is newer, damaged, locked or unreadable.
     pub fn open(options: Options) -> Result<Self, Error> {
+        raft::refuse_members(&options.path)?;
+        Self::open_any(options)
+    }
+
+    /// Opens the queue even if it is a member of a cluster.
+    fn open_any(options: Options) -> Result<Self, Error> {
+        let local = Local::open(&options.path, options.check_always, options.inline)?;
+        let local = Arc::new(local);
         Ok(Self {
-            local: Arc::new(Local::open(&options.path, options.check_always)?),
+            way: Arc::new(Way::new(Arc::clone(&local))),
+            local,
             readers: Arc::new(Readers::new(options.path)),
-            now: Arc::new(Now::new(options.clock)),
+            now: Arc::new(match options.inline {
+                true => Now::by(options.clock),
+                false => Now::new(options.clock),
+            }),
+            _member: None,
         })
     }
 
@@ -157,12 +206,12 @@ impl Queue {
     /// # Errors
     /// When the file fails; see [`Error`].
     pub async fn apply(&self, envelope: Envelope) -> Result<Applied, Error> {
-        self.local.run(envelope).await.and_then(accepted)
+        self.way.run(envelope).await.and_then(accepted)
     }
 
     /// Applies two commands in one commit, the first one first. Each stands alone.
     async fn apply_both(&self, first: Envelope, second: Envelope) -> [Result<Applied, Error>; 2] {
-        let both = self.local.run_both(first, second).await;
+        let both = self.way.run_both(first, second).await;
         both.map(|applied| applied.and_then(accepted))
     }
 
@@ -361,6 +410,9 @@ impl Queue {
         &self,
         read: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        if self.local.is_inline() {
+            return self.readers.with(read);
+        }
         // Holds the writer too, so that it outlives this read and can clean up behind it.
         let (readers, local) = (Arc::clone(&self.readers), Arc::clone(&self.local));
         tokio::task::spawn_blocking(move || {

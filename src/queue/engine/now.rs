@@ -21,6 +21,8 @@ struct Latest {
     said: Timestamp,
     /// When that was, by the steady clock.
     at: Timestamp,
+    /// The latest that somebody else said.
+    told: Timestamp,
 }
 
 impl Now {
@@ -29,10 +31,16 @@ impl Now {
         Self::beside(clock, Arc::new(SteadyClock::start()))
     }
 
+    /// Returns the time by `clock`, which is never set.
+    pub fn by(clock: Arc<dyn Clock>) -> Self {
+        Self::beside(Arc::clone(&clock), clock)
+    }
+
     fn beside(clock: Arc<dyn Clock>, steady: Arc<dyn Clock>) -> Self {
         let latest = Latest {
             said: Timestamp::from_millis(i64::MIN),
             at: steady.now(),
+            told: Timestamp::from_millis(i64::MIN),
         };
         Self {
             clock,
@@ -47,17 +55,30 @@ impl Now {
         let now = self.clock.now();
         let steady = self.steady.now();
         if now >= latest.said {
-            *latest = Latest {
-                said: now,
-                at: steady,
-            };
+            latest.said = now;
+            latest.at = steady;
         } else if latest.said.since(now) > SET_BACK {
-            *latest = Latest {
-                said: latest.said.plus(steady.since(latest.at)),
-                at: steady,
-            };
+            latest.said = latest.said.plus(steady.since(latest.at));
+            latest.at = steady;
         }
         latest.said
+    }
+
+    /// Goes on from `at` if it is later: another leader's clock may have been ahead of this one, and
+    /// what it did must not seem to lie in the future.
+    pub fn not_before(&self, at: Timestamp) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.told = latest.told.max(at);
+        if at > latest.said {
+            latest.said = at;
+            latest.at = self.steady.now();
+        }
+    }
+
+    /// Returns the latest time that [`Self::not_before`] was told.
+    pub fn told(&self) -> Timestamp {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.told
     }
 }
 
@@ -82,5 +103,22 @@ mod tests {
         assert_eq!(now.get(), start.plus(minute));
         clock.set(start.plus(2 * minute));
         assert_eq!(now.get(), start.plus(2 * minute));
+    }
+
+    #[test]
+    fn a_time_that_is_ahead_goes_on_from_there_and_does_not_stand_still() {
+        let one = || Arc::new(ManualClock::at(Timestamp::from_millis(10_000_000)));
+        let (clock, steady) = (one(), one());
+        let now = Now::beside(clock.clone(), steady.clone());
+        let hour = Duration::from_secs(3600);
+        let ahead = now.get().plus(hour);
+        now.not_before(ahead);
+        assert_eq!(now.get(), ahead);
+        let minute = Duration::from_secs(60);
+        steady.advance(minute);
+        clock.advance(minute);
+        assert_eq!(now.get(), ahead.plus(minute));
+        now.not_before(ahead);
+        assert_eq!(now.get(), ahead.plus(minute));
     }
 }

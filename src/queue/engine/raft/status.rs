@@ -1,0 +1,90 @@
+//! Where a member stands, for whoever decides by it or shows it.
+
+use std::collections::BTreeMap;
+
+use super::{ClusterId, Member, MemberId};
+
+/// What a member is just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// In no cluster: it writes by itself.
+    Lone,
+    /// Its own store is empty and it waits to be taken into a cluster.
+    Waiting,
+    /// Follows, and has no vote.
+    Learner,
+    /// Follows, and votes.
+    Follower,
+    /// Asks to be the leader.
+    Candidate,
+    /// Decides what comes next in the log. Whether it still does is what
+    /// [`Cluster::confirm`](super::Cluster::confirm) finds out.
+    Leader,
+}
+
+impl Role {
+    /// Returns the word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lone => "lone",
+            Self::Waiting => "waiting",
+            Self::Learner => "learner",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+        }
+    }
+}
+
+/// A look at the cluster from one member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Who looks.
+    pub id: MemberId,
+    /// Its cluster, when it is in one.
+    pub cluster: Option<ClusterId>,
+    /// What it is in it.
+    pub role: Role,
+    /// The highest term it knows of.
+    pub term: u64,
+    /// Who leads, as far as it knows.
+    pub leader: Option<MemberId>,
+    /// Everybody, and whether they vote.
+    pub members: BTreeMap<MemberId, (Member, bool)>,
+    /// The index of the last entry in its log.
+    pub last_log: u64,
+    /// The index of the last entry in its state.
+    pub applied: u64,
+    /// On the leader: how many entries each other member is behind.
+    pub lag: BTreeMap<MemberId, u64>,
+}
+
+impl Status {
+    /// Returns that of a member of no cluster.
+    pub(super) fn lone(id: MemberId) -> Self {
+        Self {
+            id,
+            cluster: None,
+            role: Role::Lone,
+            term: 0,
+            leader: None,
+            members: BTreeMap::new(),
+            last_log: 0,
+            applied: 0,
+            lag: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the leader and what is known of it.
+    pub fn leading(&self) -> Option<(MemberId, &Member)> {
+        let leader = self.leader?;
+        let (member, _) = self.members.get(&leader)?;
+        Some((leader, member))
+    }
+
+    /// Returns those who vote.
+    pub fn voters(&self) -> impl Iterator<Item = MemberId> {
+        let votes = |(id, (_, voter)): (&MemberId, &(Member, bool))| voter.then_some(*id);
+        self.members.iter().filter_map(votes)
+    }
+}
