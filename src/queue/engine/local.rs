@@ -206,7 +206,7 @@ impl Local {
             Place::Here(store) => {
                 let store = store.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut held = None;
-                commit(&store, posted, &mut held, || None, &self.news);
+                commit(&store, posted, &mut held, &mut || None, &self.news);
                 Ok(())
             }
         }
@@ -273,7 +273,8 @@ fn write(mut store: Store, orders: &Receiver<Order>, news: &broadcast::Sender<Ch
         };
         match order {
             Order::Commands(posted) => {
-                commit(&store, posted, &mut held, || orders.try_recv().ok(), news);
+                let mut next = || orders.try_recv().ok();
+                commit(&store, posted, &mut held, &mut next, news);
             }
             Order::Work(work) => work(&mut store),
         }
@@ -287,7 +288,7 @@ fn commit(
     store: &Store,
     posted: Posted,
     held: &mut Option<Order>,
-    mut next: impl FnMut() -> Option<Order>,
+    next: &mut dyn FnMut() -> Option<Order>,
     news: &broadcast::Sender<Change>,
 ) {
     let mut waiting = vec![posted.first];
@@ -314,7 +315,7 @@ fn commit(
             first,
             second: None,
         };
-        commit(store, left, held, || None, news);
+        commit(store, left, held, &mut || None, news);
     }
 }
 
