@@ -18,6 +18,7 @@ mod carry;
 mod door;
 mod error;
 mod forward;
+mod hears;
 mod hello;
 mod hops;
 mod link;
@@ -29,6 +30,7 @@ mod outgoing;
 mod place;
 mod pool;
 mod proof;
+mod prove;
 mod secret;
 
 pub use reqwest::Url;
