@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::error::Failure;
 use super::output::Format;
 use super::{
-    call, coordinator, demo, enqueue, events, fleet, gateway, host, job, output, queue_verbs,
+    call, coordinator, demo, enqueue, events, fleet, gateway, host, job, output, peer, queue_verbs,
     service,
 };
 use crate::fleet::file::{self, Fields, Fleet, Overrides};
@@ -57,6 +57,7 @@ pub enum Command {
     ListServices(service::list::PlainArgs),
     Service(service::Group),
     Queue(queue_verbs::Group),
+    Peer(Box<peer::Group>),
     Events(events::Args),
     Demo(demo::Args),
     /// Ends the jobs of a host daemon that is gone
@@ -80,6 +81,7 @@ impl Command {
             Self::ListServices(args) => args.format(),
             Self::Service(group) => group.format(),
             Self::Queue(group) => group.format(),
+            Self::Peer(group) => group.format(),
             Self::Events(args) => args.format(),
             Self::Gateway(_) | Self::Call(_) | Self::Demo(_) | Self::HostWatch => Format::Human,
         }
@@ -101,6 +103,7 @@ impl Command {
             | Self::ListServices(_)
             | Self::Service(_)
             | Self::Queue(_)
+            | Self::Peer(_)
             | Self::Events(_)
             | Self::Call(_)
             | Self::Demo(_)

@@ -1,12 +1,13 @@
 //! `skyclaw coordinator`: serves the queue over HTTP until it is told to stop.
 
+mod among;
 mod secrets;
 pub(super) mod serving;
 pub(super) mod settings;
 mod socket;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,7 +20,6 @@ use super::exit::Exit;
 use super::given::Given;
 use super::output::{Format, Output};
 use crate::coordinator::{self, Deps, Doors};
-use crate::queue::{self, Queue};
 use crate::support::shutdown::Shutdown;
 use crate::support::telemetry::Form;
 use crate::support::{limits, privacy};
@@ -30,7 +30,8 @@ const OPEN_FILES: u64 = 65_536;
 /// Serve the queue to hosts and clients over HTTP
 ///
 /// Hosts register, ask for work and report here; clients submit jobs and read their results. What is
-/// answered is on disk. Without a token only this machine is let in.
+/// answered is on disk. Without a token only this machine is let in. Several coordinators are one queue: any of them
+/// takes requests, and a majority of them goes on without the rest.
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -38,7 +39,9 @@ const OPEN_FILES: u64 = 65_536;
     after_help = "Example: SKYCLAW_TOKEN_FILE=token skyclaw coordinator --host 0.0.0.0\n\n\
 The token is read from SKYCLAW_TOKEN or SKYCLAW_TOKEN_FILE; `a,b` accepts both while it is changed.\n\
 SKYCLAW_PUBLIC_API_KEYS (key:label:cap|cap[:shell][:env], …) switches the public API on.\n\n\
-Exit codes: 0 stopped by a signal, 1 it could not run (port in use, database newer, damaged or served by another), 2 usage."
+Several as one: SKYCLAW_PEER_URLS=http://a:8787 skyclaw coordinator joins the one at a; `skyclaw peer list` shows them.\n\n\
+Exit codes: 0 stopped by a signal or left its cluster, 1 it could not run or go on (port in use, database newer, damaged or served \
+by another, not empty and to join others, removed from its cluster), 2 usage."
 )]
 pub struct Args {
     /// What to do with the database instead of serving it.
@@ -74,7 +77,8 @@ pub struct Args {
         hide_env_values = true
     )]
     node_id: Option<Given<String>>,
-    /// Where others reach this coordinator
+    /// Where others reach this coordinator [default: the address it listens on, else the one that other
+    /// coordinators reach it under]
     #[arg(
         long,
         value_name = "URL",
@@ -140,7 +144,8 @@ pub struct Args {
     /// secret in the file SKYCLAW_WEBHOOK_SECRET_FILE, if set
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
-    /// Other coordinators; this version runs alone and only warns
+    /// Coordinators to join, as a comma list: any members of a cluster, one that runs alone, or others that wait
+    /// as this one does. Only an empty database joins
     #[arg(
         long,
         value_name = "URLS",
@@ -148,8 +153,25 @@ pub struct Args {
         hide_env_values = true
     )]
     peer_urls: Option<Given<String>>,
-    /// How many coordinators must have a write before it is answered; this version runs alone, so
-    /// more than 1 refuses all writes [default: 1]
+    /// Whether those that the named ones wait for are asked, too; 0 forbids it [default: 1]
+    #[arg(
+        long,
+        value_name = "0|1",
+        env = "SKYCLAW_PEER_DISCOVERY",
+        hide_env_values = true
+    )]
+    peer_discovery: Option<Given<String>>,
+    /// File with what the coordinators of a cluster prove to each other that they know [default:
+    /// $SKYCLAW_CLUSTER_SECRET, else made from the token]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SKYCLAW_CLUSTER_SECRET_FILE",
+        hide_env_values = true
+    )]
+    cluster_secret_file: Option<Given<PathBuf>>,
+    /// How many coordinators must have a write before it is answered: writes are refused while the
+    /// majority of those with a vote is fewer [default: 1]
     #[arg(
         long,
         value_name = "N",
@@ -197,15 +219,19 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         .cloned()
         .unwrap_or_else(|| PathBuf::from(".skyclaw/coordinator.db"));
     let _serving = serving::claim(&db)?;
-    let queue = open(&db).await?;
-    let settings = settings::read(args, secrets, &db)?;
-    if Given::of(&args.peer_urls).is_some() {
-        output.note("coordinators of this version run alone: SKYCLAW_PEER_URLS is not used");
-    }
+    let among = among::Among::read(args, &secrets)?;
+    let (queue, cluster) = among.open(&db).await?;
+    let settings = settings::read(args, &secrets, &db)?;
     let port = Given::of(&args.port).copied().unwrap_or(8787);
     limits::raise_open_files(OPEN_FILES);
     let listener = listen(&host, port).await?;
     let port = listener.local_addr().context("look at the port")?.port();
+    let place = among::Place {
+        name: &settings.node_id,
+        host: &host,
+        port,
+    };
+    let membership = among.enter(cluster, &place, &db).await?;
     let socket = Given::of(&args.socket).map(|path| socket::open(path));
     let socket = socket.transpose()?;
     let node = settings.node_id.clone();
@@ -213,6 +239,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         queue,
         settings,
         on_event: None,
+        cluster: Some(membership),
     };
     let serving = coordinator::load(deps).await?;
     let shown = if host.contains(':') {
@@ -246,17 +273,6 @@ fn host(args: &Args, open: bool) -> Result<String, Failure> {
         danger: "without a token would let everybody in",
         remedy: "set SKYCLAW_TOKEN or --token-file",
     })
-}
-
-async fn open(db: &Path) -> anyhow::Result<Queue> {
-    // Looked over whole: what a coordinator acknowledged must still be there, or nobody should build on it.
-    let options = queue::Options {
-        check_always: true,
-        ..queue::Options::new(db)
-    };
-    // The look over the file after an unclean end may take a while.
-    let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await?;
-    Ok(queue?)
 }
 
 async fn listen(host: &str, port: u16) -> Result<TcpListener, Failure> {

@@ -28,6 +28,7 @@ pub mod hosts_remote;
 pub mod init;
 pub mod job;
 pub mod output;
+pub mod peer;
 pub mod perform;
 pub mod progress;
 pub mod queue_verbs;
@@ -88,6 +89,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::ListServices(args) => args.run(&output).await,
         Command::Service(group) => service::run(group, &output).await,
         Command::Queue(group) => queue_verbs::run(group, &output).await,
+        Command::Peer(group) => peer::run(group, &output).await,
         Command::Events(args) => events::run(args, &output).await,
     };
     let exit = match result {

@@ -21,6 +21,8 @@ pub const TOKEN: &str = "SKYCLAW_TOKEN";
 pub const KEYS: &str = "SKYCLAW_PUBLIC_API_KEYS";
 /// The variable with the keys of a gateway.
 pub const GATEWAY_KEYS: &str = "SKYCLAW_GATEWAY_API_KEYS";
+/// The variable with the secret that the members of a cluster share.
+pub const CLUSTER_SECRET: &str = "SKYCLAW_CLUSTER_SECRET";
 /// Says that the secrets come as JSON on standard input.
 pub const HANDED: &str = "SKYCLAW_SECRETS_ON_STDIN";
 
@@ -34,7 +36,7 @@ pub fn names(unwanted: impl Fn(&str) -> bool) -> Vec<OsString> {
 
 /// Tells whether a variable of this name holds a secret.
 pub fn is_secret(name: &str) -> bool {
-    [TOKEN, KEYS, GATEWAY_KEYS].contains(&name) || mask::is_secret_name(name)
+    [TOKEN, KEYS, GATEWAY_KEYS, CLUSTER_SECRET].contains(&name) || mask::is_secret_name(name)
 }
 
 /// Returns if there is none of the variables `secret`; otherwise this process becomes a new one without them that finds

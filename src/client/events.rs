@@ -59,6 +59,9 @@ impl Followed {
     }
 
     async fn reopen(&mut self) -> Result<(), Error> {
+        if let Some(id) = self.parser.last_id() {
+            self.last_id = Some(id.to_owned());
+        }
         let ask = self.ask.clone().events(self.last_id.clone());
         self.parser = Parser::default();
         self.open = Some(self.client.open(ask).await?);

@@ -54,6 +54,11 @@ impl Parser {
         self.ready.pop_front()
     }
 
+    /// Returns where to go on, as far as the server has said it, also without an event.
+    pub fn last_id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     fn take_line(&mut self, line: &[u8]) {
         let mut text = String::from_utf8_lossy(line);
         if !std::mem::replace(&mut self.started, true)

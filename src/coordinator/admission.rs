@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hyper::body::Incoming;
+use axum::{BoxError, Router};
+use bytes::Bytes;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
@@ -18,9 +18,12 @@ use super::api::error::Refused;
 use super::api::key::decode;
 use super::auth::shows;
 use super::caller::Caller;
+use super::cluster::{local, seat, voters_for};
 use crate::protocol::api::Code;
 
 const PUBLIC: &str = "/v1/public/jobs";
+/// Whoever looks why nobody answers must see something.
+const ABOUT_MEMBERS: &str = "/v1/network/";
 const CORS: [(HeaderName, HeaderValue); 2] = [
     (
         HeaderName::from_static("access-control-allow-methods"),
@@ -33,12 +36,16 @@ const CORS: [(HeaderName, HeaderValue); 2] = [
 ];
 
 /// Answers a request.
-pub async fn answer(
-    room: Arc<Room>,
+pub async fn answer<B>(
+    room: &Room,
     router: Router,
     caller: Arc<Caller>,
-    mut request: Request<Incoming>,
-) -> Response {
+    mut request: Request<B>,
+) -> Response
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     if let Caller::Host {
         token: Some(token), ..
     } = &*caller
@@ -60,15 +67,15 @@ pub async fn answer(
             .is_some_and(|rest| rest.starts_with('/'));
     // To a host it is closed like all that is not its own, so that it cannot try keys either.
     if public && !matches!(*caller, Caller::Host { .. }) {
-        let mut response = match admit_key(&room, &mut request) {
-            Admitted::Yes => match too_few(&room, &request) {
+        let mut response = match admit_key(room, &mut request) {
+            Admitted::Yes => match too_few(room, &request) {
                 Some(refused) => refused.into_response(),
-                None => route(router, request).await,
+                None => confirmed(room, router, request).await,
             },
             Admitted::Preflight => StatusCode::NO_CONTENT.into_response(),
             Admitted::No(refused) => refused.into_response(),
         };
-        add_cors(&room, &mut response);
+        add_cors(room, &mut response);
         return response;
     }
     if let Caller::Network(peer) = &*caller
@@ -82,27 +89,56 @@ pub async fn answer(
             Refused::new(Code::Unauthorized, "unauthorized").into_response()
         };
     }
-    if let Some(refused) = too_few(&room, &request) {
+    if let Some(refused) = too_few(room, &request) {
         return refused.into_response();
+    }
+    confirmed(room, router, request).await
+}
+
+/// Refuses writes where a majority of the voters is fewer coordinators than a write must be on. What is about the
+/// members themselves is never refused: it brings more of them.
+fn too_few<B>(room: &Room, request: &Request<B>) -> Option<Refused> {
+    let copies = room.settings.min_replications;
+    if copies <= 1 || request.method().is_safe() || request.uri().path().starts_with(ABOUT_MEMBERS)
+    {
+        return None;
+    }
+    let voters = room.members().map_or(1, |members| members.voters());
+    let voters = u64::try_from(voters).unwrap_or(u64::MAX);
+    let needed = voters_for(copies);
+    (voters < needed).then(|| {
+        let text = format!(
+            "insufficient peers: requires at least {} known peers, got {}",
+            needed - 1,
+            voters - 1
+        );
+        Refused::new(Code::Unavailable, text)
+    })
+}
+
+/// Answers once it is certain that what is read is not old: in a cluster, another may lead by now. What is written is
+/// agreed on in any case.
+async fn confirmed<B>(room: &Room, router: Router, request: Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    if let Some(membership) = &room.cluster
+        && request.method().is_safe()
+        && !local::is_asked(&request)
+        && !request.uri().path().starts_with(ABOUT_MEMBERS)
+        && let Err(error) = seat::confirmed(&membership.cluster).await
+    {
+        return Refused::from(error).into_response();
     }
     route(router, request).await
 }
 
-/// Refuses writes where more coordinators are asked for than there are.
-fn too_few(room: &Room, request: &Request<Incoming>) -> Option<Refused> {
-    let needed = room.settings.min_replications;
-    let path = request.uri().path();
-    let between_peers = path.starts_with("/v1/network/") || path.starts_with("/v1/replicate/");
-    (needed > 1 && request.method() == Method::POST && !between_peers).then(|| {
-        let peers = needed - 1;
-        Refused::new(
-            Code::Unavailable,
-            format!("insufficient peers: requires at least {peers} known peers, got 0"),
-        )
-    })
-}
-
-async fn route(router: Router, request: Request<Incoming>) -> Response {
+async fn route<B>(router: Router, request: Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     match TowerToHyperService::new(router).call(request).await {
         Ok(response) => response,
         Err(never) => match never {},
@@ -115,7 +151,7 @@ enum Admitted {
     No(Refused),
 }
 
-fn admit_key(room: &Room, request: &mut Request<Incoming>) -> Admitted {
+fn admit_key<B>(room: &Room, request: &mut Request<B>) -> Admitted {
     if request.method() == Method::OPTIONS {
         return Admitted::Preflight;
     }

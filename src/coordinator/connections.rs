@@ -5,17 +5,23 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::Request;
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinSet;
 
+use super::api::error::Refused;
+use super::caller::Caller;
+use super::cluster::PeerMark;
 use super::doors::{Doors, Visitor};
+use super::front::{Front, Known};
+use super::office::Office;
 use super::patient::Patient;
-use super::{Room, admission, streams};
+use super::{cluster, streams};
+use crate::protocol::api::Code;
 use crate::support::shutdown::{Shutdown, Urgency};
 
 /// How long a client may take for the head of a request, also for its first byte.
@@ -31,12 +37,7 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// Serves connections until `shutdown`. Returns those that are open then; they end after the
 /// request that they are in.
-pub async fn accept(
-    room: &Arc<Room>,
-    mut doors: Doors,
-    router: &Router,
-    mut shutdown: Shutdown,
-) -> JoinSet<()> {
+pub async fn accept(front: &Arc<Front>, mut doors: Doors, mut shutdown: Shutdown) -> JoinSet<()> {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
@@ -44,8 +45,7 @@ pub async fn accept(
             () = shutdown.reached(Urgency::Stop) => return open,
             visitor = doors.next() => match visitor {
                 Ok(visitor) => {
-                    let served = serve(Arc::clone(room), visitor, router.clone());
-                    open.spawn(served);
+                    open.spawn(serve(Arc::clone(front), visitor));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -66,20 +66,23 @@ pub async fn finish(mut open: JoinSet<()>) {
     }
 }
 
-async fn serve(room: Arc<Room>, visitor: Visitor, router: Router) {
+async fn serve(front: Arc<Front>, visitor: Visitor) {
     let Visitor { stream, caller } = visitor;
     // Dropped after the connection, whose requests say what was cut off.
-    let _open = streams::open(&room, &caller);
-    let caller = Arc::new(caller);
-    let mut closing = room.closing.subscribe();
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = admission::answer(
-            Arc::clone(&room),
-            router.clone(),
-            Arc::clone(&caller),
-            request,
-        );
-        async { Ok::<_, Infallible>(answer.await) }
+    let _open = front
+        .office()
+        .and_then(|office| streams::open(&office.room, &caller));
+    let mut closing = front.closing();
+    let line = Arc::new(Line {
+        front,
+        caller: Arc::new(caller),
+        mark: PeerMark::default(),
+    });
+    let (speaks, known) = (Arc::clone(&line), Known::default());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let office = speaks.front.office_of(&known);
+        let line = Arc::clone(&speaks);
+        async move { Ok::<_, Infallible>(line.answer(office, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -96,7 +99,30 @@ async fn serve(room: Arc<Room>, visitor: Visitor, router: Router) {
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%caller, %error, "a connection ended badly");
+        tracing::debug!(caller = %line.caller, %error, "a connection ended badly");
+    }
+}
+
+/// What the requests of one connection have in common.
+struct Line {
+    front: Arc<Front>,
+    caller: Arc<Caller>,
+    /// Which member of the cluster has proved itself here.
+    mark: PeerMark,
+}
+
+impl Line {
+    /// Answers a request; `office` is that of this coordinator, if it has one.
+    async fn answer(&self, office: Option<Arc<Office>>, request: Request<Incoming>) -> Response {
+        let caller = Arc::clone(&self.caller);
+        match (self.front.membership(), office) {
+            (None, Some(office)) => office.answer(caller, request).await,
+            (Some(membership), office) => {
+                let whose = (caller, &self.mark);
+                cluster::front::answer(&self.front, membership, office, whose, request).await
+            }
+            (None, None) => Refused::new(Code::Unavailable, "stopping").into_response(),
+        }
     }
 }
 

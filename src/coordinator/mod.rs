@@ -16,11 +16,14 @@ mod dispatch;
 mod doors;
 mod fails;
 mod feed;
+mod front;
 mod gateways;
 mod keys;
 mod leases;
+mod means;
 mod news;
 mod notify;
+mod office;
 mod patient;
 mod presence;
 mod rank;
@@ -33,15 +36,15 @@ mod sweep;
 mod waiting;
 mod watch;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
 
 pub use self::auth::Tokens;
 pub use self::caller::{Caller, Said};
 pub use self::doors::{Doors, Stream, Visitor};
+pub use self::front::Front;
 pub use self::keys::Keys;
 pub use self::notify::{Hooks, Webhook};
 pub use self::settings::Settings;
@@ -51,7 +54,7 @@ use crate::protocol::{HostId, JobId};
 use crate::queue::{self, Claimed, HostEntry, Queue};
 use crate::support::clock::Timestamp;
 use crate::support::parts::Parts;
-use crate::support::shutdown::{Shutdown, Urgency};
+use crate::support::shutdown::Shutdown;
 
 use api::error::Refused;
 
@@ -66,6 +69,8 @@ pub struct Deps {
     pub settings: Settings,
     /// Told of each event after it is in the stream; must not block.
     pub on_event: Option<OnEvent>,
+    /// What makes it a member of a cluster, now or later; without it, it stays alone.
+    pub cluster: Option<cluster::Membership>,
 }
 
 /// What went wrong so that the coordinator could not run.
@@ -81,13 +86,20 @@ pub enum Error {
         /// Which.
         part: &'static str,
     },
+    /// What keeps it in step with the other members of its cluster has died, so it serves no more. What was
+    /// acknowledged is safe. Started again it may go on, once the cause is gone.
+    #[error("this member of the cluster cannot go on: {why}")]
+    Cluster {
+        /// What happened, and where.
+        why: String,
+    },
 }
 
 /// All that requests share.
 pub struct Room {
     queue: Queue,
-    settings: Settings,
-    guesses: auth::Guesses,
+    settings: Arc<Settings>,
+    guesses: Arc<auth::Guesses>,
     leases: leases::Leases,
     presence: presence::Presence,
     waiting: waiting::Waiting,
@@ -103,7 +115,6 @@ pub struct Room {
     shares: api::share::Shares,
     /// Jobs that ended, for whoever is to be told; nothing if nobody is.
     ended: Option<mpsc::Sender<JobId>>,
-    to_tell: Mutex<Option<mpsc::Receiver<JobId>>>,
     storage: storage::Storage,
     paused: AtomicBool,
     /// Something may be due earlier than was thought.
@@ -111,12 +122,38 @@ pub struct Room {
     /// Nothing new is begun; streams and waits end.
     closing: tokio::sync::watch::Sender<bool>,
     started: tokio::time::Instant,
-    on_event: Option<OnEvent>,
+    cluster: Option<cluster::Membership>,
+    on_event: Option<Arc<OnEvent>>,
 }
 
 impl Room {
     fn now(&self) -> Timestamp {
         self.queue.now()
+    }
+
+    /// Tells whether there are other coordinators that go on when this one does not.
+    fn has_others(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|membership| {
+            membership
+                .cluster
+                .watch()
+                .borrow()
+                .voters()
+                .nth(1)
+                .is_some()
+        })
+    }
+
+    /// Returns what knows who belongs to the cluster, if this can be in one.
+    fn members(&self) -> Option<&Arc<cluster::Members>> {
+        self.cluster.as_ref()?.members.as_ref()
+    }
+
+    /// Takes note of what was put into the queue beside all rules.
+    async fn took_over(&self) -> Result<(), queue::Error> {
+        self.presence.remember(self.queue.hosts().await?);
+        self.services_changed(&self.queue.services().await?);
+        Ok(())
     }
 
     fn is_paused(&self) -> bool {
@@ -160,6 +197,11 @@ impl Room {
     /// Gives every lease a fresh lease time and notes what is held. Returns the hosts that the queue remembers.
     async fn reprieve(&self) -> Result<Vec<HostEntry>, queue::Error> {
         self.queue.reprieve().await?;
+        self.look().await
+    }
+
+    /// Notes what is held. Returns the hosts that the queue remembers.
+    async fn look(&self) -> Result<Vec<HostEntry>, queue::Error> {
         let hosts = self.queue.hosts().await?;
         for entry in &hosts {
             let id = &entry.host.id;
@@ -184,117 +226,40 @@ impl Room {
 /// # Errors
 /// When the state cannot be loaded; nothing was served then. As [`serve`] does.
 pub async fn run(deps: Deps, doors: impl Into<Doors>, shutdown: Shutdown) -> Result<(), Error> {
-    let room = load(deps).await?;
-    serve(room, doors, shutdown).await
-}
-
-/// Serves whoever comes through `doors`, such as one TCP listener, until `shutdown`, then lets open
-/// requests finish.
-///
-/// # Errors
-/// When a part of it panics. What is open is cut off then: half a coordinator is worse than none.
-pub async fn serve(
-    room: Arc<Room>,
-    doors: impl Into<Doors>,
-    shutdown: Shutdown,
-) -> Result<(), Error> {
-    let parts = room.parts.clone();
-    tokio::select! {
-        () = serve_whole(room, doors.into(), shutdown) => Ok(()),
-        part = parts.failed() => Err(Error::Part { part }),
-    }
-}
-
-async fn serve_whole(room: Arc<Room>, doors: Doors, mut shutdown: Shutdown) {
-    let router = api::router(Arc::clone(&room));
-    let mut tasks = JoinSet::new();
-    let parts = &room.parts;
-    let changes = room.queue.changes();
-    tasks.spawn(parts.watched("news", news::run(Arc::clone(&room), changes)));
-    tasks.spawn(parts.watched("the dispatcher", dispatch::run(Arc::clone(&room))));
-    tasks.spawn(parts.watched("what ends leases", sweep::expire(Arc::clone(&room))));
-    tasks.spawn(parts.watched("what removes old jobs", sweep::prune(Arc::clone(&room))));
-    tasks.spawn(parts.watched("the watch over hosts", sweep::presence(Arc::clone(&room))));
-    let services = services::reconcile::run(Arc::clone(&room));
-    tasks.spawn(parts.watched("what places services", services));
-    let to_tell = room
-        .to_tell
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
-    if let Some(ended) = to_tell.filter(|_| room.ended.is_some()) {
-        let hooks = room.settings.hooks.clone();
-        let telling = notify::run(Arc::clone(&room), hooks, ended);
-        tasks.spawn(parts.watched("the notifier", telling));
-    }
-    let connections = connections::accept(&room, doors, &router, shutdown.clone()).await;
-    close(&room);
-    tokio::select! {
-        () = connections::finish(connections) => {}
-        () = shutdown.reached(Urgency::Now) => {}
-    }
-    tasks.shutdown().await;
-}
-
-/// Ends streams and waits. Many hosts that wait are told one after another, so that they do not all
-/// come to the next coordinator at the same moment.
-fn close(room: &Arc<Room>) {
-    room.closing.send_replace(true);
-    room.watch.wake_all();
-    room.desk.nudge_all();
-    let waiters = room.waiting.close();
-    let spread = std::time::Duration::from_millis(5) * u32::try_from(waiters.len()).unwrap_or(0);
-    let step = spread.min(std::time::Duration::from_secs(5)) / (waiters.len().max(1) as u32);
-    tokio::spawn(async move {
-        for waiter in waiters {
-            let _ = waiter.send(waiting::Wake::Nothing);
-            tokio::time::sleep(step).await;
-        }
-    });
+    let front = load(deps).await?;
+    serve(front, doors, shutdown).await
 }
 
 /// Reads what the queue remembers and prepares to serve it. Every lease gets a fresh lease time.
 ///
 /// # Errors
 /// When the queue cannot be read or written.
-pub async fn load(deps: Deps) -> Result<Arc<Room>, Error> {
-    let Deps {
-        queue,
-        settings,
-        on_event,
-    } = deps;
-    let counts = queue.counts().await.map_err(Error::Load)?;
-    let services = queue.services().await.map_err(Error::Load)?;
-    let paused = queue.paused().await.map_err(Error::Load)?;
-    let (ended, to_tell) = mpsc::channel(notify::WAITING);
-    let room = Room {
-        guesses: auth::Guesses::default(),
-        leases: leases::Leases::default(),
-        presence: presence::Presence::default(),
-        waiting: waiting::Waiting::default(),
-        watch: watch::Watch::default(),
-        avoiding: alone::Avoiding::default(),
-        streams: streams::Streams::default(),
-        parts: Parts::default(),
-        feed: feed::Feed::default(),
-        desk: services::Desk::of(services),
-        gateways: gateways::Registry::default(),
-        backlog: backlog::Backlog::new(settings.max_queued, counts.queued),
-        limits: fails::Limits::default(),
-        shares: api::share::Shares::default(),
-        ended: (!settings.hooks.is_empty()).then_some(ended),
-        to_tell: Mutex::new(Some(to_tell)),
-        storage: storage::Storage::default(),
-        paused: AtomicBool::new(paused),
-        alarm: Notify::new(),
-        closing: tokio::sync::watch::channel(false).0,
-        started: tokio::time::Instant::now(),
-        queue,
-        settings,
-        on_event,
+pub async fn load(deps: Deps) -> Result<Front, Error> {
+    Front::open(deps).await.map_err(Error::Load)
+}
+
+/// Serves whoever comes through `doors`, such as one TCP listener, until `shutdown`, then lets open
+/// requests finish.
+///
+/// # Errors
+/// When a part of it panics, or what keeps it in step with its cluster dies. What is open is cut off then: half a
+/// coordinator is worse than none.
+pub async fn serve(front: Front, doors: impl Into<Doors>, shutdown: Shutdown) -> Result<(), Error> {
+    let parts = front.parts();
+    let cluster = front
+        .membership()
+        .map(|membership| membership.cluster.clone());
+    let died = async {
+        match &cluster {
+            Some(cluster) => cluster.failed().await,
+            None => std::future::pending().await,
+        }
     };
-    // Before anything can run out: nobody could renew while nobody listened.
-    let hosts = room.reprieve().await.map_err(Error::Load)?;
-    room.presence.remember(hosts);
-    Ok(Arc::new(room))
+    tokio::select! {
+        // First: nothing is served by a member that cannot keep in step.
+        biased;
+        why = died => Err(Error::Cluster { why }),
+        part = parts.failed() => Err(Error::Part { part }),
+        served = front::serve(front, doors.into(), shutdown) => served,
+    }
 }

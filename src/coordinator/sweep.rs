@@ -20,6 +20,8 @@ const BUSY: Duration = Duration::from_millis(300);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// A host that was silent for so long is forgotten.
 const HOST_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// So long after the start every host that is there was heard of.
+const HEARD_WITHIN: Duration = Duration::from_secs(600);
 
 /// Lets happen what is due, as long as the coordinator runs.
 pub async fn expire(room: Arc<Room>) {
@@ -81,7 +83,14 @@ pub async fn prune(room: Arc<Room>) {
                 room.storage.failed(&error);
             }
         }
-        for id in room.presence.silent_for(HOST_KEPT, now) {
+        // A new leader has heard of nobody yet, and a host may have registered long ago.
+        let heard = room.started.elapsed() >= HEARD_WITHIN;
+        for id in room
+            .presence
+            .silent_for(HOST_KEPT, now)
+            .into_iter()
+            .filter(|_| heard)
+        {
             if room.queue.forget_host(id.clone()).await.is_ok() {
                 room.presence.forget(&id);
                 room.desk.forget(&id);

@@ -15,8 +15,8 @@ pub mod sweeper;
 pub use command::{
     Cancel, Cancelled, ClaimRequest, Claimant, Claimed, Completion, Expired, HeldLease, HostEntry,
     Idempotency, IntoGroup, LOG_LIMIT, LeaseProof, LeaseRef, NewGroup, NewHost, NewJob, NewPiece,
-    Piece, Prune, Pruned, Renewed, Report, Retried, ServiceChanged, ServiceReported, Submit,
-    Submitted, Verdict,
+    Original, OriginalHost, OriginalJob, OriginalStatus, Piece, Prune, Pruned, Renewed, Report,
+    Retried, ServiceChanged, ServiceReported, Submit, Submitted, TakenOver, Verdict,
 };
 pub use domain::service::ServiceHost;
 pub use engine::raft as cluster;

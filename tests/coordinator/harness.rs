@@ -110,6 +110,7 @@ impl Room {
             queue: queue.clone(),
             settings,
             on_event: None,
+            cluster: None,
         };
         let serving = tokio::spawn(async move {
             coordinator::run(deps, doors, shutdown).await.unwrap();

@@ -22,6 +22,7 @@ async fn ends_with(fatal: fn(&Event) -> bool, act: impl AsyncFnOnce(String)) -> 
         queue,
         settings: Settings::new("node_test"),
         on_event: Some(Box::new(move |event| assert!(!fatal(event), "on purpose"))),
+        cluster: None,
     };
     let (_trigger, shutdown) = shutdown::manual();
     let serving = tokio::spawn(coordinator::run(deps, listener, shutdown));

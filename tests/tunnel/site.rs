@@ -91,6 +91,7 @@ impl Site {
             queue,
             settings: coordinator::Settings::new("node_test"),
             on_event: None,
+            cluster: None,
         };
         let (trigger, shutdown) = shutdown::manual();
         tokio::spawn(async move {

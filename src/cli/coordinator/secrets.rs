@@ -23,6 +23,8 @@ pub struct Secrets {
     pub keys: Keys,
     /// What the webhook's bodies are signed with.
     pub webhook: Option<Secret>,
+    /// What the members of a cluster share, if it is not made of the tokens.
+    pub cluster: Option<Secret>,
 }
 
 /// The same as it was given.
@@ -31,6 +33,8 @@ struct Texts {
     tokens: String,
     keys: String,
     webhook: Option<String>,
+    #[serde(default)]
+    cluster: String,
 }
 
 impl Secrets {
@@ -42,7 +46,7 @@ impl Secrets {
     pub fn read(args: &Args) -> Result<Self, Failure> {
         let token_file = Given::of(&args.token_file).map(PathBuf::as_path);
         let texts = if variable(HANDED).is_empty() {
-            let texts = Texts::given(token_file, args.webhook.is_some())?;
+            let texts = Texts::given(token_file, args)?;
             texts.shed();
             texts
         } else {
@@ -56,22 +60,42 @@ impl Secrets {
                 path.display()
             )));
         }
+        if let Some(path) = Given::of(&args.cluster_secret_file)
+            && texts.cluster.trim().is_empty()
+        {
+            // Without this, an empty file would let everybody become a member.
+            return Err(Failure::usage(format!(
+                "the file with the cluster's secret {} is empty",
+                path.display()
+            )));
+        }
         let keys = Keys::parse(&texts.keys)
             .map_err(|error| Failure::usage(format!("{}: {error}", shed::KEYS)))?;
         Ok(Self {
             tokens,
             keys,
             webhook: texts.webhook.map(Secret::new),
+            cluster: Some(texts.cluster)
+                .filter(|secret| !secret.trim().is_empty())
+                .map(Secret::new),
         })
     }
 }
 
 impl Texts {
-    fn given(token_file: Option<&Path>, webhook: bool) -> Result<Self, Failure> {
+    fn given(token_file: Option<&Path>, args: &Args) -> Result<Self, Failure> {
+        let webhook = args.webhook.is_some();
         let tokens = match token_file {
             None => variable(shed::TOKEN),
             Some(path) => std::fs::read_to_string(path).map_err(|error| {
                 Failure::usage(format!("read the token file {}", path.display())).because(error)
+            })?,
+        };
+        let cluster = match Given::of(&args.cluster_secret_file) {
+            None => variable(shed::CLUSTER_SECRET),
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                let text = format!("read the file with the cluster's secret {}", path.display());
+                Failure::usage(text).because(error)
             })?,
         };
         let file = variable("SKYCLAW_WEBHOOK_SECRET_FILE");
@@ -89,6 +113,7 @@ impl Texts {
             tokens,
             keys: variable(shed::KEYS),
             webhook,
+            cluster,
         })
     }
 
@@ -103,6 +128,7 @@ impl Texts {
 fn is_ours(name: &str) -> bool {
     name == shed::TOKEN
         || name == shed::KEYS
+        || name == shed::CLUSTER_SECRET
         || (name.starts_with("SKYCLAW_WEBHOOK") && mask::is_secret_name(name))
 }
 

@@ -18,7 +18,7 @@ use crate::support::{ids, paths, span};
 ///
 /// # Errors
 /// When a value is out of range or the node id cannot be kept.
-pub fn read(args: &Args, secrets: Secrets, db: &Path) -> anyhow::Result<Settings> {
+pub fn read(args: &Args, secrets: &Secrets, db: &Path) -> anyhow::Result<Settings> {
     let node_id = match Given::of(&args.node_id) {
         Some(id) => id.clone(),
         None => kept_node_id(db)?,
@@ -30,8 +30,8 @@ pub fn read(args: &Args, secrets: Secrets, db: &Path) -> anyhow::Result<Settings
     }
     Ok(Settings {
         public_url: Given::of(&args.public_url).cloned(),
-        tokens: secrets.tokens,
-        keys: secrets.keys,
+        tokens: secrets.tokens.clone(),
+        keys: secrets.keys.clone(),
         cors_origin: Given::of(&args.public_cors_origin).cloned(),
         lease_for,
         idempotency_ttl: Given::of(&args.idempotency_ttl_ms)
@@ -45,7 +45,7 @@ pub fn read(args: &Args, secrets: Secrets, db: &Path) -> anyhow::Result<Settings
         retention: Given::of(&args.retention).map_or(defaults.retention, |kept| {
             kept.applied_to(defaults.retention)
         }),
-        hooks: hooks(args, secrets.webhook)?,
+        hooks: hooks(args, secrets.webhook.clone())?,
         ..defaults
     })
 }

@@ -150,6 +150,7 @@ impl Coordinator {
             queue: queue.clone(),
             settings,
             on_event: None,
+            cluster: None,
         })
         .await?;
         // Hosts that ask must still be answered while they finish, so it stops after them, and not by a signal.

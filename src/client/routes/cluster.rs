@@ -1,12 +1,13 @@
-//! What coordinators say to each other, in the original's form.
+//! What coordinators are there, and changes of that; partly in the original's form.
 
 use serde_json::{Value, json};
 
 use super::super::ask::Ask;
 use super::super::{Client, Error};
+use crate::protocol::api::{Peers, RemovePeer};
 
 impl Client {
-    /// Returns `{"nodeId", "self"?, "peers"}`.
+    /// Returns `{"nodeId", "self"?, "peers"}` and more, see [`Self::network`].
     ///
     /// # Errors
     /// See [`Error`].
@@ -14,7 +15,15 @@ impl Client {
         self.ask(Ask::get(["v1", "network", "peers"])).await
     }
 
-    /// Makes a coordinator known to another.
+    /// Returns the coordinators of the cluster.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn network(&self) -> Result<Peers, Error> {
+        self.ask(Ask::get(["v1", "network", "peers"])).await
+    }
+
+    /// Asks the coordinator at `url` to join this cluster.
     ///
     /// # Errors
     /// See [`Error`].
@@ -26,7 +35,25 @@ impl Client {
         .await
     }
 
-    /// Hands over a whole state; returns `{"ok", "changed", "nodeId"}`.
+    /// Lets the coordinator that is asked leave its cluster and end.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn leave(&self) -> Result<Peers, Error> {
+        self.ask(Ask::post(["v1", "network", "leave"], &json!({}))?)
+            .await
+    }
+
+    /// Takes a member out of the cluster.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn remove_peer(&self, meant: &RemovePeer) -> Result<Peers, Error> {
+        self.ask(Ask::post(["v1", "network", "remove"], meant)?)
+            .await
+    }
+
+    /// Hands over a whole state of the original; returns `{"ok", "changed", "nodeId"}` and counts.
     ///
     /// # Errors
     /// See [`Error`].

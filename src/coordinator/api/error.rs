@@ -114,7 +114,13 @@ impl From<queue::Error> for Refused {
                 Self::new(Code::Unavailable, "the queue is busy or closing: try again")
                     .retry_after(Duration::from_secs(1))
             }
-            queue::Error::NotLeader { .. } | queue::Error::NoQuorum(_) | queue::Error::Changing => {
+            queue::Error::NotLeader { .. } => {
+                Self::new(Code::NoLeader, error.to_string()).retry_after(Duration::from_secs(1))
+            }
+            queue::Error::NoQuorum(_) => {
+                Self::new(Code::NoQuorum, error.to_string()).retry_after(Duration::from_secs(1))
+            }
+            queue::Error::Changing => {
                 Self::new(Code::Unavailable, error.to_string()).retry_after(Duration::from_secs(1))
             }
             queue::Error::NotEmpty { .. }

@@ -104,8 +104,10 @@ impl Reader {
     /// Returns what is written next; nothing once the coordinator closes.
     async fn next(&mut self) -> Option<Bytes> {
         if !std::mem::replace(&mut self.greeted, true) {
-            // Sends the headers, so that the reader knows that it listens.
-            return Some(BEAT_TEXT);
+            // Sends the headers, so that the reader knows that it listens, and from where: whoever is cut off before
+            // the first event, and comes back to another leader, is told of the gap.
+            let from = self.room.feed.id(self.after);
+            return Some(format!("id: {from}\n:\n\n").into());
         }
         let mut out = Vec::new();
         if std::mem::take(&mut self.missed) {

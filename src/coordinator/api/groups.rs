@@ -8,10 +8,10 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Shared;
 use super::body::Asked;
 use super::error::Refused;
 use super::reply::Reply;
+use super::{Consistency, Shared};
 use crate::coordinator::Room;
 use crate::protocol::GroupId;
 use crate::protocol::api::{Code, GroupReply, Groups};
@@ -32,7 +32,7 @@ struct Which {
 
 /// The newest groups, newest first.
 #[utoipa::path(
-    get, path = "/v1/groups", params(Which), responses((status = 200, body = Groups))
+    get, path = "/v1/groups", params(Which, Consistency), responses((status = 200, body = Groups))
 )]
 async fn list(State(room): Shared, Asked(which): Asked<Which>) -> Result<Reply<Groups>, Refused> {
     let limit = which.limit.unwrap_or(200).clamp(1, 500);
@@ -44,7 +44,7 @@ async fn list(State(room): Shared, Asked(which): Asked<Which>) -> Result<Reply<G
 
 /// One group.
 #[utoipa::path(
-    get, path = "/v1/groups/{id}", params(("id" = String, Path)),
+    get, path = "/v1/groups/{id}", params(("id" = String, Path), Consistency),
     responses((status = 200, body = GroupReply))
 )]
 async fn show(State(room): Shared, Path(id): Path<String>) -> Result<Reply<GroupReply>, Refused> {

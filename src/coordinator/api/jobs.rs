@@ -14,7 +14,7 @@ use super::body::{Asked, Body};
 use super::error::Refused;
 use super::key::Key;
 use super::reply::Reply;
-use super::{Shared, wire};
+use super::{Consistency, Shared, wire};
 use crate::coordinator::Room;
 use crate::protocol::api::{
     CancelJobs, CancelledJobs, JobAttempts, JobPage, JobReply, JobWire, Retried, RetryJobs,
@@ -59,7 +59,7 @@ struct Which {
 
 /// A page of jobs: newest first, those of a group in queue order.
 #[utoipa::path(
-    get, path = "/v1/jobs", params(Which), responses((status = 200, body = JobPage<JobWire>))
+    get, path = "/v1/jobs", params(Which, Consistency), responses((status = 200, body = JobPage<JobWire>))
 )]
 async fn list(
     State(room): Shared,
@@ -107,7 +107,7 @@ struct Wait {
 
 /// One job. With `waitMs` the answer comes when it has ended, or when the time is over.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}", params(("id" = String, Path), Wait),
+    get, path = "/v1/jobs/{id}", params(("id" = String, Path), Wait, Consistency),
     responses((status = 200, body = JobReply<JobWire>))
 )]
 async fn show(
@@ -155,7 +155,7 @@ async fn find(room: &Room, id: JobId) -> Result<JobRecord, Refused> {
 
 /// Every try of a job, oldest first.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/attempts", params(("id" = String, Path)),
+    get, path = "/v1/jobs/{id}/attempts", params(("id" = String, Path), Consistency),
     responses((status = 200, body = JobAttempts))
 )]
 async fn attempts(

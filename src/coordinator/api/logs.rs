@@ -17,7 +17,7 @@ use super::body::{Asked, Body, LARGE};
 use super::error::Refused;
 use super::reply::Reply;
 use super::stream::{self, BEAT, BEAT_TEXT, EVENTS, Piece as Chunk, broken};
-use super::{Shared, wire};
+use super::{Consistency, Shared, wire};
 use crate::coordinator::Room;
 use crate::protocol::api::{
     AppendLogs, AppendedLogs, JobReply, LogPage, LogPiece, LogState, LogWord, Stream,
@@ -110,7 +110,7 @@ impl Which {
 /// What a job printed. With `accept: text/event-stream` it comes as it is printed: events `piece`,
 /// and `end` with the job when it has ended.
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/logs", params(("id" = String, Path), Which),
+    get, path = "/v1/jobs/{id}/logs", params(("id" = String, Path), Which, Consistency),
     responses((status = 200, body = LogPage))
 )]
 async fn read(

@@ -20,6 +20,7 @@ mod network;
 mod openapi;
 mod public;
 mod queue;
+mod replicate;
 pub(super) mod reply;
 mod scope;
 mod services;
@@ -30,7 +31,7 @@ mod submit;
 mod surrogates;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{Router, middleware};
 use utoipa_axum::router::OpenApiRouter;
@@ -42,6 +43,19 @@ use crate::protocol::api::{Code, JobReply};
 
 /// What every handler is given.
 type Shared = axum::extract::State<Arc<Room>>;
+
+/// How new what is read must be.
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(
+    dead_code,
+    reason = "decided on before the routes; here for the description"
+)]
+struct Consistency {
+    /// In a cluster, answers hold everything that was written before they were asked for. With `local` this coordinator
+    /// answers out of its own file, at once and whoever leads; that may be old.
+    consistency: Option<String>,
+}
 
 /// Returns all routes.
 pub fn router(room: Arc<Room>) -> Router {
@@ -57,6 +71,20 @@ pub fn router(room: Arc<Room>) -> Router {
             scope::check,
         ))
         .with_state(room)
+}
+
+/// Returns the routes that a member of a cluster serves whoever leads: to look at what is in its own file.
+pub fn reading(room: Arc<Room>) -> Router {
+    static ROUTES: LazyLock<Router<Arc<Room>>> = LazyLock::new(|| {
+        let routes = OpenApiRouter::new()
+            .merge(jobs::routes())
+            .merge(groups::routes())
+            .merge(logs::routes())
+            .merge(state::routes())
+            .merge(network::routes());
+        Router::from(routes).fallback(|| async { Refused::new(Code::NotFound, "not found") })
+    });
+    ROUTES.clone().with_state(room)
 }
 
 /// Returns the routes with their description.
@@ -76,6 +104,7 @@ fn described() -> OpenApiRouter<Arc<Room>> {
         .merge(queue::routes())
         .merge(events::routes())
         .merge(network::routes())
+        .merge(replicate::routes())
         .merge(services::routes())
         .merge(gateways::routes())
         .merge(public::routes())

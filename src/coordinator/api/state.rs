@@ -12,9 +12,9 @@ use utoipa_axum::routes;
 use super::error::Refused;
 use super::reply::JSON;
 use super::stream::{self, Piece, broken};
-use super::{Shared, hosts, services, wire};
+use super::{Consistency, Shared, hosts, services, wire};
 use crate::coordinator::Room;
-use crate::protocol::api::State;
+use crate::protocol::api::{Standing, State};
 use crate::queue::{Cursor, JobFilter};
 
 /// How many jobs are read at a time.
@@ -32,8 +32,9 @@ enum Next {
     Nothing,
 }
 
-/// Every host, job and service.
-#[utoipa::path(get, path = "/v1/state", responses((status = 200, body = State)))]
+/// Every host, job and service. In a cluster it is what the leader has, unless `consistency=local` asks for what this
+/// coordinator has: that may be old, and of hosts it does not know which are there.
+#[utoipa::path(get, path = "/v1/state", params(Consistency), responses((status = 200, body = State)))]
 async fn state(Given(room): Shared) -> Response {
     stream::unfold(JSON, (room, Next::Head), |(room, next)| async move {
         let (piece, next) = match next {
@@ -53,10 +54,31 @@ fn head(room: &Room) -> Piece {
     let mut out = Vec::with_capacity(1024);
     out.extend_from_slice(b"{\"nodeId\":");
     serde_json::to_writer(&mut out, &room.settings.node_id)?;
+    if let Some(standing) = standing(room) {
+        // One object goes on in the other.
+        let text = serde_json::to_vec(&standing)?;
+        let inner = text
+            .strip_prefix(b"{")
+            .and_then(|text| text.strip_suffix(b"}"));
+        out.push(b',');
+        out.extend_from_slice(inner.unwrap_or_default());
+    }
     out.extend_from_slice(b",\"hosts\":");
     serde_json::to_writer(&mut out, &hosts::all(room))?;
     out.extend_from_slice(b",\"jobs\":[");
     Ok(out.into())
+}
+
+/// Returns how far this coordinator's state goes; nothing where there is no cluster.
+fn standing(room: &Room) -> Option<Standing> {
+    let status = room.cluster.as_ref()?.cluster.watch();
+    let status = status.borrow();
+    status.cluster?;
+    Some(Standing {
+        applied_index: status.applied,
+        term: status.term,
+        leader: status.leading().map(|(_, leader)| leader.name.clone()),
+    })
 }
 
 async fn jobs(room: &Room, from: Option<Cursor>) -> Result<(Bytes, Next), Refused> {

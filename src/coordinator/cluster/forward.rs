@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::http::header::EXPECT;
+use axum::http::request::Parts;
 use axum::http::{Request, Response, Version};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -35,25 +36,58 @@ impl Links {
         request: Request<Incoming>,
         caller: &Caller,
     ) -> Result<Response<Body>, ForwardError> {
-        let unsent = |request, why| {
-            Err(ForwardError::Unsent {
-                request: Box::new(request),
+        let (head, body) = request.into_parts();
+        match self
+            .passed_on(member, &head, Outgoing::passing(body), caller)
+            .await
+        {
+            Ok(answer) => Ok(answer),
+            Err(Undone::Unsent(body, why)) => Err(ForwardError::Unsent {
+                request: Box::new(back(head, *body)?),
                 why,
-            })
-        };
+            }),
+            Err(Undone::Unknown(why)) => Err(ForwardError::Unknown { why }),
+        }
+    }
+
+    /// Passes a request on as [`Self::forward`] does whose body is here already, so that its caller can do so again.
+    ///
+    /// # Errors
+    /// When there is no answer. Says whether the request may have been done.
+    pub async fn forward_whole(
+        &self,
+        member: &(MemberId, Member),
+        request: Request<Bytes>,
+        caller: &Caller,
+    ) -> Result<Response<Body>, LinkError> {
+        let (head, bytes) = request.into_parts();
+        let whole = Outgoing::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()));
+        let body = (whole, Arc::new(AtomicBool::new(true)));
+        let answer = self.passed_on(member, &head, body, caller).await;
+        answer.map_err(|undone| match undone {
+            Undone::Unsent(_, why) | Undone::Unknown(why) => why,
+        })
+    }
+
+    async fn passed_on(
+        &self,
+        member: &(MemberId, Member),
+        head: &Parts,
+        (mut body, sent): (Outgoing, Arc<AtomicBool>),
+        caller: &Caller,
+    ) -> Result<Response<Body>, Undone> {
         let Some(on_behalf) = written(caller) else {
             let why = "a host's tunnel ends at the coordinator that dug it";
-            return unsent(request, LinkError::Unfit { why });
+            return Err(Undone::unsent(body, LinkError::Unfit { why }));
         };
         let (id, Member { url: text, .. }) = member;
         let url = match Url::parse(text) {
             Ok(url) => url,
             Err(error) => {
                 let (url, why) = (text.clone(), error.to_string());
-                return unsent(request, LinkError::Address { url, why });
+                return Err(Undone::unsent(body, LinkError::Address { url, why }));
             }
         };
-        let (head, body) = request.into_parts();
         let mut headers = head.headers.clone();
         hops::end(&mut headers);
         // Answered here, when the first byte of the body is asked for.
@@ -61,12 +95,11 @@ impl Links {
         headers.insert(AS, on_behalf);
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let is_empty = body.is_end_stream();
-        let (mut body, sent) = Outgoing::passing(body);
         let mut fresh = false;
         loop {
             let mut link = match self.line(&url, Some(*id), fresh).await {
                 Ok(link) => link,
-                Err(why) => return unsent(back(head, body)?, why),
+                Err(why) => return Err(Undone::unsent(body, why)),
             };
             match link.send(&head.method, path, headers.clone(), body).await {
                 Ok(answer) => return Ok(passing(answer, link, sent, Arc::clone(self.pool()))),
@@ -79,7 +112,7 @@ impl Links {
                         url: text.clone(),
                         why: "it broke off before anything was sent".to_owned(),
                     };
-                    return unsent(back(head, *given_back)?, why);
+                    return Err(Undone::Unsent(given_back, why));
                 }
                 // The other side closed it just now, and to look twice does no harm.
                 Err(Unanswered::Lost(_)) if link.reused && head.method.is_safe() && is_empty => {
@@ -87,19 +120,27 @@ impl Links {
                 }
                 Err(Unanswered::Lost(why)) => {
                     let url = text.clone();
-                    let why = LinkError::Lost { url, why };
-                    return Err(ForwardError::Unknown { why });
+                    return Err(Undone::Unknown(LinkError::Lost { url, why }));
                 }
             }
         }
     }
 }
 
+/// Why a request has no answer, and its body if nothing of it was sent.
+enum Undone {
+    Unsent(Box<Outgoing>, LinkError),
+    Unknown(LinkError),
+}
+
+impl Undone {
+    fn unsent(body: Outgoing, why: LinkError) -> Self {
+        Self::Unsent(Box::new(body), why)
+    }
+}
+
 /// Puts a request together again.
-fn back(
-    head: axum::http::request::Parts,
-    body: Outgoing,
-) -> Result<Request<Incoming>, ForwardError> {
+fn back(head: Parts, body: Outgoing) -> Result<Request<Incoming>, ForwardError> {
     match body {
         Outgoing::Passing { body, .. } => Ok(Request::from_parts(head, body)),
         // It was made of a caller's body.

@@ -53,6 +53,11 @@ pub enum Code {
     TooMany,
     /// 503: not ready, disk full, switched off, or too few peers. Nothing was changed; try again later.
     Unavailable,
+    /// 503: no coordinator of the cluster leads just now. Try again soon, with the same idempotency key.
+    NoLeader,
+    /// 503: too few coordinators of the cluster answered in time. What was asked may have been done or not: try again
+    /// with the same idempotency key.
+    NoQuorum,
     /// 500: a fault of the coordinator.
     #[default]
     #[serde(other)]
@@ -77,7 +82,7 @@ impl Code {
             Self::UnknownKind | Self::Unprocessable => 422,
             Self::TooMany => 429,
             Self::Internal => 500,
-            Self::Unavailable => 503,
+            Self::Unavailable | Self::NoLeader | Self::NoQuorum => 503,
         }
     }
 }

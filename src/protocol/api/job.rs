@@ -142,12 +142,28 @@ pub struct Health {
     pub node_id: String,
 }
 
+/// How far the state of a coordinator goes that is in a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// Everything up to this entry of the log is in the answer, and perhaps more.
+    pub applied_index: u64,
+    /// The term of the leader.
+    pub term: u64,
+    /// The node id of the leader, if one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+}
+
 /// `GET /v1/state`: everything, for clients of the original. Written piece by piece.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
     /// Which coordinator answers.
     pub node_id: String,
+    /// How far it goes; a coordinator that is in no cluster leaves all of this out.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// Every host.
     pub hosts: Vec<HostRecord>,
     /// Every job, oldest first.

@@ -29,11 +29,11 @@ pub use host::{
 };
 pub use job::{
     CancelJobs, CancelledJobs, Explained, Health, HostVerdict, JobAttempts, JobPage, JobReply,
-    JobWire, QueueState, Retried, RetryJobs, State,
+    JobWire, QueueState, Retried, RetryJobs, Standing, State,
 };
 pub use kind::JobKind;
 pub use log::{AppendLogs, AppendedLogs, LogChunk, LogPage, LogPiece, LogState, LogWord, Stream};
-pub use network::{Join, Peers};
+pub use network::{Imported, Join, PeerRecord, PeerRole, Peers, RemovePeer};
 pub use service::{
     Assignment, AssignmentReport, ChangeService, DRAIN_MS, DeployService, Gateway, Gateways,
     HIDDEN, Phase, READY_MS, ReportService, Restart, ServiceLogPiece, ServiceOutput, ServiceRecord,

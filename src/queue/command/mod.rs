@@ -3,8 +3,10 @@
 mod host;
 mod lease;
 mod log;
+mod original;
 mod outcome;
 mod submit;
+mod time;
 
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use host::{HeldLease, HostEntry, NewHost};
 pub use lease::{ClaimRequest, Claimant, LeaseProof, LeaseRef, Report, Verdict};
 pub use log::{LOG_HEAD, LOG_LIMIT, NewPiece, Piece};
+pub use original::{Original, OriginalHost, OriginalJob, OriginalStatus, TakenOver};
 pub use outcome::{
     Cancelled, Claimed, Completion, Expired, Outcome, Pruned, Refusal, Renewed, Retried,
     ServiceChanged, ServiceReported, Submitted,
@@ -237,6 +240,17 @@ pub enum Command {
         report: ReportService,
         /// Who answers for the change.
         node: String,
+    },
+    /// A state of the original is taken over, in steps. Only an empty queue begins with it.
+    TakeOver {
+        /// When.
+        now: Timestamp,
+        /// The first step: there must be nothing yet.
+        first: bool,
+        /// The chance in the proofs of its old leases, which nobody can show.
+        seed: [u8; 16],
+        /// What.
+        original: Original,
     },
     /// What is old goes.
     Prune {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostEntry, LeaseRef};
+use super::{HostEntry, LeaseRef, TakenOver};
 use crate::protocol::api::ServiceRecord;
 use crate::protocol::{
     AttemptNo, GroupId, HostId, JobId, JobStatus, LeaseToken, Payload, Reason, Requirement,
@@ -52,6 +52,8 @@ pub enum Outcome {
     Services(Vec<ServiceRecord>),
     /// Of a report on a service.
     ServiceReported(ServiceReported),
+    /// Of a state of the original; nothing if the queue was not empty.
+    TakenOver(Option<TakenOver>),
     /// Of a pruning.
     Pruned(Pruned),
     /// Nothing was done.

@@ -60,6 +60,22 @@ impl Posted {
         (Self { first, second }, answer)
     }
 
+    /// Tells whether nobody waits for an answer any more.
+    pub fn is_abandoned(&self) -> bool {
+        let second = self.second.as_ref();
+        self.first.answer.is_closed() && second.is_none_or(|second| second.answer.is_closed())
+    }
+
+    /// Returns each of them, in order.
+    pub fn each_mut(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        std::iter::once(&mut self.first).chain(self.second.as_mut())
+    }
+
+    /// Returns each of them, in order.
+    pub fn into_each(self) -> impl Iterator<Item = Waiting> {
+        std::iter::once(self.first).chain(self.second)
+    }
+
     /// Returns two commands that belong together and where their answers will come from.
     pub fn two(first: Envelope, second: Envelope) -> (Self, [Answer; 2]) {
         let (first, one) = waiting(first);
@@ -190,7 +206,7 @@ impl Local {
             Place::Here(store) => {
                 let store = store.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut held = None;
-                commit(&store, posted, &mut held, || None, &self.news);
+                commit(&store, posted, &mut held, &mut || None, &self.news);
                 Ok(())
             }
         }
@@ -257,7 +273,13 @@ fn write(mut store: Store, orders: &Receiver<Order>, news: &broadcast::Sender<Ch
         };
         match order {
             Order::Commands(posted) => {
-                commit(&store, posted, &mut held, || orders.try_recv().ok(), news);
+                commit(
+                    &store,
+                    posted,
+                    &mut held,
+                    &mut || orders.try_recv().ok(),
+                    news,
+                );
             }
             Order::Work(work) => work(&mut store),
         }
@@ -271,7 +293,7 @@ fn commit(
     store: &Store,
     posted: Posted,
     held: &mut Option<Order>,
-    mut next: impl FnMut() -> Option<Order>,
+    next: &mut dyn FnMut() -> Option<Order>,
     news: &broadcast::Sender<Change>,
 ) {
     let mut waiting = vec![posted.first];
@@ -298,7 +320,7 @@ fn commit(
             first,
             second: None,
         };
-        commit(store, left, held, || None, news);
+        commit(store, left, held, &mut || None, news);
     }
 }
 

@@ -9,6 +9,7 @@ mod now;
 pub mod raft;
 mod readers;
 mod services;
+mod take_over;
 mod way;
 
 use std::path::PathBuf;
@@ -129,6 +130,8 @@ pub struct Queue {
     way: Arc<Way>,
     local: Arc<Local>,
     now: Arc<Now>,
+    /// Keeps its part in a cluster going, if it may have one.
+    _member: Option<Arc<raft::Held>>,
 }
 
 /// Makes an error of a refusal.
@@ -156,6 +159,7 @@ fn accepted(applied: Applied) -> Result<Applied, Error> {
         | Outcome::ServiceChanged(_)
         | Outcome::Services(_)
         | Outcome::ServiceReported(_)
+        | Outcome::TakenOver(_)
         | Outcome::Pruned(_) => Ok(applied),
     }
 }
@@ -182,6 +186,7 @@ impl Queue {
                 true => Now::by(options.clock),
                 false => Now::new(options.clock),
             }),
+            _member: None,
         })
     }
 

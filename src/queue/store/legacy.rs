@@ -13,12 +13,10 @@ use serde::Deserialize;
 use super::backup::put;
 use super::{attempts, fault, needs, row, services};
 use crate::protocol::api::ServiceRecord;
-use crate::protocol::{
-    AttemptEnd, AttemptNo, HostId, JobId, JobResult, LeaseToken, Payload, Reason, Requirement,
-};
+use crate::protocol::{AttemptEnd, AttemptNo, HostId, LeaseToken, Reason};
 use crate::queue::Error;
+use crate::queue::command::{OriginalHost, OriginalJob, OriginalStatus, TakenOver};
 use crate::queue::domain::Lease;
-use crate::support::clock::Timestamp;
 
 /// How many lost leases a job may still have after it was taken over, as a new job has.
 const FURTHER_ATTEMPTS: u16 = 3;
@@ -26,19 +24,6 @@ const FURTHER_ATTEMPTS: u16 = 3;
 const MOST_ATTEMPTS: u16 = 10_000;
 /// Who made a try that the original did not remember.
 const UNKNOWN_HOST: &str = "unknown";
-
-/// How many records were taken over.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
-    /// Jobs.
-    pub jobs: u64,
-    /// Hosts.
-    pub hosts: u64,
-    /// Services.
-    pub services: u64,
-    /// Records that could not be read. The copy still has them.
-    pub skipped: u64,
-}
 
 /// Tells whether the file is one of the original.
 pub fn is_one(connection: &Connection) -> rusqlite::Result<bool> {
@@ -83,11 +68,13 @@ pub fn set_aside(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Writes the original's records into our tables, and removes its own.
-pub fn take_over(connection: &Connection) -> rusqlite::Result<Taken> {
-    let mut taken = Taken::default();
+pub fn take_over(connection: &Connection) -> rusqlite::Result<TakenOver> {
+    // Nobody can show these: nobody was ever told them.
+    let mut fresh = |_| LeaseToken::fresh();
+    let mut taken = TakenOver::default();
     each(connection, "jobs", "created_at, rowid", |text| {
-        let done = match serde_json::from_str::<OldJob>(text) {
-            Ok(job) => insert_job(connection, &job)?,
+        let done = match serde_json::from_str::<OriginalJob>(text) {
+            Ok(job) => insert_job(connection, &job, &mut fresh)?.is_some(),
             Err(error) => unreadable("job", &error),
         };
         *(if done {
@@ -98,8 +85,8 @@ pub fn take_over(connection: &Connection) -> rusqlite::Result<Taken> {
         Ok(())
     })?;
     each(connection, "hosts", "id", |text| {
-        let done = match serde_json::from_str::<OldHost>(text) {
-            Ok(host) => insert_host(connection, host)?,
+        let done = match serde_json::from_str::<OriginalHost>(text) {
+            Ok(host) => insert_host(connection, &host)?,
             Err(error) => unreadable("host", &error),
         };
         *(if done {
@@ -156,94 +143,39 @@ fn each(
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OldJob {
-    id: JobId,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    status: OldStatus,
-    #[serde(default)]
-    attempts: u64,
-    #[serde(default)]
-    requirement: Requirement,
-    payload: Payload,
-    #[serde(default)]
-    assigned_host_id: Option<String>,
-    #[serde(default)]
-    submitted_by: Option<String>,
-    #[serde(default)]
-    result: Option<JobResult>,
-    #[serde(default)]
-    error: Option<String>,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum OldStatus {
-    Queued,
-    Leased,
-    Completed,
-    Failed,
-}
-
-#[derive(Deserialize)]
 struct WithLimit {
     #[serde(rename = "timeoutMs", default)]
     timeout_ms: Option<f64>,
 }
 
-impl OldJob {
-    fn host(&self) -> Option<HostId> {
-        HostId::new(self.assigned_host_id.clone()?).ok()
-    }
-
-    /// How its last try ended, if the job has ended; a try that was running is lost.
-    fn last_ending(&self) -> (AttemptEnd, Option<Reason>) {
-        match self.status {
-            OldStatus::Completed => (AttemptEnd::Succeeded, None),
-            OldStatus::Failed => (AttemptEnd::Failed, Some(self.reason())),
-            OldStatus::Queued | OldStatus::Leased => (AttemptEnd::Lost, Some(Reason::Lost)),
-        }
-    }
-
-    /// The original has no reasons, only these texts.
-    fn reason(&self) -> Reason {
-        let error = self.error.as_deref().unwrap_or_default();
-        if error.starts_with("timed out after") {
-            Reason::Timeout
-        } else if error.starts_with("command not allowed") {
-            Reason::NotAllowed
-        } else if error.starts_with("spawn ") {
-            Reason::Spawn
-        } else {
-            Reason::Exit
-        }
-    }
-
-    fn result(&self) -> Option<JobResult> {
-        let ended = matches!(self.status, OldStatus::Completed | OldStatus::Failed);
-        let mut result = self.result.clone().filter(|_| ended)?;
-        result.error = result.error.or_else(|| self.error.clone());
-        if result.finished_at == Timestamp::default() {
-            result.finished_at = self.updated_at;
-        }
-        Some(result)
+/// Returns how the last try of a job ended, if the job has ended; a try that was running is lost.
+fn last_ending(job: &OriginalJob) -> (AttemptEnd, Option<Reason>) {
+    match job.status {
+        OriginalStatus::Completed => (AttemptEnd::Succeeded, None),
+        OriginalStatus::Failed => (AttemptEnd::Failed, Some(job.reason())),
+        OriginalStatus::Queued | OriginalStatus::Leased => (AttemptEnd::Lost, Some(Reason::Lost)),
     }
 }
 
-fn insert_job(connection: &Connection, job: &OldJob) -> rusqlite::Result<bool> {
+/// Writes a job. Returns its pin and its need, or nothing if its id is there already.
+pub(super) fn insert_job(
+    connection: &Connection,
+    job: &OriginalJob,
+    token: &mut dyn FnMut(u16) -> LeaseToken,
+) -> rusqlite::Result<Option<(String, String)>> {
     let taken = connection
         .prepare_cached("SELECT 1 FROM job WHERE id = ?1")?
         .exists([job.id.as_bytes()])?;
     if taken {
-        return Ok(unreadable("job", &"its id is there already"));
+        unreadable("job", &"its id is there already");
+        return Ok(None);
     }
-    let ended = matches!(job.status, OldStatus::Completed | OldStatus::Failed);
+    let ended = job.has_ended();
     let counted = u16::try_from(job.attempts).unwrap_or(u16::MAX);
     let attempt = counted
         .min(MOST_ATTEMPTS)
-        .max(u16::from(ended || job.status == OldStatus::Leased));
-    let (end, reason) = job.last_ending();
+        .max(u16::from(ended || job.status == OriginalStatus::Leased));
+    let (end, reason) = last_ending(job);
     // Every try but the last one of an ended job was a lease that ran out.
     let lost = attempt - u16::from(ended);
     let (pin, need) = needs::write(job.requirement.clone().normalized());
@@ -253,9 +185,9 @@ fn insert_job(connection: &Connection, job: &OldJob) -> rusqlite::Result<bool> {
         .filter(|limit| *limit >= 1.0);
     let short = Some(job.payload.as_str()).filter(|payload| payload.len() <= row::SHORT);
     let state = match job.status {
-        OldStatus::Queued | OldStatus::Leased => row::READY,
-        OldStatus::Completed => row::COMPLETED,
-        OldStatus::Failed => row::FAILED,
+        OriginalStatus::Queued | OriginalStatus::Leased => row::READY,
+        OriginalStatus::Completed => row::COMPLETED,
+        OriginalStatus::Failed => row::FAILED,
     };
     connection
         .prepare_cached(
@@ -287,18 +219,18 @@ fn insert_job(connection: &Connection, job: &OldJob) -> rusqlite::Result<bool> {
             .prepare_cached("INSERT INTO long_payload (job, payload) VALUES (?1, ?2)")?
             .execute(params![seq, job.payload.as_str()])?;
     }
-    insert_attempts(connection, job, seq, attempt, (end, reason))?;
-    Ok(true)
+    insert_attempts(connection, job, (seq, attempt), (end, reason), token)?;
+    Ok(Some((pin, need)))
 }
 
 fn insert_attempts(
     connection: &Connection,
-    job: &OldJob,
-    seq: i64,
-    last: u16,
+    job: &OriginalJob,
+    (seq, last): (i64, u16),
     ending: (AttemptEnd, Option<Reason>),
+    token: &mut dyn FnMut(u16) -> LeaseToken,
 ) -> rusqlite::Result<()> {
-    let result = job.result();
+    let result = job.final_result();
     let unknown = HostId::new(UNKNOWN_HOST).ok();
     for number in 1..=last {
         let is_last = number == last;
@@ -310,8 +242,7 @@ fn insert_attempts(
         };
         let lease = Lease {
             host,
-            // Nobody can show this one: nobody was ever told it.
-            token: LeaseToken::fresh(),
+            token: token(number),
             since: job.updated_at.minus(ran_for),
             lease_for: std::time::Duration::ZERO,
             expires_at: job.updated_at,
@@ -327,22 +258,9 @@ fn insert_attempts(
     Ok(())
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OldHost {
-    id: String,
-    name: String,
-    #[serde(default)]
-    capabilities: Vec<String>,
-    #[serde(default)]
-    max_parallel: f64,
-    registered_at: Timestamp,
-    #[serde(default)]
-    last_seen_at: Option<Timestamp>,
-}
-
-fn insert_host(connection: &Connection, host: OldHost) -> rusqlite::Result<bool> {
-    let id = match HostId::new(host.id) {
+/// Writes a host. Tells whether it could be.
+pub(super) fn insert_host(connection: &Connection, host: &OriginalHost) -> rusqlite::Result<bool> {
+    let id = match HostId::new(host.id.clone()) {
         Ok(id) => id,
         Err(error) => return Ok(unreadable("host", &error)),
     };
@@ -357,7 +275,7 @@ fn insert_host(connection: &Connection, host: OldHost) -> rusqlite::Result<bool>
             id.as_str(),
             host.name,
             capabilities,
-            host.max_parallel.clamp(1.0, f64::from(u16::MAX)) as i64,
+            host.max_parallel,
             host.registered_at.as_millis(),
             host.last_seen_at.unwrap_or(host.registered_at).as_millis(),
         ])?;
@@ -365,7 +283,7 @@ fn insert_host(connection: &Connection, host: OldHost) -> rusqlite::Result<bool>
 }
 
 /// Says what was done, where an operator looks.
-pub fn announce(path: &Path, copy: &Path, taken: Taken) {
+pub fn announce(path: &Path, copy: &Path, taken: TakenOver) {
     tracing::warn!(
         file = %path.display(),
         copy = %copy.display(),

@@ -10,18 +10,22 @@ mod hash;
 mod hosts;
 #[cfg(test)]
 mod invariants;
+mod journal;
 mod keys;
 mod legacy;
 mod logs;
 mod needs;
 mod open;
+mod pinned;
 mod prune;
 mod read;
+mod replica;
 mod retry;
 mod row;
 mod schema;
 mod services;
 mod submit;
+mod take_over;
 mod tx;
 mod view;
 
@@ -36,7 +40,10 @@ pub use apply::Applied;
 pub use backup::{CopyError, back_up, restore, would_prune};
 #[cfg(test)]
 pub use invariants::check as check_invariants;
+pub use journal::{Edit, Journal, Line, path_for as journal_of};
+pub use pinned::{Pinned, sync};
 pub use read::{Cursor, JobFilter, JobView, Page, Reader};
+pub use replica::{Place, Replay, Replayed, Replica};
 
 use super::Error;
 use super::command::Envelope;
@@ -113,14 +120,13 @@ impl Store {
         }
     }
 
-    fn guarded(&self, work: impl FnOnce() -> rusqlite::Result<Batch>) -> rusqlite::Result<Batch> {
+    fn guarded<D>(&self, work: impl FnOnce() -> rusqlite::Result<D>) -> rusqlite::Result<D> {
+        let done = caught(work);
         // What the work left behind is in the transaction, which goes.
-        let done = catch_unwind(AssertUnwindSafe(work));
-        done.unwrap_or_else(|_| {
-            tracing::error!("a command of the queue panicked; nothing of it is kept");
+        if matches!(done, Err(rusqlite::Error::UnwindingPanic)) {
             self.roll_back();
-            Err(rusqlite::Error::UnwindingPanic)
-        })
+        }
+        done
     }
 
     fn together<T: Borrow<Envelope>>(
@@ -181,6 +187,15 @@ impl Store {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let _ = self.connection.busy_handler(Some(open::wait_for_others));
     }
+}
+
+/// Makes an error of a panic.
+fn caught<D>(work: impl FnOnce() -> rusqlite::Result<D>) -> rusqlite::Result<D> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| {
+        tracing::error!("a command of the queue panicked; nothing of it is kept");
+        Err(rusqlite::Error::UnwindingPanic)
+    })
 }
 
 #[cfg(test)]

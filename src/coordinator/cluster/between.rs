@@ -1,0 +1,110 @@
+//! The routes between members that are about who belongs to the cluster.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::asks::{self, About, Consent, Consented, Invite, Join, Nothing, Roster, Standing};
+use super::depart;
+use super::members::{Ending, Members, no_leader};
+use super::{LinkError, PeerDoor, Proven, address};
+use crate::coordinator::api::error::Refused;
+use crate::protocol::api::Code;
+use crate::queue::cluster::Role;
+
+/// Returns the door with these routes.
+#[must_use]
+pub fn routes(door: PeerDoor, members: &Arc<Members>) -> PeerDoor {
+    let with = || Arc::clone(members);
+    let (join, consent, release, invite) = (with(), with(), with(), with());
+    let (remove, removed, standing, roster) = (with(), with(), with(), with());
+    door.route(asks::JOIN, move |peer: Arc<Proven>, ask: Join| {
+        let members = Arc::clone(&join);
+        async move { members.admit(&peer, ask).await }
+    })
+    .route(asks::CONSENT, move |peer: Arc<Proven>, ask: Consent| {
+        let answer = consented(&consent, &peer, &ask);
+        async move { answer }
+    })
+    .route(asks::RELEASE, move |peer: Arc<Proven>, _: Consent| {
+        release.promise().release(peer.member);
+        async move { Ok(Nothing {}) }
+    })
+    .route(asks::INVITE, move |_: Arc<Proven>, ask: Invite| {
+        let members = Arc::clone(&invite);
+        async move { members.invited(&ask).await.map(|()| Nothing {}) }
+    })
+    .route(asks::REMOVE, move |_: Arc<Proven>, about: About| {
+        let members = Arc::clone(&remove);
+        async move { members.let_go(about.member).await.map(|()| Nothing {}) }
+    })
+    .route(asks::REMOVED, move |_: Arc<Proven>, about: About| {
+        if about.member == removed.status().id {
+            removed.end(Ending::Failed(depart::REMOVED.to_owned()));
+        }
+        async move { Ok(Nothing {}) }
+    })
+    .route(asks::STANDING, move |_: Arc<Proven>, about: About| {
+        let members = Arc::clone(&standing);
+        async move { members.standing(about).await }
+    })
+    .route(asks::ROSTER, move |_: Arc<Proven>, _: Nothing| {
+        let status = roster.status();
+        let answer = match status.role {
+            Role::Leader => Ok(Roster {
+                members: roster.roster(&status),
+            }),
+            _ => Err(no_leader("this member does not lead")),
+        };
+        async move { answer }
+    })
+}
+
+fn consented(members: &Members, peer: &Proven, ask: &Consent) -> Result<Consented, Refused> {
+    if ask.founder != peer.member {
+        return Err(Refused::new(
+            Code::Conflict,
+            "a coordinator asks for itself",
+        ));
+    }
+    if let Some(to) = ask.to.as_deref().and_then(|to| address::parse(to).ok()) {
+        members.settings.whereabouts.reached_under(to);
+    }
+    let waits = members.status().role == Role::Waiting;
+    let agreed = waits && members.promise().give(ask.founder, Instant::now()).is_ok();
+    let seen = address::at(peer.address, ask.port);
+    Ok(Consented {
+        agreed,
+        seen: seen.as_ref().map(address::shown),
+    })
+}
+
+impl Members {
+    /// Answers whether somebody is a member. Only the leader knows for sure; others ask it.
+    async fn standing(&self, about: About) -> Result<Standing, Refused> {
+        let status = self.status();
+        if status.role == Role::Leader {
+            // One that leads no more might not know of whoever came since.
+            self.cluster
+                .confirm()
+                .await
+                .map_err(|_| no_leader("no majority confirms this leader"))?;
+            let is_member = self.status().members.contains_key(&about.member);
+            return Ok(Standing { is_member });
+        }
+        let (leader, url) = self.leader()?;
+        if leader == about.member {
+            return Err(no_leader("that one is believed to lead"));
+        }
+        let answer: Result<Standing, LinkError> = self
+            .links
+            .ask(
+                &url,
+                asks::STANDING,
+                &about,
+                std::time::Duration::from_secs(3),
+            )
+            .await;
+        answer.map_err(|error| super::admit::passed_back(&error))
+    }
+}

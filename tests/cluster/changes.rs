@@ -1,0 +1,242 @@
+//! Leaders change: nothing that was acknowledged is lost, and whoever asks again gets the same.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Begins, Got, Net, done, id, job, until};
+
+#[tokio::test]
+async fn a_wait_through_a_follower_outlives_the_leader() {
+    let mut net = Net::three().await;
+    let (leader, one, other) = net.roles().await;
+    net.members[one].host("h").await;
+    let asks = net.members[one].request(Method::POST, "/v1/hosts/h/claim");
+    let asks = asks
+        .header("x-idempotency-key", "poll-1")
+        .body(json!({"max": 1, "waitMs": 30_000}).to_string());
+    let waiting = tokio::spawn(Got::of(asks));
+    let job_of = net.members[other].submit().await;
+    // Whether it had the job before or after the leader died, it has one now and nobody else has it.
+    net.members[leader].kill().await;
+    let got = waiting.await.unwrap().ok();
+    let jobs = got["jobs"].as_array().unwrap();
+    let next = net.members[other].submit().await;
+    if let Some(given) = jobs.first() {
+        assert_eq!(given["id"], job_of.as_str());
+        assert_eq!(net.members[other].claim("h").await["id"], next.as_str());
+    } else {
+        let again = net.members[one].claim("h").await;
+        assert_eq!(again["id"], job_of.as_str());
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_is_open_when_the_leader_dies_gets_the_next_job() {
+    let mut net = Net::three().await;
+    let (leader, one, other) = net.roles().await;
+    net.members[one].host("h").await;
+    let asks = net.members[one].request(Method::POST, "/v1/hosts/h/claim");
+    let asks = asks
+        .header("x-idempotency-key", "poll-1")
+        .body(json!({"max": 1, "waitMs": 30_000}).to_string());
+    let waiting = tokio::spawn(Got::of(asks));
+    until(async || waits(&net, leader).await).await;
+    net.members[leader].kill().await;
+    let next = net.leader().await;
+    until(async || waits(&net, next).await).await;
+    let submitted = net.members[other].submit().await;
+    let got = waiting.await.unwrap().ok();
+    assert_eq!(got["jobs"][0]["id"], submitted.as_str());
+}
+
+/// Tells whether the host is in an open request: its contact moves without one.
+async fn waits(net: &Net, at: usize) -> bool {
+    let seen = async || {
+        let got = net.members[at].get("/v1/hosts/h").await;
+        got.body["host"]["lastSeenAt"].clone()
+    };
+    let before = seen().await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    before != seen().await
+}
+
+#[tokio::test]
+async fn a_claim_that_is_repeated_after_the_change_gives_the_same_lease() {
+    let mut net = Net::three().await;
+    let (leader, one, other) = net.roles().await;
+    net.members[one].host("h").await;
+    net.members[one].submit().await;
+    net.members[one].submit().await;
+    let path = "/v1/hosts/h/claim";
+    let body = json!({"max": 1});
+    let first = net.members[leader]
+        .post_keyed(path, "c-1", body.clone())
+        .await;
+    let first = first.ok()["jobs"][0].clone();
+    let submitted = net.members[leader]
+        .post_keyed("/v1/jobs", "s-1", job())
+        .await;
+    let submitted = id(&submitted.ok());
+    let complete = format!("/v1/jobs/{}/complete", first["id"].as_str().unwrap());
+    net.members[leader].kill().await;
+    let again = net.members[other].post_keyed(path, "c-1", body).await;
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let again = again.ok()["jobs"][0].clone();
+    assert_eq!(
+        (&again["id"], &again["leaseToken"]),
+        (&first["id"], &first["leaseToken"])
+    );
+    let same = net.members[one].post_keyed("/v1/jobs", "s-1", job()).await;
+    assert_eq!(id(&same.ok()), submitted);
+    // The lease still counts, and a repeated report of it does, too.
+    for member in [one, other] {
+        let ended = net.members[member]
+            .post_keyed(&complete, "d-1", done(&first, "h"))
+            .await;
+        assert_eq!(ended.ok()["job"]["status"], "completed");
+    }
+    // The old leader comes back as one of the others and knows all of it.
+    net.members[leader].start(Begins::AsItWas).await;
+    until(async || {
+        let got = net.members[leader]
+            .get(&format!("/v1/jobs/{submitted}"))
+            .await;
+        got.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn leases_get_a_fresh_full_time_from_a_new_leader() {
+    let mut net = Net::with(3, |settings| settings.lease_for = Duration::from_secs(40)).await;
+    let (leader, one, other) = net.roles().await;
+    net.members[one].host("h").await;
+    net.members[one].submit().await;
+    let claimed = net.members[one].claim("h").await;
+    net.members[leader].kill().await;
+    net.leader().await;
+    let path = format!("/v1/jobs/{}", claimed["id"].as_str().unwrap());
+    let job = net.members[other].get(&path).await.ok()["job"].clone();
+    assert_eq!(job["status"], "leased");
+    let until = |job: &serde_json::Value| job["leaseExpiresAt"].as_str().unwrap().to_owned();
+    assert!(until(&job) > until(&claimed), "{job} {claimed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_while_leaders_die_under_load() {
+    let mut net = Net::three().await;
+    net.leader().await;
+    let bases: Vec<String> = net
+        .members
+        .iter()
+        .map(|member| member.base.clone())
+        .collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers = (0..8).map(|writer| {
+        let (bases, stop) = (bases.clone(), Arc::clone(&stop));
+        tokio::spawn(write(writer, bases, stop))
+    });
+    let writers: Vec<_> = writers.collect();
+    for _ in 0..2 {
+        let leader = net.leader().await;
+        net.members[leader].kill().await;
+        net.leader().await;
+        net.members[leader].start(Begins::AsItWas).await;
+        until(async || net.members[leader].status().leader.is_some()).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.unwrap());
+    }
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+    let leader = net.leader().await;
+    let state = net.members[leader].get("/v1/state").await.ok();
+    let jobs = state["jobs"].as_array().unwrap();
+    let there: HashSet<&str> = jobs.iter().map(|job| job["id"].as_str().unwrap()).collect();
+    let distinct: HashSet<&String> = acknowledged.iter().collect();
+    assert_eq!(
+        distinct.len(),
+        acknowledged.len(),
+        "no two keys share a job"
+    );
+    for id in &acknowledged {
+        assert!(there.contains(id.as_str()), "{id} is lost");
+    }
+    assert_eq!(there.len(), acknowledged.len(), "and no key has made two");
+}
+
+/// Submits one job after the other, each until it is acknowledged. Returns their ids.
+async fn write(writer: usize, bases: Vec<String>, stop: Arc<AtomicBool>) -> Vec<String> {
+    let client = crate::harness::client();
+    let mut ids = Vec::new();
+    let mut at = writer;
+    while !stop.load(Ordering::SeqCst) {
+        let key = format!("{writer}-{}", ids.len());
+        loop {
+            let base = &bases[at % bases.len()];
+            let request = client
+                .post(format!("{base}/v1/jobs"))
+                .header("x-idempotency-key", &key)
+                .body(job().to_string());
+            match request.send().await {
+                Ok(answer) if answer.status() == 200 => {
+                    let text = answer.text().await.unwrap();
+                    ids.push(id(&serde_json::from_str(&text).unwrap()));
+                    break;
+                }
+                Ok(answer) => {
+                    assert_eq!(answer.status(), 503);
+                    at += 1;
+                }
+                // Dead, or died just now.
+                Err(_) => at += 1,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    ids
+}
+
+#[tokio::test]
+async fn a_client_of_a_follower_sees_the_death_of_a_leader_only_as_a_delay() {
+    let mut net = Net::three().await;
+    let (leader, one, other) = net.roles().await;
+    net.members[one].host("h").await;
+    net.members[leader].kill().await;
+    // At once, while nobody leads: with a key, and as a read.
+    let (keyed, read) = tokio::join!(
+        net.members[one].post_keyed("/v1/jobs", "k", job()),
+        net.members[other].get("/v1/hosts"),
+    );
+    keyed.ok();
+    read.ok();
+    // Nor is one without a key lost that was not sent yet.
+    net.members[one].submit().await;
+}
+
+#[tokio::test]
+async fn without_a_majority_everything_says_so_in_time() {
+    let mut net = Net::three().await;
+    let (leader, one, other) = net.roles().await;
+    net.members[one].host("h").await;
+    net.members[leader].kill().await;
+    net.members[other].kill().await;
+    let began = std::time::Instant::now();
+    let left = &net.members[one];
+    let (write, read) = tokio::join!(left.post("/v1/jobs", job()), left.get("/v1/jobs"));
+    assert!(began.elapsed() < Duration::from_secs(30));
+    for got in [write, read] {
+        assert_eq!(got.header("retry-after"), Some("1"));
+        got.refused(503, "no_leader");
+    }
+    left.get("/health").await.ok();
+    left.get("/v1/network/peers").await.ok();
+    let hosts = left.get("/v1/state?consistency=local").await.ok()["hosts"].clone();
+    assert_eq!(hosts[0]["id"], "h");
+}
