@@ -77,7 +77,8 @@ impl Core {
     }
 
     fn config(&self) -> Result<Arc<Config>, Error> {
-        let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let millis =
+            |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let config = Config {
             cluster_name: "skyclaw".to_owned(),
             heartbeat_interval: millis(self.timing.heartbeat),
@@ -314,7 +315,10 @@ impl Begin {
     /// Returns that of a queue whose log was in this term and had this many entries.
     pub fn after(id: MemberId, me: Member, cluster: ClusterId, (term, index): (u64, u64)) -> Self {
         let upto = LogId::new(openraft::CommittedLeaderId::new(term, id), index);
-        let only = Membership::new(vec![[id].into()], std::collections::BTreeMap::from([(id, me)]));
+        let only = Membership::new(
+            vec![[id].into()],
+            std::collections::BTreeMap::from([(id, me)]),
+        );
         let members = Members::new(Some(upto), only);
         Self {
             cluster,

@@ -95,7 +95,9 @@ impl Queue {
         if let Some((mut journal, notes)) = member {
             let replica = Pinned::take(&path)?.replica().cloned();
             notes.check(&path, replica.as_ref())?;
-            let told = replica.as_ref().and_then(|replica| replica.cluster.parse().ok());
+            let told = replica
+                .as_ref()
+                .and_then(|replica| replica.cluster.parse().ok());
             let cluster = notes.cluster.or(told);
             if let (None, Some(told)) = (notes.cluster, told) {
                 // It came with a copy of the queue.
