@@ -62,6 +62,9 @@ pub struct Joined {
 pub struct Consent {
     /// Who wants to found.
     pub founder: MemberId,
+    /// Where it is reached, if it knows.
+    #[serde(default)]
+    pub url: Option<String>,
     /// Where it listens.
     #[serde(default)]
     pub port: u16,

@@ -73,6 +73,11 @@ fn consented(members: &Members, peer: &Proven, ask: &Consent) -> Result<Consente
     let waits = members.status().role == Role::Waiting;
     let agreed = waits && members.promise().give(ask.founder, Instant::now()).is_ok();
     let seen = address::at(peer.address, ask.port);
+    let said = ask.url.as_deref().and_then(|url| address::parse(url).ok());
+    if let Some(founder) = said.or_else(|| seen.clone()).filter(|_| agreed) {
+        // It founds, perhaps with nobody on the list here: whoever has promised it must not found beside it later.
+        members.remember(founder);
+    }
     Ok(Consented {
         agreed,
         seen: seen.as_ref().map(address::shown),

@@ -4,7 +4,7 @@
 //! follows the lists of those it reaches until they lead to nobody new: its *circle*. It does nothing
 //! while somebody of its circle cannot be reached, because that one may have jobs. When all are there and
 //! all wait, the one with the lowest number founds, and only after everybody of its circle has promised
-//! it not to found and not to promise that to another ([`Promise`]). Two circles that share
+//! it not to found and not to promise that to another ([`Promise`]), and waits for it from then on. Two circles that share
 //! anybody therefore never have two founders, not even when the lists are not the same.
 
 use std::collections::{BTreeMap, BTreeSet};

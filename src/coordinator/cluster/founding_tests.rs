@@ -156,6 +156,8 @@ fn a_promise_binds_until_it_is_given_back_or_runs_out() {
 /// Coordinators that wait, each in the middle of something: the code under test decides, the model only carries.
 struct World {
     lists: Vec<Vec<u64>>,
+    /// The same, and who was promised something.
+    told: Vec<Vec<u64>>,
     promises: Vec<Promise>,
     /// Who has founded, or been taken in by whom.
     homes: Vec<Option<u64>>,
@@ -168,6 +170,7 @@ impl World {
     fn new(lists: Vec<Vec<u64>>) -> Self {
         let count = lists.len();
         Self {
+            told: lists.clone(),
             lists,
             promises: vec![Promise::default(); count],
             homes: vec![None; count],
@@ -189,7 +192,7 @@ impl World {
         let member = id(other);
         Sighting::Waiting {
             member,
-            peers: urls(&self.lists[index]),
+            peers: urls(&self.told[index]),
         }
     }
 
@@ -211,6 +214,8 @@ impl World {
             let other = usize::try_from(next).unwrap();
             let waits = self.homes[other].is_none();
             if waits && self.promises[other].give(id(me), self.now).is_ok() {
+                // Whoever has promised it waits for that founder from now on.
+                self.told[other].push(me);
                 agreed.push(left.remove(0));
                 self.asking[index] = Some((left, agreed));
             } else {
@@ -223,7 +228,7 @@ impl World {
         let seen = (0..self.lists.len() as u64)
             .map(|other| (url(other), self.sight(me, other)))
             .collect();
-        match decide(id(me), &urls(&self.lists[index]), &seen, true) {
+        match decide(id(me), &urls(&self.told[index]), &seen, true) {
             Next::Found(with) => {
                 let left = with.keys().map(|id| self.number(*id)).collect();
                 self.asking[index] = Some((left, Vec::new()));

@@ -94,7 +94,8 @@ impl Members {
         Ok(())
     }
 
-    fn remember(&self, url: reqwest::Url) {
+    /// Asks at this address as well from now on.
+    pub fn remember(&self, url: reqwest::Url) {
         let mut invited = self.invited.lock().unwrap_or_else(PoisonError::into_inner);
         if !invited.contains(&url) {
             invited.push(url);

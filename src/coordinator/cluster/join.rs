@@ -78,7 +78,7 @@ pub async fn run(members: Arc<Members>) {
             Next::Wait(why) => {
                 let text = told(&why);
                 if say.due(&text) {
-                    tracing::info!("waits to join a cluster: {text}");
+                    tracing::warn!("waits to join a cluster: {text}");
                 }
             }
         }
@@ -188,7 +188,7 @@ async fn ask_all(members: &Members, at: &[Url], say: &mut Say) -> bool {
             Err(error) => {
                 let text = error.to_string();
                 if say.due(&text) {
-                    tracing::info!(at = address::shown(url), "waits to join a cluster: {text}");
+                    tracing::warn!(at = address::shown(url), "waits to join a cluster: {text}");
                 }
             }
         }
@@ -196,7 +196,11 @@ async fn ask_all(members: &Members, at: &[Url], say: &mut Say) -> bool {
     false
 }
 
-async fn ask(members: &Members, url: &Url) -> Result<Joined, LinkError> {
+/// Asks the coordinator at `url` to be taken in, or to be known as it is now.
+///
+/// # Errors
+/// When it does not answer, or refuses.
+pub async fn ask(members: &Members, url: &Url) -> Result<Joined, LinkError> {
     let place = &members.settings.whereabouts;
     let ask = Join {
         member: members.status().id,
@@ -284,6 +288,7 @@ async fn found(
 fn about(members: &Members, to: &Url) -> Consent {
     Consent {
         founder: members.status().id,
+        url: members.url().as_ref().map(address::shown),
         port: members.settings.whereabouts.port(),
         to: Some(address::shown(to)),
     }

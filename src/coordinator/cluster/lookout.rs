@@ -31,12 +31,6 @@ struct Seen {
 pub struct Look {
     /// Whether it answered the last time.
     pub reachable: bool,
-    /// What it speaks, by its own word.
-    pub protocol: Option<u32>,
-    /// Its name, by its own word.
-    pub name: Option<String>,
-    /// Where it says it is reached.
-    pub url: Option<String>,
     /// How far its clock is ahead of this one's, in milliseconds.
     pub clock_offset_ms: Option<i64>,
 }
@@ -87,9 +81,6 @@ impl Lookout {
                 }
                 Look {
                     reachable: true,
-                    protocol: Some(hello.who.protocol),
-                    name: Some(hello.who.name.clone()),
-                    url: hello.who.url.clone(),
                     clock_offset_ms: Some(offset),
                 }
             }
@@ -97,9 +88,6 @@ impl Lookout {
                 reachable: false,
                 ..before.clone().unwrap_or(Look {
                     reachable: false,
-                    protocol: None,
-                    name: None,
-                    url: None,
                     clock_offset_ms: None,
                 })
             },

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::members::{CHANGE_WITHIN, Members};
-use super::{Hello, LinkError, address, members, promotion};
+use super::{LinkError, address, join, members, promotion};
 use crate::queue;
-use crate::queue::cluster::{Member, MemberId, Role, Status};
+use crate::queue::cluster::{Member, Role, Status};
 use crate::support::clock::{Clock, SystemClock};
 
 /// How often it is looked whether somebody has caught up.
@@ -21,7 +21,7 @@ pub async fn run(members: Arc<Members>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut status = members.cluster.watch();
-    let mut looked = 0;
+    let (mut looked, mut ticked) = (0, 0);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -29,6 +29,10 @@ pub async fn run(members: Arc<Members>) {
             changed = roles_changed(&mut status) => if !changed { return },
         }
         let now = members.status();
+        if ticked % LOOK_EACH == 0 {
+            announce(&members, &now).await;
+        }
+        ticked = ticked.wrapping_add(1);
         if now.role != Role::Leader {
             members.lookout.clear();
             looked = 0;
@@ -85,8 +89,8 @@ async fn promote(members: &Members, status: &Status) {
     }
 }
 
-/// Asks every other member how it is, and corrects what the log says of it.
-async fn look(members: &Arc<Members>) {
+/// Asks every other member how it is.
+async fn look(members: &Members) {
     let status = members.status();
     members.lookout.keep(&status);
     let others = status.members.iter().filter(|(id, _)| **id != status.id);
@@ -98,47 +102,61 @@ async fn look(members: &Arc<Members>) {
                 why: error.to_string(),
             }),
         };
-        members
-            .lookout
-            .looked(*id, &member.name, &answer, SystemClock.now());
-        (*id, member, answer)
+        let now = SystemClock.now();
+        members.lookout.looked(*id, &member.name, &answer, now);
     });
-    for (id, member, answer) in futures_util::future::join_all(looks).await {
-        if let Ok(hello) = answer {
-            correct(members, id, member, &hello).await;
-        }
-    }
-    if let Some((me, _)) = status.members.get(&status.id) {
-        let version = env!("CARGO_PKG_VERSION");
-        if members::version_of(me).as_deref() != Some(version)
-            && let Ok(url) = address::parse(&me.url)
-        {
-            let now = members.member_at(&url);
-            write(members, status.id, me, now).await;
-        }
-    }
+    futures_util::future::join_all(looks).await;
 }
 
-/// A member that was updated speaks another protocol than the log says. What may be written follows from the log.
-async fn correct(members: &Members, id: MemberId, known: &Member, hello: &Hello) {
-    if hello.who.member != id || hello.who.protocol == known.protocol {
+/// Sees to it that the cluster knows this member as it is now: started again, it may be another version, or be reached
+/// elsewhere. What may be written in the log follows from the versions.
+async fn announce(members: &Members, status: &Status) {
+    let Some((known, _)) = status.members.get(&status.id) else {
+        return;
+    };
+    let Some(url) = members.url() else {
+        return;
+    };
+    let now = members.member_at(&url);
+    if now
+        == (Member {
+            other: now.other.clone(),
+            ..known.clone()
+        })
+        && members::version_of(known) == members::version_of(&now)
+    {
         return;
     }
     let now = Member {
-        protocol: hello.who.protocol,
-        ..known.clone()
+        other: known.other.clone().into_iter().chain(now.other).collect(),
+        ..now
     };
-    write(members, id, known, now).await;
-}
-
-async fn write(members: &Members, id: MemberId, before: &Member, now: Member) {
-    let _changing = members.changing.lock().await;
-    let (from, to) = (before.protocol, now.protocol);
-    match timeout(CHANGE_WITHIN, members.cluster.add(id, now)).await {
-        Ok(Ok(())) => {
-            tracing::info!(member = %id, name = before.name, from, to, "a coordinator runs another version");
+    let (from, to) = (known.protocol, now.protocol);
+    let told = if status.role == Role::Leader {
+        let _changing = members.changing.lock().await;
+        members
+            .changed(members.cluster.add(status.id, now))
+            .await
+            .map_err(|refused| refused.text.to_string())
+    } else {
+        match members.leader() {
+            Ok((_, leader)) => {
+                let told = join::ask(members, &leader).await;
+                told.map(drop).map_err(|error| error.to_string())
+            }
+            Err(_) => return,
         }
-        Ok(Err(error)) => tracing::debug!(member = %id, %error, "another version is not noted yet"),
-        Err(_) => tracing::debug!(member = %id, "another version is not noted yet"),
+    };
+    match told {
+        Ok(()) => tracing::info!(
+            url = address::shown(&url),
+            from,
+            to,
+            "the cluster knows this coordinator as it is now"
+        ),
+        Err(error) => tracing::warn!(
+            error,
+            "the cluster does not know this coordinator as it is now"
+        ),
     }
 }

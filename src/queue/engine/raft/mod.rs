@@ -119,8 +119,9 @@ impl Queue {
             let core = Arc::clone(&core);
             tokio::spawn(async move {
                 let _turning = core.turning.lock().await;
-                if let Err(error) = core.start(journal, posted).await {
-                    core.fault.report(crate::support::chain::chain(&error));
+                match core.start(journal).await {
+                    Ok(raft) => core.propose(raft, posted),
+                    Err(error) => core.fault.report(crate::support::chain::chain(&error)),
                 }
             });
         }
@@ -293,3 +294,6 @@ async fn off_task<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or(Err(Error::Closed))
 }
+
+#[cfg(test)]
+mod tests;

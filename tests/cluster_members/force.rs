@@ -1,0 +1,87 @@
+//! The last survivor goes on alone, because a person decides it; nobody comes back into what it was.
+
+use crate::common::Running;
+use crate::site::{Node, SOON, settled};
+
+#[test]
+fn the_last_survivor_becomes_a_new_cluster_and_the_old_members_stay_out() {
+    let mut nodes = Node::all(["a", "b", "c"]);
+    nodes[0].start();
+    let first = nodes[0].url();
+    for node in &mut nodes[1..] {
+        node.told_of(&[&first]).start();
+    }
+    settled(&nodes.each_ref(), 3, 3);
+    let job = nodes[0].submit("acknowledged");
+    crate::site::all_have(&nodes.each_ref(), &job);
+    let [mut a, mut b, mut c] = nodes;
+    b.kill();
+    c.kill();
+    let db = a.db();
+    let force = [
+        "peer",
+        "remove",
+        "--force-new-cluster",
+        "--db",
+        db.to_str().unwrap(),
+    ];
+    // Not while it runs.
+    let refused = a.run(&[&force[..], &["-y"]].concat()).expect_code(1);
+    assert!(refused.err().contains("is served by"), "{refused}");
+    a.logs("no leader");
+    a.stop();
+    // Not without a word from somebody.
+    let asked = a.run(&force).expect_code(2);
+    assert!(
+        asked.err().contains("is lost") && asked.err().contains("-y"),
+        "{asked}"
+    );
+    let done = a
+        .run(&[&force[..], &["-y", "--json"]].concat())
+        .expect_code(0);
+    assert_eq!(
+        done.json()["dropped"].as_array().map(Vec::len),
+        Some(2),
+        "{done}"
+    );
+    a.start();
+    settled(&[&a], 1, 1);
+    assert!(a.has(&job));
+    a.submit("goes on");
+    // A former member with its old data is refused, and says what to do.
+    let ended = Running::start(b.command(), None).wait(SOON).expect_code(1);
+    assert!(ended.err().contains("another cluster"), "{ended}");
+    settled(&[&a], 1, 1);
+    // Wiped it joins.
+    b.wipe();
+    b.told_of(&[&a.url()]).start();
+    settled(&[&a, &b], 2, 2);
+    assert!(b.has(&job));
+}
+
+#[test]
+fn only_a_member_can_be_forced() {
+    let mut a = Node::new("a");
+    a.start();
+    a.stop();
+    let db = a.db();
+    let words = [
+        "peer",
+        "remove",
+        "--force-new-cluster",
+        "-y",
+        "--db",
+        db.to_str().unwrap(),
+    ];
+    let refused = a.run(&words).expect_code(1);
+    assert!(refused.err().contains("in no cluster"), "{refused}");
+    let nowhere = a.run(&[
+        "peer",
+        "remove",
+        "--force-new-cluster",
+        "-y",
+        "--db",
+        "nothing.db",
+    ]);
+    nowhere.expect_code(2);
+}

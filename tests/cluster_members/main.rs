@@ -1,0 +1,21 @@
+//! Coordinators that join each other, leave and are removed: real processes on addresses of the loopback network.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod floor;
+mod force;
+mod founding;
+mod joining;
+mod leaving;
+mod looking;
+mod original;
+mod refused;
+mod site;
+mod wiped;

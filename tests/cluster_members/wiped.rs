@@ -1,0 +1,43 @@
+//! A machine that lost its disk comes back under its old name: it is a new member.
+
+use crate::site::{Node, all_have, leader, settled};
+
+#[test]
+fn a_wiped_disk_is_a_new_member_in_the_place_of_the_old_one() {
+    let mut nodes = Node::all(["a", "b", "c"]);
+    nodes[0].start();
+    let first = nodes[0].url();
+    for node in &mut nodes[1..] {
+        node.told_of(&[&first]).start();
+    }
+    settled(&nodes.each_ref(), 3, 3);
+    let job = nodes[0].submit("kept by the others");
+    let lost = (leader(&nodes.each_ref()) + 1) % 3;
+    let through = nodes[(lost + 1) % 3].url();
+    let before = nodes[lost].id().unwrap();
+    nodes[lost].kill();
+    nodes[lost].wipe();
+    nodes[lost].told_of(&[&through]).start();
+    settled(&nodes.each_ref(), 3, 3);
+    assert_ne!(nodes[lost].id().unwrap(), before);
+    all_have(&nodes.each_ref(), &job);
+    let leads = leader(&nodes.each_ref());
+    nodes[leads].logs("came back without its data");
+}
+
+#[test]
+fn the_same_without_a_name_of_its_own() {
+    let [mut a, mut b] = Node::all(["a", "b"]);
+    a.start();
+    b.told_of(&[&a.url()]).start();
+    settled(&[&a, &b], 2, 2);
+    let mut c = Node::new("c");
+    c.told_of(&[&a.url()]).start();
+    settled(&[&a, &b, &c], 3, 3);
+    c.kill();
+    c.wipe();
+    // Called otherwise now, at the same address.
+    c.name = "c2".to_owned();
+    c.arg("--node-id=c2").start();
+    settled(&[&a, &b, &c], 3, 3);
+}
