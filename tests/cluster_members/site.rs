@@ -31,10 +31,10 @@ pub struct Node {
 /// The whole loopback network is this machine: an address of its own for each, so that all may know each other's from
 /// the beginning and no port is anybody else's.
 fn fresh_address() -> SocketAddr {
-    let number = NODES.fetch_add(1, Ordering::Relaxed);
-    let all = (std::process::id() << 4).wrapping_add(number);
-    let [_, b, c, d] = all.to_be_bytes();
-    SocketAddr::from((Ipv4Addr::new(127, b, c, d.clamp(1, 254)), PORT))
+    // From 1 to 14, so that no address ends in 0 or 255.
+    let number = NODES.fetch_add(1, Ordering::Relaxed) % 14 + 1;
+    let [_, b, c, d] = ((std::process::id() << 4) | number).to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(127, b, c, d), PORT))
 }
 
 impl Node {
@@ -93,7 +93,7 @@ impl Node {
     }
 
     pub fn command(&self) -> Box<Command> {
-        let mut command = self.skyclaw(&["coordinator", "--host", &self.host, "--port"]);
+        let mut command = self.skyclaw(&["coordinator", "-v", "--host", &self.host, "--port"]);
         command
             .arg(self.address.port().to_string())
             .arg("--db")

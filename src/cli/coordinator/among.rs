@@ -1,5 +1,6 @@
 //! A coordinator among others: from flags and variables to its part in a cluster.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -101,7 +102,7 @@ impl Among {
             links,
         } = self;
         // Deployments of the original name all coordinators to all of them.
-        peers.retain(|url| !is_own(url, place.port) && Some(url) != public.as_ref());
+        peers.retain(|url| !is_own(url, place) && Some(url) != public.as_ref());
         if cluster.status().role == Role::Lone && !peers.is_empty() {
             match cluster.wait_for_adoption().await {
                 Ok(()) => {}
@@ -129,8 +130,15 @@ impl Among {
     }
 }
 
-fn is_own(url: &Url, port: u16) -> bool {
-    address::is_loopback(url) && url.port_or_known_default() == Some(port)
+/// Tells whether `url` leads to this coordinator, as far as that can be told from here.
+fn is_own(url: &Url, place: &Place<'_>) -> bool {
+    if url.port_or_known_default() != Some(place.port) {
+        return false;
+    }
+    let bare = place.host.trim_matches(['[', ']']);
+    let everywhere = bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    let listens_at = address::parse(&format!("http://{}:{}", place.host, place.port));
+    listens_at.is_ok_and(|own| own == *url) || everywhere && address::is_loopback(url)
 }
 
 fn not_empty(db: &Path, peers: &[Url]) -> Failure {

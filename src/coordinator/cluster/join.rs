@@ -78,7 +78,7 @@ pub async fn run(members: Arc<Members>) {
             Next::Wait(why) => {
                 let text = told(&why);
                 if say.due(&text) {
-                    tracing::info!("waits to join a cluster: {text}");
+                    tracing::warn!("waits to join a cluster: {text}");
                 }
             }
         }
@@ -188,7 +188,7 @@ async fn ask_all(members: &Members, at: &[Url], say: &mut Say) -> bool {
             Err(error) => {
                 let text = error.to_string();
                 if say.due(&text) {
-                    tracing::info!(at = address::shown(url), "waits to join a cluster: {text}");
+                    tracing::warn!(at = address::shown(url), "waits to join a cluster: {text}");
                 }
             }
         }
