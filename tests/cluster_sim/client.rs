@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use skyclaw::protocol::{HostId, JobId, JobResult, JobStatus, Payload, Reason};
+use skyclaw::protocol::{HostId, JobId, JobResult, JobStatus, Payload, Reason, Requirement};
 use skyclaw::queue::{
     ClaimRequest, Claimant, Claimed, Completion, Idempotency, NewJob, Renewed, Report, Submit,
     Verdict,
@@ -141,12 +141,18 @@ impl Caller {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.chance.next().to_be_bytes());
         id[8..].copy_from_slice(&self.chance.next().to_be_bytes());
+        // In full: `NewJob::new` draws an id, and how much it draws for that depends on the real time.
         NewJob {
             id: JobId::from_bytes(id),
+            payload: Payload::parse(r#"{"kind":"shell","command":"true"}"#).unwrap(),
+            requirement: Requirement::default(),
+            submitted_by: None,
             priority: self.chance.below(3) as i8,
             max_attempts: 50,
             retries: u16::from(self.chance.happens(50)),
-            ..NewJob::new(Payload::parse(r#"{"kind":"shell","command":"true"}"#).unwrap())
+            timeout_ms: None,
+            start_by: None,
+            not_before: None,
         }
     }
 

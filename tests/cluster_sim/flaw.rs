@@ -13,8 +13,6 @@ pub enum Flaw {
     ForgetsKeys,
     /// A new leader gives leases no fresh time.
     NoReprieve,
-    /// Nobody notices that a lease ran out.
-    NeverSweeps,
     /// The disk says that it wrote, and at a crash shows what it held two seconds before.
     DiskLies,
     /// Another machine starts with a copy of a member's files.
@@ -22,13 +20,12 @@ pub enum Flaw {
 }
 
 /// All of them.
-pub const ALL: [Flaw; 8] = [
+pub const ALL: [Flaw; 7] = [
     Flaw::None,
     Flaw::AcknowledgesEarly,
     Flaw::ReadsAnywhere,
     Flaw::ForgetsKeys,
     Flaw::NoReprieve,
-    Flaw::NeverSweeps,
     Flaw::DiskLies,
     Flaw::Twin,
 ];

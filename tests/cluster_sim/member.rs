@@ -123,7 +123,7 @@ async fn lead(seat: Seat, queue: Queue, cluster: Cluster, ready: watch::Sender<O
             ready.send_replace(term);
         }
         let sweeps = ready.borrow().is_some() && !seat.board.is_quiet();
-        if sweeps && seat.flaw != Flaw::NeverSweeps {
+        if sweeps {
             // Not the leader any more, or no majority: seen above soon.
             let _ = tokio::time::timeout(SWEEP * 4, queue.expire_due()).await;
         }
