@@ -76,7 +76,9 @@ impl Board {
     pub fn leader(&self) -> Option<usize> {
         let all = self.statuses().into_iter();
         let leading = all.filter(|(_, status)| status.role == Role::Leader);
-        leading.max_by_key(|(_, status)| status.term).map(|(n, _)| n)
+        leading
+            .max_by_key(|(_, status)| status.term)
+            .map(|(n, _)| n)
     }
 
     /// Looks at everybody: at most one leads in a term.

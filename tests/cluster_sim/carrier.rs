@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use skyclaw::queue::cluster::{CarryError, Carrier, Kind, Member, MemberId};
+use skyclaw::queue::cluster::{Carrier, CarryError, Kind, Member, MemberId};
 
 use super::wire::{Lines, Traffic, host_of};
 

@@ -75,7 +75,9 @@ fn leases_exclude_each_other(history: &History) -> Result<(), String> {
 fn attempts_grow(history: &History) -> Result<(), String> {
     let mut tokens = HashMap::new();
     for lease in history.ops.iter().flat_map(|op| leases(&op.what)) {
-        let token = *tokens.entry((lease.job, lease.attempt)).or_insert(lease.token);
+        let token = *tokens
+            .entry((lease.job, lease.attempt))
+            .or_insert(lease.token);
         if token != lease.token {
             return Err(format!("one attempt, two tokens: {lease:?}"));
         }
@@ -87,7 +89,9 @@ fn attempts_grow(history: &History) -> Result<(), String> {
             // A claim that is repeated names what it once gave, whatever became of it.
             let is_new = !matches!(op.what, What::Claimed(..));
             if begins && is_new && lease.attempt < *attempt {
-                return Err(format!("an old attempt goes on after number {attempt}: {op:?}"));
+                return Err(format!(
+                    "an old attempt goes on after number {attempt}: {op:?}"
+                ));
             }
             if !begins {
                 *attempt = (*attempt).max(lease.attempt);
@@ -115,7 +119,9 @@ fn claims_repeat(history: &History) -> Result<(), String> {
         };
         let first = answers.entry(key).or_insert(given);
         if *first != given {
-            return Err(format!("asked again, {key} got {given:?} instead of {first:?}"));
+            return Err(format!(
+                "asked again, {key} got {given:?} instead of {first:?}"
+            ));
         }
         for lease in given {
             let owner = owners.entry((lease.job, lease.attempt)).or_insert(key);
@@ -131,7 +137,9 @@ fn results_stay(history: &History, last: &HashMap<JobId, &Seen>) -> Result<(), S
     for op in &history.ops {
         match &op.what {
             What::Reported(given, mark, told @ (Told::Completed | Told::Failed)) => {
-                let Some(end) = last.get(&given.job) else { continue };
+                let Some(end) = last.get(&given.job) else {
+                    continue;
+                };
                 let status = match told {
                     Told::Completed => JobStatus::Completed,
                     _ => JobStatus::Failed,
@@ -142,12 +150,18 @@ fn results_stay(history: &History, last: &HashMap<JobId, &Seen>) -> Result<(), S
                 }
             }
             What::Cancelled(job) => {
-                let ended = last.get(job).is_none_or(|end| end.status == JobStatus::Failed);
+                let ended = last
+                    .get(job)
+                    .is_none_or(|end| end.status == JobStatus::Failed);
                 if !ended {
                     return Err(format!("{op:?}, but in the end {:?}", last.get(job)));
                 }
             }
-            What::Read { job, seen: Some(seen), .. } if far(seen).1 == ENDED => {
+            What::Read {
+                job,
+                seen: Some(seen),
+                ..
+            } if far(seen).1 == ENDED => {
                 if last.get(job).is_some_and(|end| *end != seen) {
                     return Err(format!("{seen:?} became {:?}", last.get(job)));
                 }
@@ -159,7 +173,8 @@ fn results_stay(history: &History, last: &HashMap<JobId, &Seen>) -> Result<(), S
         let Some(mark) = &end.mark else { continue };
         let mut sent = history.sent.iter();
         if end.status == JobStatus::Completed
-            && !sent.any(|(given, of)| of == mark && given.job == *job && given.attempt == end.attempts)
+            && !sent
+                .any(|(given, of)| of == mark && given.job == *job && given.attempt == end.attempts)
         {
             return Err(format!("nobody reported {end:?}"));
         }
@@ -181,7 +196,9 @@ fn reads_move_on(history: &History, last: &HashMap<JobId, &Seen>) -> Result<(), 
             }
             let (bound, was) = open.remove(&read).unwrap_or_default();
             if *applied < was {
-                return Err(format!("read at index {applied} after {was} was read: {op:?}"));
+                return Err(format!(
+                    "read at index {applied} after {was} was read: {op:?}"
+                ));
             }
             if seen.as_ref().map(far) < bound {
                 return Err(format!("a read went back from {bound:?}: {op:?}"));

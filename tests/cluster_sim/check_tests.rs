@@ -104,7 +104,10 @@ fn each_broken_promise_is_named() {
             "after 5 was read",
         ),
         (
-            vec![reported(2, Told::Completed), read(Some(seen(2, JobStatus::Leased, None)), 9)],
+            vec![
+                reported(2, Told::Completed),
+                read(Some(seen(2, JobStatus::Leased, None)), 9),
+            ],
             "went back",
         ),
         (vec![claimed("a", 1), claimed("a", 2)], "asked again"),

@@ -57,10 +57,18 @@ pub fn draw(chance: &mut Chance, leader: Option<usize>, members: usize, all: usi
             let cut = clients.filter(|_| chance.happens(50));
             Fault::Cut(cut.map(|client| (aimed, client)).collect())
         }
-        46..54 => Fault::Held((0..all).filter(|o| *o != aimed).map(|o| (aimed, o)).collect()),
+        46..54 => Fault::Held(
+            (0..all)
+                .filter(|o| *o != aimed)
+                .map(|o| (aimed, o))
+                .collect(),
+        ),
         54..60 => Fault::Slow(Duration::from_millis(chance.between(100, 900))),
         60..66 => Fault::Lossy(chance.between(20, 500)),
-        66..72 => Fault::Clock(aimed, *chance.pick(&[-HOUR, -HOUR / 60, 0, HOUR / 60, HOUR])),
+        66..72 => Fault::Clock(
+            aimed,
+            *chance.pick(&[-HOUR, -HOUR / 60, 0, HOUR / 60, HOUR]),
+        ),
         72..88 => Fault::Down(vec![aimed], crash(chance)),
         88..95 => {
             let most = (0..members).filter(|one| *one != anybody);
@@ -102,9 +110,7 @@ pub fn set_network<'f>(
             Fault::OneWay(pairs) => pairs
                 .iter()
                 .for_each(|(a, b)| sim.partition_oneway(name(*a), name(*b))),
-            Fault::Held(pairs) => pairs
-                .iter()
-                .for_each(|(a, b)| sim.hold(name(*a), name(*b))),
+            Fault::Held(pairs) => pairs.iter().for_each(|(a, b)| sim.hold(name(*a), name(*b))),
             Fault::Slow(longest) => sim.set_max_message_latency(*longest),
             Fault::Lossy(rate) => sim.set_fail_rate(*rate as f64 / 10_000.0),
             Fault::Down(..) | Fault::Clock(..) => {}

@@ -255,9 +255,11 @@ impl Door {
                 let done = queue.complete_keyed(lease, report, self.key(key)).await?;
                 Answer::Completed(done.0)
             }
-            Ask::Release(leases) => {
-                Answer::Released(queue.release(leases, Duration::ZERO).await?)
+            Ask::Exchange(reports, request, key) => {
+                let (_, given) = queue.exchange((reports, None), (request, Some(key))).await;
+                Answer::Claimed(given?.0)
             }
+            Ask::Release(leases) => Answer::Released(queue.release(leases, Duration::ZERO).await?),
             Ask::Cancel(jobs) => {
                 let done = queue.cancel(Cancel::Jobs(jobs), None).await?;
                 Answer::Cancelled {

@@ -33,7 +33,6 @@ pub struct Settings {
 }
 
 /// What was seen in a simulation that kept every promise.
-#[derive(Debug)]
 pub struct Report {
     pub members: usize,
     pub churn: bool,
@@ -48,15 +47,36 @@ pub struct Report {
     pub fingerprint: u64,
 }
 
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let churn = if self.churn { ", coming and going" } else { "" };
+        write!(
+            f,
+            "{} members{churn}, {} jobs, {} answers, {} holds, {} faults, {} terms, {} states compared, \
+             {} entries, {:?} simulated, fingerprint {:016x}",
+            self.members,
+            self.jobs,
+            self.ops,
+            self.holds,
+            self.faults,
+            self.terms,
+            self.states,
+            self.applied,
+            self.simulated,
+            self.fingerprint
+        )
+    }
+}
+
 /// A broken promise, or a cluster that never got well.
 pub type Wrong = String;
 
-struct Run<'a> {
-    sim: Sim<'a>,
+pub struct Run<'a> {
+    pub sim: Sim<'a>,
     settings: Settings,
     chance: Chance,
-    board: Board,
-    world: World,
+    pub board: Board,
+    pub world: World,
     chores: Chores,
     /// Members first, then clients.
     names: Vec<String>,
@@ -80,9 +100,12 @@ struct Run<'a> {
 pub fn run(settings: Settings) -> Result<Report, Wrong> {
     let mut chance = Chance::new(settings.seed, 0);
     let voters = if chance.happens(50) { 3 } else { 5 };
-    let churn = chance.happens(35);
-    let members = voters + usize::from(churn);
+    let churn = chance.happens(35) && settings.flaw != Flaw::Twin;
+    // The spare comes and goes, or is to be somebody's twin.
+    let spare = churn || settings.flaw == Flaw::Twin;
+    let members = voters + usize::from(spare);
     let mut run = Run::build(settings, chance, members);
+    run.add_clients(&[("submit", 2), ("read", 2), ("work", 3), ("admin", 1)]);
     run.settle_in(voters)?;
     run.go_wrong(voters, churn)?;
     run.heal()?;
@@ -91,7 +114,7 @@ pub fn run(settings: Settings) -> Result<Report, Wrong> {
 }
 
 impl Run<'_> {
-    fn build(settings: Settings, chance: Chance, members: usize) -> Self {
+    pub fn build(settings: Settings, chance: Chance, members: usize) -> Self {
         let sim = turmoil::Builder::new()
             .rng_seed(settings.seed)
             .tick_duration(TICK)
@@ -127,7 +150,6 @@ impl Run<'_> {
         for number in 0..members {
             run.add_member(number, format!("m{number}"));
         }
-        run.add_clients();
         run
     }
 
@@ -150,9 +172,12 @@ impl Run<'_> {
         self.seats.push(seat);
     }
 
-    fn add_clients(&mut self) {
-        let kinds = [("submit", 2), ("read", 2), ("work", 3), ("admin", 1)];
-        for (kind, number) in kinds.into_iter().flat_map(|(k, n)| (0..n).map(move |i| (k, i))) {
+    /// Adds so many clients of each kind.
+    pub fn add_clients(&mut self, kinds: &[(&'static str, usize)]) {
+        let all = kinds
+            .iter()
+            .flat_map(|(kind, n)| (0..*n).map(move |i| (*kind, i)));
+        for (kind, number) in all {
             let name = format!("{kind}{number}");
             let stream = 100 + self.names.len() as u64;
             let chance = Chance::new(self.settings.seed, stream);
@@ -165,17 +190,23 @@ impl Run<'_> {
                 done
             };
             match kind {
-                "submit" => self.sim.client(name.as_str(), ends(Box::pin(caller.submit()))),
-                "read" => self.sim.client(name.as_str(), ends(Box::pin(caller.read()))),
+                "submit" => self
+                    .sim
+                    .client(name.as_str(), ends(Box::pin(caller.submit()))),
+                "read" => self
+                    .sim
+                    .client(name.as_str(), ends(Box::pin(caller.read()))),
                 "work" => self.sim.client(name.as_str(), caller.work()),
-                _ => self.sim.client(name.as_str(), admin::run(caller, self.chores.clone())),
+                _ => self
+                    .sim
+                    .client(name.as_str(), admin::run(caller, self.chores.clone())),
             }
             self.names.push(name);
         }
     }
 
     /// One step of time, and a look at everybody after it.
-    fn step(&mut self) -> Result<(), Wrong> {
+    pub fn step(&mut self) -> Result<(), Wrong> {
         self.sim.step().map_err(|error| error.to_string())?;
         self.steps += 1;
         self.board.look();
@@ -241,7 +272,7 @@ impl Run<'_> {
     }
 
     /// Nothing goes wrong until all are members.
-    fn settle_in(&mut self, voters: usize) -> Result<(), Wrong> {
+    pub fn settle_in(&mut self, voters: usize) -> Result<(), Wrong> {
         for number in 1..voters {
             self.chores.push(Chore::Join(format!("m{number}")));
         }
@@ -281,6 +312,9 @@ impl Run<'_> {
         if self.active.len() >= 3 {
             return;
         }
+        if self.settings.flaw == Flaw::Twin && self.faults == 0 {
+            self.make_twin(voters);
+        }
         self.faults += 1;
         tracing::info!(?now, ?fault, "begins");
         match &fault {
@@ -291,6 +325,13 @@ impl Run<'_> {
         let until = now + Duration::from_millis(self.chance.between(200, 3000));
         self.active.push((until, fault));
         self.network();
+    }
+
+    /// The spare machine starts with the files of another.
+    fn make_twin(&mut self, spare: usize) {
+        self.crash(spare, Crash::Stopped);
+        place::copy(&self.seats[1].dir, &self.seats[spare].dir);
+        self.restart(spare);
     }
 
     fn end_faults(&mut self, now: Duration) {
@@ -339,7 +380,10 @@ impl Run<'_> {
     fn keep_stale(&mut self, one: usize) {
         if self.settings.flaw == Flaw::DiskLies && !self.down.contains(&one) {
             let now = self.sim.elapsed();
-            let to = self.dir.path().join(format!("stale-{one}-{}", now.as_millis()));
+            let to = self
+                .dir
+                .path()
+                .join(format!("stale-{one}-{}", now.as_millis()));
             place::copy(&self.seats[one].dir, &to);
             self.stale.entry(one).or_default().push(now);
         }
@@ -349,7 +393,11 @@ impl Run<'_> {
     fn stale_copy(&self, one: usize) -> Option<std::path::PathBuf> {
         let old = self.sim.elapsed().checked_sub(Duration::from_secs(2))?;
         let at = self.stale.get(&one)?.iter().rev().find(|at| **at <= old)?;
-        Some(self.dir.path().join(format!("stale-{one}-{}", at.as_millis())))
+        Some(
+            self.dir
+                .path()
+                .join(format!("stale-{one}-{}", at.as_millis())),
+        )
     }
 
     /// One member goes for good, and comes again as a new one; or one that is none comes.
@@ -363,7 +411,9 @@ impl Run<'_> {
         } else if voters.len() > 2 {
             let voters: Vec<usize> = voters.into_iter().collect();
             let one = *self.chance.pick(&voters);
-            let Some(status) = statuses.get(&one) else { return };
+            let Some(status) = statuses.get(&one) else {
+                return;
+            };
             let chore = Chore::Leave(self.names[one].clone(), status.id);
             self.chores.push(chore);
         }
@@ -373,7 +423,9 @@ impl Run<'_> {
     fn obey(&mut self) {
         let done: Vec<Chore> = self.chores.done.borrow_mut().drain(..).collect();
         for chore in done {
-            let Chore::Leave(name, _) = chore else { continue };
+            let Chore::Leave(name, _) = chore else {
+                continue;
+            };
             let Some(one) = self.names.iter().position(|other| *other == name) else {
                 continue;
             };
@@ -396,18 +448,24 @@ impl Run<'_> {
             self.restart(one);
         }
         self.world.over.set(true);
-        self.until("the administrator is done", Duration::from_secs(60), |run| {
-            run.chores.is_idle()
-        })?;
+        self.until(
+            "the administrator is done",
+            Duration::from_secs(60),
+            |run| run.chores.is_idle(),
+        )?;
         let voters = self.voters();
         let outside = (0..self.seats.len()).filter(|one| !voters.contains(one));
         for one in outside {
             self.chores.push(Chore::Join(self.names[one].clone()));
         }
-        self.until("everybody is a member again", Duration::from_secs(60), |run| {
-            run.chores.is_idle() && run.voters().len() == run.seats.len()
+        self.until(
+            "everybody is a member again",
+            Duration::from_secs(60),
+            |run| run.chores.is_idle() && run.voters().len() == run.seats.len(),
+        )?;
+        self.until("everybody was answered", Duration::from_secs(60), |run| {
+            run.busy.get() == 0
         })?;
-        self.until("everybody was answered", Duration::from_secs(60), |run| run.busy.get() == 0)?;
         let mut looked = 0;
         self.until("every job ended", Duration::from_secs(120), |run| {
             looked += 1;
@@ -422,15 +480,18 @@ impl Run<'_> {
         self.board.be_quiet();
         let names: Vec<String> = self.names[..self.seats.len()].to_vec();
         let mut agreed = None;
-        self.until("all are at one index and in one state", Duration::from_secs(60), |run| {
-            let statuses = run.board.statuses();
-            let applied: BTreeSet<u64> = statuses.iter().map(|(_, s)| s.applied).collect();
-            let one = applied.first().copied().filter(|_| applied.len() == 1);
-            agreed = one.filter(|at| {
-                statuses.len() == names.len() && run.board.all_told(&names, *at)
-            });
-            agreed.is_some()
-        })?;
+        self.until(
+            "all are at one index and in one state",
+            Duration::from_secs(60),
+            |run| {
+                let statuses = run.board.statuses();
+                let applied: BTreeSet<u64> = statuses.iter().map(|(_, s)| s.applied).collect();
+                let one = applied.first().copied().filter(|_| applied.len() == 1);
+                agreed = one
+                    .filter(|at| statuses.len() == names.len() && run.board.all_told(&names, *at));
+                agreed.is_some()
+            },
+        )?;
         agreed.ok_or_else(|| "nobody is there".to_owned())
     }
 

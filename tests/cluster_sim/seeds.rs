@@ -25,7 +25,10 @@ impl Done {
     /// The line that sums up what happened.
     pub fn last_line(&self) -> &str {
         let lines = self.said.lines();
-        lines.filter(|line| line.starts_with("seed ")).last().unwrap_or_default()
+        lines
+            .filter(|line| line.starts_with("seed "))
+            .last()
+            .unwrap_or_default()
     }
 }
 
@@ -82,7 +85,11 @@ pub fn run_all(seeds: Range<u64>) {
     let wrong = wrong.into_inner().unwrap();
     let shown = wrong.iter().map(|done| format!("{}\n\n", done.said));
     let numbers: Vec<u64> = wrong.iter().map(|done| done.seed).collect();
-    assert!(numbers.is_empty(), "{}wrong seeds: {numbers:?}", shown.collect::<String>());
+    assert!(
+        numbers.is_empty(),
+        "{}wrong seeds: {numbers:?}",
+        shown.collect::<String>()
+    );
 }
 
 /// Fails unless one of a few seeds shows the flaw in one of these words.

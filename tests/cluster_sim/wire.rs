@@ -27,6 +27,8 @@ pub enum Ask {
     Claim(ClaimRequest, Idempotency),
     Renew(Vec<LeaseRef>),
     Complete(LeaseRef, Report, Idempotency),
+    /// A report and a claim in one.
+    Exchange(Vec<(LeaseRef, Report)>, ClaimRequest, Idempotency),
     Release(Vec<LeaseRef>),
     Cancel(Vec<JobId>),
     Read(JobId),
@@ -47,9 +49,17 @@ pub enum Answer {
     Renewed(Vec<Renewed>),
     Completed(Completion),
     Released(Vec<Completion>),
-    Cancelled { ended: Vec<JobId>, asked: Vec<JobId> },
-    Read { seen: Option<Seen>, applied: u64 },
-    Who { id: MemberId },
+    Cancelled {
+        ended: Vec<JobId>,
+        asked: Vec<JobId>,
+    },
+    Read {
+        seen: Option<Seen>,
+        applied: u64,
+    },
+    Who {
+        id: MemberId,
+    },
     Voters(Vec<MemberId>),
     Done,
     /// Ask there, or anywhere if nobody is named.

@@ -257,7 +257,13 @@ fn write(mut store: Store, orders: &Receiver<Order>, news: &broadcast::Sender<Ch
         };
         match order {
             Order::Commands(posted) => {
-                commit(&store, posted, &mut held, &mut || orders.try_recv().ok(), news);
+                commit(
+                    &store,
+                    posted,
+                    &mut held,
+                    &mut || orders.try_recv().ok(),
+                    news,
+                );
             }
             Order::Work(work) => work(&mut store),
         }

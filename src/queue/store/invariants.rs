@@ -141,8 +141,7 @@ fn look(connection: &Connection) -> rusqlite::Result<Vec<String>> {
         }
     }
     broken.extend(services(connection)?);
-    let found: String =
-        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+    let found: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
     if found != "ok" {
         broken.push(found);
     }
