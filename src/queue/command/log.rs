@@ -22,7 +22,27 @@ pub struct NewPiece {
     /// How many bytes of that stream came before.
     pub offset: u64,
     /// The bytes.
+    #[serde(with = "in_base64")]
     pub bytes: Vec<u8>,
+}
+
+/// Bytes as text: a list of numbers would be almost four times as long.
+mod in_base64 {
+    use std::borrow::Cow;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD_NO_PAD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = Cow::<'de, str>::deserialize(from)?;
+        STANDARD_NO_PAD.decode(text.as_bytes()).map_err(D::Error::custom)
+    }
 }
 
 /// A piece that was kept.

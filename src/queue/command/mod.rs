@@ -5,6 +5,7 @@ mod lease;
 mod log;
 mod outcome;
 mod submit;
+mod time;
 
 use std::time::Duration;
 

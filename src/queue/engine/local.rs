@@ -60,6 +60,22 @@ impl Posted {
         (Self { first, second }, answer)
     }
 
+    /// Tells whether nobody waits for an answer any more.
+    pub fn is_abandoned(&self) -> bool {
+        let second = self.second.as_ref();
+        self.first.answer.is_closed() && second.is_none_or(|second| second.answer.is_closed())
+    }
+
+    /// Returns each of them, in order.
+    pub fn each_mut(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        std::iter::once(&mut self.first).chain(self.second.as_mut())
+    }
+
+    /// Returns each of them, in order.
+    pub fn into_each(self) -> impl Iterator<Item = Waiting> {
+        std::iter::once(self.first).chain(self.second)
+    }
+
     /// Returns two commands that belong together and where their answers will come from.
     pub fn two(first: Envelope, second: Envelope) -> (Self, [Answer; 2]) {
         let (first, one) = waiting(first);

@@ -129,6 +129,8 @@ pub struct Queue {
     way: Arc<Way>,
     local: Arc<Local>,
     now: Arc<Now>,
+    /// Keeps its part in a cluster going, if it may have one.
+    _member: Option<Arc<raft::Held>>,
 }
 
 /// Makes an error of a refusal.
@@ -182,6 +184,7 @@ impl Queue {
                 true => Now::by(options.clock),
                 false => Now::new(options.clock),
             }),
+            _member: None,
         })
     }
 

@@ -21,6 +21,8 @@ struct Latest {
     said: Timestamp,
     /// When that was, by the steady clock.
     at: Timestamp,
+    /// The latest that somebody else said.
+    told: Timestamp,
 }
 
 impl Now {
@@ -38,6 +40,7 @@ impl Now {
         let latest = Latest {
             said: Timestamp::from_millis(i64::MIN),
             at: steady.now(),
+            told: Timestamp::from_millis(i64::MIN),
         };
         Self {
             clock,
@@ -52,15 +55,11 @@ impl Now {
         let now = self.clock.now();
         let steady = self.steady.now();
         if now >= latest.said {
-            *latest = Latest {
-                said: now,
-                at: steady,
-            };
+            latest.said = now;
+            latest.at = steady;
         } else if latest.said.since(now) > SET_BACK {
-            *latest = Latest {
-                said: latest.said.plus(steady.since(latest.at)),
-                at: steady,
-            };
+            latest.said = latest.said.plus(steady.since(latest.at));
+            latest.at = steady;
         }
         latest.said
     }
@@ -69,12 +68,17 @@ impl Now {
     /// what it did must not seem to lie in the future.
     pub fn not_before(&self, at: Timestamp) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.told = latest.told.max(at);
         if at > latest.said {
-            *latest = Latest {
-                said: at,
-                at: self.steady.now(),
-            };
+            latest.said = at;
+            latest.at = self.steady.now();
         }
+    }
+
+    /// Returns the latest time that [`Self::not_before`] was told.
+    pub fn told(&self) -> Timestamp {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.told
     }
 }
 

@@ -39,7 +39,7 @@ pub fn apply(tx: &mut Tx<'_>, envelope: &Envelope) -> rusqlite::Result<Applied> 
             replayed: false,
         });
     };
-    let now = time_of(&envelope.command);
+    let now = envelope.command.time();
     match keys::look_up(tx.connection, key, now)? {
         keys::Found::Same(outcome) => Ok(Applied {
             outcome,
@@ -57,35 +57,6 @@ pub fn apply(tx: &mut Tx<'_>, envelope: &Envelope) -> rusqlite::Result<Applied> 
                 replayed: false,
             })
         }
-    }
-}
-
-const fn time_of(command: &Command) -> Timestamp {
-    match command {
-        Command::Submit { now, .. }
-        | Command::Claim { now, .. }
-        | Command::Renew { now, .. }
-        | Command::Complete { now, .. }
-        | Command::CompleteMany { now, .. }
-        | Command::Release { now, .. }
-        | Command::Cancel { now, .. }
-        | Command::ExpireDue { now, .. }
-        | Command::Readmit { now, .. }
-        | Command::Reprieve { now }
-        | Command::RegisterHost { now, .. }
-        | Command::SetHostMode { now, .. }
-        | Command::ForgetHost { now, .. }
-        | Command::GiveBack { now, .. }
-        | Command::SetPaused { now, .. }
-        | Command::AppendLog { now, .. }
-        | Command::Retry { now, .. }
-        | Command::DeployService { now, .. }
-        | Command::ChangeService { now, .. }
-        | Command::SyncServices { now, .. }
-        | Command::PlaceServices { now, .. }
-        | Command::ClaimService { now, .. }
-        | Command::ReportService { now, .. }
-        | Command::Prune { now, .. } => *now,
     }
 }
 

@@ -9,13 +9,16 @@ mod fault;
 mod hash;
 mod hosts;
 mod invariants;
+mod journal;
 mod keys;
 mod legacy;
 mod logs;
 mod needs;
 mod open;
+mod pinned;
 mod prune;
 mod read;
+mod replica;
 mod retry;
 mod row;
 mod schema;
@@ -37,7 +40,10 @@ pub use backup::{CopyError, back_up, restore, would_prune};
 pub use invariants::check as check_invariants;
 #[doc(hidden)]
 pub use invariants::what_is_broken;
+pub use journal::{Edit, Journal, Line, path_for as journal_of};
+pub use pinned::{Pinned, sync};
 pub use read::{Cursor, JobFilter, JobView, Page, Reader};
+pub use replica::{Place, Replay, Replayed, Replica};
 
 use super::Error;
 use super::command::Envelope;
@@ -114,14 +120,13 @@ impl Store {
         }
     }
 
-    fn guarded(&self, work: impl FnOnce() -> rusqlite::Result<Batch>) -> rusqlite::Result<Batch> {
+    fn guarded<D>(&self, work: impl FnOnce() -> rusqlite::Result<D>) -> rusqlite::Result<D> {
+        let done = caught(work);
         // What the work left behind is in the transaction, which goes.
-        let done = catch_unwind(AssertUnwindSafe(work));
-        done.unwrap_or_else(|_| {
-            tracing::error!("a command of the queue panicked; nothing of it is kept");
+        if matches!(done, Err(rusqlite::Error::UnwindingPanic)) {
             self.roll_back();
-            Err(rusqlite::Error::UnwindingPanic)
-        })
+        }
+        done
     }
 
     fn together<T: Borrow<Envelope>>(
@@ -182,6 +187,15 @@ impl Store {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let _ = self.connection.busy_handler(Some(open::wait_for_others));
     }
+}
+
+/// Makes an error of a panic.
+fn caught<D>(work: impl FnOnce() -> rusqlite::Result<D>) -> rusqlite::Result<D> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| {
+        tracing::error!("a command of the queue panicked; nothing of it is kept");
+        Err(rusqlite::Error::UnwindingPanic)
+    })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ fn a_new_file_is_private_and_an_old_one_is_brought_forward() {
     let steps = [
         schema::STEPS[0],
         schema::STEPS[1],
+        schema::STEPS[2],
         "ALTER TABLE grp ADD COLUMN later TEXT NOT NULL DEFAULT 'x'",
     ];
     let old = Connection::open(&path).unwrap();
@@ -32,10 +33,10 @@ fn a_new_file_is_private_and_an_old_one_is_brought_forward() {
         opened.connection.query_row(sql, [], read).unwrap()
     };
     assert_eq!(row("SELECT seq, later FROM grp"), (1, "x".to_owned()));
-    assert_eq!(version_of(&path), 3);
+    assert_eq!(version_of(&path), 4);
     assert!(matches!(
         open(&path, false),
-        Err(Error::Newer { found: 3, .. })
+        Err(Error::Newer { found: 4, .. })
     ));
 }
 
@@ -62,7 +63,7 @@ fn jobs_of_the_first_version_are_brought_forward() {
             |row| row.get(0),
         )
         .unwrap();
-    assert_eq!((held, version_of(&path)), (1, 2));
+    assert_eq!((held, version_of(&path)), (1, 3));
 }
 
 #[test]

@@ -10,7 +10,7 @@
 /// - an attempt is written when it ends; the running one is part of the job's row. Its key is the
 ///   job's number and the attempt's number in one integer, so it needs no second index.
 /// - a row is written anew whenever its job changes, so a long payload lies in a table of its own.
-pub const STEPS: [&str; 2] = [
+pub const STEPS: [&str; 3] = [
     "CREATE TABLE job (
         seq INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
@@ -137,5 +137,16 @@ pub const STEPS: [&str; 2] = [
         head INTEGER,
         stdout_next INTEGER NOT NULL,
         stderr_next INTEGER NOT NULL
+    );",
+    // How far a member of a cluster has come in the log, in the same transaction as what the log
+    // says. A queue in no cluster has no row here, or one that means nothing.
+    "CREATE TABLE replica (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        cluster TEXT NOT NULL,
+        term INTEGER,
+        node INTEGER,
+        place INTEGER,
+        members TEXT NOT NULL,
+        now INTEGER NOT NULL
     );",
 ];

@@ -1,0 +1,64 @@
+//! Keeps the log short: as long as a slow member may need it, but no longer.
+
+use std::time::Duration;
+
+use super::log::Log;
+use super::types::Raft;
+
+/// After this many new entries the older ones may go.
+pub const EVERY_ENTRIES: u64 = 4_000;
+
+/// After this many bytes of new entries too.
+pub const EVERY_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How many entries stay for members that are behind.
+pub const KEPT_ENTRIES: u64 = 4_000;
+
+/// How many bytes of them at most.
+pub const KEPT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// How often it is looked at at most.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Works until the engine ends.
+pub async fn run(raft: Raft, log: Log) {
+    let mut metrics = raft.metrics();
+    // Where the log ended, in bytes, when it was shortened last.
+    let mut stayed = log.bytes();
+    loop {
+        if metrics.changed().await.is_err() {
+            return;
+        }
+        let (applied, snapshot, purged) = {
+            let seen = metrics.borrow_and_update();
+            let index = |id: &Option<super::types::LogId>| id.map_or(0, |id| id.index);
+            let purged = index(&seen.purged);
+            (index(&seen.last_applied), index(&seen.snapshot), purged)
+        };
+        let bytes = log.bytes();
+        stayed = stayed.min(bytes);
+        let is_long = applied.saturating_sub(snapshot) >= EVERY_ENTRIES;
+        let is_heavy = bytes - stayed >= EVERY_BYTES && applied > snapshot;
+        if !is_long && !is_heavy {
+            continue;
+        }
+        if raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        // It is done when the metrics say so; what is in the log beyond it stays anyhow.
+        let built = metrics.wait_for(|seen| {
+            seen.running_state.is_err() || seen.snapshot.map_or(0, |id| id.index) > snapshot
+        });
+        let Ok(built) = built.await.map(|seen| seen.snapshot.map_or(0, |id| id.index)) else {
+            return;
+        };
+        if let Some(beyond) = log.beyond(KEPT_BYTES) {
+            let upto = beyond.min(built);
+            if upto > purged && raft.trigger().purge_log(upto).await.is_err() {
+                return;
+            }
+        }
+        stayed = log.bytes().min(KEPT_BYTES);
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,369 @@
+//! How a member's part in a cluster begins and ends.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use openraft::{Config, Membership, SnapshotPolicy};
+use tokio::sync::{Mutex, RwLock, mpsc, watch};
+
+use super::confirm::{self, Asking};
+use super::fault::Fault;
+use super::log::{Log, Notes, note, to_note};
+use super::network::Network;
+use super::propose::Proposer;
+use super::receive::{Inbox, died};
+use super::state::{OwnCluster, State};
+use super::types::{LogId, Members, Raft, Vote, place};
+use super::{Carrier, ClusterId, Member, MemberId, Role, Status, compact, send, watch as watching};
+use crate::queue::engine::Timing;
+use crate::queue::engine::local::{Local, Posted};
+use crate::queue::engine::now::Now;
+use crate::queue::engine::way::Way;
+use crate::queue::error::Error;
+use crate::queue::store::{Edit, Journal, Replica};
+use crate::support::chain::chain;
+
+/// How long a founder may take to become the leader of itself.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Everything about this member that outlives one run of the engine.
+pub struct Core {
+    /// Its number.
+    pub id: MemberId,
+    /// The queue's writer.
+    pub local: Arc<Local>,
+    /// Where the queue's commands go.
+    pub way: Arc<Way>,
+    /// The time that goes into commands.
+    pub now: Arc<Now>,
+    /// Who brings messages to others.
+    pub carrier: Arc<dyn Carrier>,
+    /// How soon a leader is missed.
+    pub timing: Timing,
+    /// Where it stands.
+    pub status: watch::Sender<Status>,
+    /// What ended it.
+    pub fault: Fault,
+    /// Its cluster.
+    pub cluster: OwnCluster,
+    /// Whether this member's part is over for this process.
+    pub ended: watch::Sender<bool>,
+    /// The engine, while it runs.
+    pub running: RwLock<Option<Running>>,
+    /// Held while the engine is started or stopped.
+    pub turning: Mutex<()>,
+    /// Held while the members change: one change at a time.
+    pub changing: Mutex<()>,
+}
+
+/// A running engine.
+pub struct Running {
+    /// openraft.
+    pub raft: Raft,
+    /// Its log.
+    pub log: Log,
+    /// Where messages go.
+    pub inbox: Arc<Inbox>,
+    /// Where to ask whether this is still the leader.
+    pub confirm: mpsc::UnboundedSender<Asking>,
+    /// Whether it is being stopped, so that its end is no fault.
+    stopping: watch::Sender<bool>,
+}
+
+impl Core {
+    /// Returns the queue's file.
+    pub fn path(&self) -> &Path {
+        self.local.path()
+    }
+
+    fn config(&self) -> Result<Arc<Config>, Error> {
+        let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let config = Config {
+            cluster_name: "skyclaw".to_owned(),
+            heartbeat_interval: millis(self.timing.heartbeat),
+            election_timeout_min: millis(self.timing.election_min),
+            election_timeout_max: millis(self.timing.election_max),
+            // See `compact`: by bytes too, and not in the middle of a write.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: compact::KEPT_ENTRIES,
+            purge_batch_size: 256,
+            max_payload_entries: 1024,
+            ..Config::default()
+        };
+        let config = config.validate().map_err(|error| died(&error))?;
+        Ok(Arc::new(config))
+    }
+
+    /// Starts the engine on an open log; commands come from `posted`.
+    ///
+    /// # Errors
+    /// When the log or the queue cannot be read.
+    pub async fn start(
+        self: &Arc<Self>,
+        journal: Journal,
+        posted: mpsc::UnboundedReceiver<Posted>,
+    ) -> Result<(), Error> {
+        if *self.ended.borrow() {
+            return Err(Error::Closed);
+        }
+        let inline = self.local.is_inline();
+        self.local.with(|store| store.relax()).await?;
+        let log = Log::start(journal, self.path(), inline, self.fault.clone())?;
+        let state = State {
+            local: Arc::clone(&self.local),
+            now: Arc::clone(&self.now),
+            cluster: self.cluster.clone(),
+            fault: self.fault.clone(),
+        };
+        let network = Network {
+            carrier: Arc::clone(&self.carrier),
+            cluster: self.cluster.clone(),
+            local: Arc::clone(&self.local),
+        };
+        let config = self.config()?;
+        let raft = Raft::new(self.id, config, network, log.clone(), state.clone()).await;
+        let raft = raft.map_err(|error| died(&error))?;
+        let (confirm, asking) = mpsc::unbounded_channel();
+        let (stopping, stops) = watch::channel(false);
+        tokio::spawn(confirm::run(raft.clone(), asking));
+        tokio::spawn(compact::run(raft.clone(), log.clone()));
+        tokio::spawn(watching::run(
+            raft.clone(),
+            self.cluster.clone(),
+            self.status.clone(),
+            self.fault.clone(),
+            stops,
+        ));
+        let proposer = Proposer {
+            raft: raft.clone(),
+            now: Arc::clone(&self.now),
+            status: self.status.subscribe(),
+            held: None,
+        };
+        tokio::spawn(proposer.run(posted));
+        let inbox = Inbox {
+            id: self.id,
+            raft: raft.clone(),
+            state,
+            copy: Mutex::new(None),
+        };
+        *self.running.write().await = Some(Running {
+            raft,
+            log,
+            inbox: Arc::new(inbox),
+            confirm,
+            stopping,
+        });
+        Ok(())
+    }
+
+    /// Ends the engine and lets go of its files. Commands fail from then on.
+    pub async fn end(&self) {
+        let _turning = self.turning.lock().await;
+        self.halt().await;
+        self.ended.send_replace(true);
+    }
+
+    async fn halt(&self) {
+        let running = self.running.write().await.take();
+        if let Some(running) = running {
+            running.stopping.send_replace(true);
+            let _ = running.raft.shutdown().await;
+            running.log.close();
+        }
+    }
+
+    /// Makes the lone queue, or one that waits, a cluster of one.
+    ///
+    /// # Errors
+    /// When it is in a cluster, or a file fails: the queue is then as before.
+    pub async fn found(self: &Arc<Self>, me: Member) -> Result<(), Error> {
+        let _turning = self.turning.lock().await;
+        let role = self.status.borrow().role;
+        if !matches!(role, Role::Lone | Role::Waiting) {
+            return Err(Error::NotAMember(
+                "it is in a cluster already and cannot found another one".to_owned(),
+            ));
+        }
+        // One that waits runs an engine, which knows of nothing yet.
+        self.halt().await;
+        let (proposals, mut posted) = mpsc::unbounded_channel();
+        // What comes from here on waits; what came before is done before what `prepare` does.
+        self.way.lead(Some(proposals));
+        match self.prepare(me).await {
+            Ok(journal) => {
+                let started = self.start(journal, posted).await;
+                started.inspect_err(|error| self.fault.report(chain(error)))?;
+                self.lead().await
+            }
+            Err(error) => {
+                self.way.lead(None);
+                while let Ok(waiting) = posted.try_recv() {
+                    let _ = self.local.post(waiting);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes down that this is a cluster of one whose log is gone up to where the queue stands: whoever
+    /// joins must then begin with a copy of the queue, because what is in it was never in the log.
+    async fn prepare(&self, me: Member) -> Result<Journal, Error> {
+        let begin = Begin::first(self.id, me, ClusterId::random());
+        let replica = begin.replica(self.now.get());
+        let queue = self.path().to_owned();
+        // The queue first: without the log's word it means nothing.
+        let journal = self.local.with(move |store| {
+            store.set_replica(&replica)?;
+            Journal::open(&queue)
+        });
+        let mut journal = journal.await?;
+        let edits = begin.edits();
+        journal.edit(&edits)?;
+        self.cluster.set(Some(begin.cluster));
+        Ok(journal)
+    }
+
+    async fn lead(&self) -> Result<(), Error> {
+        let mut status = self.status.subscribe();
+        let leading = status.wait_for(|status| status.role == Role::Leader && status.applied > 1);
+        let is_leading = match tokio::time::timeout(PATIENCE, leading).await {
+            Ok(found) => found.is_ok(),
+            Err(_) => false,
+        };
+        match (is_leading, self.fault.get()) {
+            (true, _) => Ok(()),
+            (false, Some(why)) => Err(Error::Died(why)),
+            (false, None) => Err(Error::NoQuorum(
+                "the new cluster of one has no leader yet".to_owned(),
+            )),
+        }
+    }
+
+    /// Makes the lone, empty queue wait until a cluster takes it in.
+    ///
+    /// # Errors
+    /// When something is in it, it is in a cluster, or a file fails.
+    pub async fn wait_for_adoption(self: &Arc<Self>) -> Result<(), Error> {
+        let _turning = self.turning.lock().await;
+        let role = self.status.borrow().role;
+        match role {
+            Role::Waiting => return Ok(()),
+            Role::Lone => {}
+            Role::Learner | Role::Follower | Role::Candidate | Role::Leader => {
+                return Err(Error::NotAMember("it is in a cluster already".to_owned()));
+            }
+        }
+        let (proposals, posted) = mpsc::unbounded_channel();
+        self.way.lead(Some(proposals));
+        match self.open_empty().await {
+            Ok(journal) => {
+                let started = self.start(journal, posted).await;
+                started.inspect_err(|error| self.fault.report(chain(error)))?;
+                let mut status = self.status.subscribe();
+                let waiting = status.wait_for(|status| status.role != Role::Lone);
+                let _ = waiting.await;
+                Ok(())
+            }
+            Err(error) => {
+                self.way.lead(None);
+                let mut posted = posted;
+                while let Ok(waiting) = posted.try_recv() {
+                    let _ = self.local.post(waiting);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_empty(&self) -> Result<Journal, Error> {
+        let queue = self.path().to_owned();
+        let id = self.id;
+        let opened = self.local.with(move |store| {
+            if !store.is_empty()? {
+                return Err(Error::NotEmpty { path: queue });
+            }
+            // A row of an earlier cluster would be taken for what this one has.
+            store.forget_replica()?;
+            let mut journal = Journal::open(&queue)?;
+            journal.edit(&[to_note(note::MEMBER, &id)])?;
+            Ok(journal)
+        });
+        opened.await
+    }
+}
+
+/// The beginning of a cluster: one member, and a log that is gone up to some entry.
+pub struct Begin {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The one member.
+    pub id: MemberId,
+    /// Up to where the log is gone.
+    pub upto: LogId,
+    members: String,
+    vote: Vote,
+}
+
+impl Begin {
+    /// Returns that of a queue which never was in a cluster.
+    pub fn first(id: MemberId, me: Member, cluster: ClusterId) -> Self {
+        Self::after(id, me, cluster, (1, 1))
+    }
+
+    /// Returns that of a queue whose log was in this term and had this many entries.
+    pub fn after(id: MemberId, me: Member, cluster: ClusterId, (term, index): (u64, u64)) -> Self {
+        let upto = LogId::new(openraft::CommittedLeaderId::new(term, id), index);
+        let only = Membership::new(vec![[id].into()], std::collections::BTreeMap::from([(id, me)]));
+        let members = Members::new(Some(upto), only);
+        Self {
+            cluster,
+            id,
+            upto,
+            // Numbers and texts of ours: they have a form.
+            members: serde_json::to_string(&members).unwrap_or_default(),
+            vote: Vote::new(term, id),
+        }
+    }
+
+    /// Returns what is noted in the queue's file.
+    pub fn replica(&self, now: crate::support::clock::Timestamp) -> Replica {
+        Replica {
+            cluster: self.cluster.to_string(),
+            applied: Some(place(&self.upto)),
+            members: self.members.clone(),
+            now,
+        }
+    }
+
+    /// Returns what is noted in the log, in the place of all that it held.
+    pub fn edits(&self) -> Vec<Edit> {
+        vec![
+            Edit::CutFrom(0),
+            to_note(note::MEMBER, &self.id),
+            to_note(note::CLUSTER, &self.cluster),
+            to_note(note::VOTE, &self.vote),
+            to_note(note::COMMITTED, &self.upto),
+            to_note(note::PURGED, &self.upto),
+        ]
+    }
+}
+
+/// Returns the log of the queue at `queue` and what it notes, if it has one.
+///
+/// # Errors
+/// When it is open elsewhere or cannot be read.
+pub fn open_log(queue: &Path) -> Result<Option<(Journal, Notes)>, Error> {
+    let path: PathBuf = crate::queue::store::journal_of(queue);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let journal = Journal::open(queue)?;
+    let notes = Notes::read(&journal)?;
+    Ok(Some((journal, notes)))
+}
+
+/// Removes what sending and receiving copies left when the process ended.
+pub fn tidy(queue: &Path) {
+    send::clean(queue);
+}

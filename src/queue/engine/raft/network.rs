@@ -1,0 +1,245 @@
+//! The other members as openraft sees them: what it says to one becomes messages for the carrier.
+//!
+//! openraft gives up on more of the log after a heartbeat's time, however long the entries are, and then sends
+//! them again. On a slow way that would never end. So a message with entries goes on after openraft
+//! gave up on it; the next attempt joins it, and a mere sign of life is sent meanwhile.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::error::{
+    Fatal, NetworkError, PayloadTooLarge, RPCError, RaftError, RemoteError, ReplicationClosed,
+    StreamingError, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use openraft::storage::Snapshot;
+use openraft::{AnyError, OptionalSend, RaftNetwork, RaftNetworkFactory};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinHandle;
+
+use super::send::Sending;
+use super::state::OwnCluster;
+use super::types::{LogId, Types, Vote};
+use super::wire::{self, Append, Head};
+use super::{Carrier, CarryError, Kind, Member, MemberId};
+use crate::queue::engine::local::Local;
+
+/// How long a message with entries may be on its way.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long nothing is sent to a member that could not be reached.
+const PAUSE: Duration = Duration::from_millis(200);
+
+type Failed<E = RaftError<MemberId>> = RPCError<MemberId, Member, E>;
+type Answered = Result<AppendEntriesResponse<MemberId>, CarryError>;
+
+/// The way to all other members.
+#[derive(Clone)]
+pub struct Network {
+    /// Who brings messages.
+    pub carrier: Arc<dyn Carrier>,
+    /// The cluster that they are of.
+    pub cluster: OwnCluster,
+    /// The queue that copies are made of.
+    pub local: Arc<Local>,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Peer;
+
+    async fn new_client(&mut self, to: MemberId, at: &Member) -> Peer {
+        Peer {
+            network: self.clone(),
+            to,
+            at: at.clone(),
+            pending: None,
+        }
+    }
+}
+
+/// The way to one other member.
+pub struct Peer {
+    network: Network,
+    to: MemberId,
+    at: Member,
+    pending: Option<Pending>,
+}
+
+/// Entries on their way.
+struct Pending {
+    vote: Vote,
+    prev: Option<LogId>,
+    last: LogId,
+    answer: JoinHandle<Answered>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
+}
+
+impl Peer {
+    /// Sends a message and returns its answer.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Result<T, CarryError> {
+        let carrier = &self.network.carrier;
+        let answer = carrier.carry(self.to, &self.at, kind, body, within);
+        read(&answer.await?)
+    }
+
+    /// Returns the head of a message to this member.
+    pub(super) fn head<T>(&self, says: T) -> Head<T> {
+        Head {
+            cluster: self.network.cluster.get(),
+            to: self.to,
+            says,
+        }
+    }
+
+    /// Returns where the queue is.
+    pub(super) fn local(&self) -> &Arc<Local> {
+        &self.network.local
+    }
+
+    fn append(&self, rpc: &AppendEntriesRequest<Types>) -> Vec<u8> {
+        let says = Append {
+            vote: rpc.vote,
+            prev: rpc.prev_log_id,
+            commit: rpc.leader_commit,
+            entries: Vec::new(),
+        };
+        wire::append(self.network.cluster.get(), self.to, says, &rpc.entries)
+    }
+
+    fn start(&self, rpc: &AppendEntriesRequest<Types>, last: LogId) -> Pending {
+        let body = self.append(rpc);
+        let carrier = &self.network.carrier;
+        let carried = carrier.carry(self.to, &self.at, Kind::Append, body, PATIENCE);
+        Pending {
+            vote: rpc.vote,
+            prev: rpc.prev_log_id,
+            last,
+            answer: tokio::spawn(async move { read(&carried.await?) }),
+        }
+    }
+
+    async fn with_entries(
+        &mut self,
+        rpc: &AppendEntriesRequest<Types>,
+        last: LogId,
+        within: Duration,
+    ) -> Result<AppendEntriesResponse<MemberId>, Failed> {
+        let joins = |pending: &Pending| {
+            pending.vote == rpc.vote && pending.prev == rpc.prev_log_id && pending.last <= last
+        };
+        match &self.pending {
+            Some(pending) if joins(pending) => {
+                if !pending.answer.is_finished() {
+                    self.sign_of_life(rpc, within);
+                }
+            }
+            Some(_) | None => self.pending = Some(self.start(rpc, last)),
+        }
+        let Some(pending) = self.pending.as_mut() else {
+            return Err(unreachable("nothing was sent".to_owned()));
+        };
+        let answered = (&mut pending.answer).await;
+        let sent = pending.last;
+        self.pending = None;
+        match answered.unwrap_or_else(|ended| Err(CarryError::Unreachable(ended.to_string()))) {
+            Ok(AppendEntriesResponse::Success) if sent < last => {
+                Ok(AppendEntriesResponse::PartialSuccess(Some(sent)))
+            }
+            Ok(answer) => Ok(answer),
+            Err(CarryError::TooLarge) if rpc.entries.len() > 1 => {
+                let half = rpc.entries.len() as u64 / 2;
+                Err(PayloadTooLarge::new_entries_hint(half).into())
+            }
+            Err(error) => Err(unreachable(error.to_string())),
+        }
+    }
+
+    /// Lets the other side know that its leader is there while a long message is on its way.
+    fn sign_of_life(&self, rpc: &AppendEntriesRequest<Types>, within: Duration) {
+        let says = Append {
+            vote: rpc.vote,
+            prev: rpc.prev_log_id,
+            commit: None,
+            entries: Vec::new(),
+        };
+        let body = wire::append(self.network.cluster.get(), self.to, says, &[]);
+        let carrier = &self.network.carrier;
+        let carried = carrier.carry(self.to, &self.at, Kind::Append, body, within);
+        tokio::spawn(carried);
+    }
+}
+
+fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, CarryError> {
+    serde_json::from_slice(answer)
+        .map_err(|error| CarryError::Refused(format!("the answer cannot be read: {error}")))
+}
+
+fn unreachable<E: std::error::Error>(why: String) -> Failed<E> {
+    Unreachable::new(&AnyError::error(why)).into()
+}
+
+impl RaftNetwork<Types> for Peer {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<MemberId>, Failed> {
+        let within = option.hard_ttl();
+        match rpc.entries.last().map(|entry| entry.log_id) {
+            Some(last) => self.with_entries(&rpc, last, within).await,
+            None => {
+                let answer = self.ask(Kind::Append, self.append(&rpc), within).await;
+                answer.map_err(|error| unreachable(error.to_string()))
+            }
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<MemberId>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<MemberId>, Failed> {
+        let body = wire::message(&self.head(rpc), &[]);
+        let answer = self.ask(Kind::Vote, body, option.hard_ttl()).await;
+        answer.map_err(|error| unreachable(error.to_string()))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<Types>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<MemberId>, StreamingError<Types, Fatal<MemberId>>> {
+        let sending = Sending::prepare(self, vote, snapshot).await?;
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            sent = sending.run() => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Err(CarryError::Refused(why)) => {
+                    tracing::warn!(member = %self.to, why, "a member refused a copy of the queue");
+                    Err(RemoteError::new(self.to, Fatal::Stopped).into())
+                }
+                Err(error) => Err(NetworkError::new(&error).into()),
+            },
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(PAUSE))
+    }
+}

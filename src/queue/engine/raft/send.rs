@@ -1,0 +1,165 @@
+//! Sends a copy of the queue to a member that the log alone cannot bring up to date any more.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::storage::Snapshot;
+use openraft::{AnyError, StorageIOError};
+
+use super::network::Peer;
+use super::state::Copy;
+use super::types::{StorageError, Types, Vote};
+use super::wire::{self, Piece, Received, Whole};
+use super::{CarryError, Kind, MemberId, off_task};
+use crate::queue::error::Error;
+use crate::support::chain::chain;
+use crate::support::paths;
+
+/// How long a piece is: well below what a request may have.
+pub const PIECE: usize = 512 * 1024;
+
+/// How long a piece may be on its way.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the other side may take to make its queue anew once it has everything.
+const LAST_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often a piece is tried before the whole sending is given up.
+const TRIES: u32 = 5;
+
+/// How long to wait before a piece is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Returns where copies of the queue at `queue` are while they are sent or received.
+pub fn directory(queue: &Path) -> PathBuf {
+    let mut name = queue.as_os_str().to_owned();
+    name.push("-snapshots");
+    PathBuf::from(name)
+}
+
+/// Makes an empty file for a copy of the queue at `queue`, which goes when it is dropped.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn empty_file(queue: &Path) -> Result<tempfile::TempPath, Error> {
+    let dir = directory(queue);
+    paths::create_private_dir(&dir).map_err(|error| Error::Place(Arc::new(error)))?;
+    let made = tempfile::Builder::new().prefix("copy-").tempfile_in(&dir);
+    let file = made.map_err(|source| at("make a copy of", queue, source))?;
+    Ok(file.into_temp_path())
+}
+
+/// Removes what an earlier process left.
+pub fn clean(queue: &Path) {
+    let _ = std::fs::remove_dir_all(directory(queue));
+}
+
+/// Returns the error of a file that is part of sending or receiving a copy of the queue at `queue`.
+pub fn at(act: &'static str, queue: &Path, source: std::io::Error) -> Error {
+    let path = queue.to_owned();
+    match source.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full { path },
+        _ => Error::Storage {
+            act,
+            path,
+            source: Arc::new(source),
+        },
+    }
+}
+
+/// A copy that is being sent.
+pub struct Sending<'p> {
+    peer: &'p Peer,
+    vote: Vote,
+    whole: Whole,
+    file: tempfile::TempPath,
+}
+
+impl<'p> Sending<'p> {
+    /// Writes the copy to a file.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub async fn prepare(
+        peer: &'p Peer,
+        vote: Vote,
+        snapshot: Snapshot<Types>,
+    ) -> Result<Self, StorageError> {
+        let failed = |error: Error| StorageIOError::read_snapshot(None, AnyError::error(chain(&error)));
+        let whole = Whole {
+            last: snapshot.meta.last_log_id,
+            members: snapshot.meta.last_membership,
+            id: snapshot.meta.snapshot_id,
+        };
+        let queue = peer.local().path().to_owned();
+        let written = off_task(peer.local().is_inline(), move || match *snapshot.snapshot {
+            Copy::Pinned(view) => {
+                let file = empty_file(&queue)?;
+                view.write_to(&file)?;
+                Ok(file)
+            }
+            Copy::File(file) => Ok(file),
+            Copy::Empty => empty_file(&queue),
+        });
+        Ok(Self {
+            file: written.await.map_err(failed)?,
+            peer,
+            vote,
+            whole,
+        })
+    }
+
+    /// Sends it. Returns whom the other side stands by, which may be another leader.
+    ///
+    /// # Errors
+    /// When the other side cannot be reached or does not take it.
+    pub async fn run(self) -> Result<Vote, CarryError> {
+        let unread = |error: std::io::Error| CarryError::Unreachable(format!("read the copy: {error}"));
+        let length = self.file.metadata().map_err(unread)?.len();
+        let mut file = File::open(&self.file).map_err(unread)?;
+        let (sending, mut offset) = (MemberId::random(), 0);
+        loop {
+            let mut bytes = Vec::with_capacity(PIECE);
+            // Half a megabyte that was just written: it is in memory.
+            let mut part = (&mut file).take(PIECE as u64);
+            part.read_to_end(&mut bytes).map_err(unread)?;
+            let is_last = offset + bytes.len() as u64 >= length;
+            let piece = Piece {
+                vote: self.vote,
+                sending,
+                offset,
+                whole: is_last.then(|| self.whole.clone()),
+            };
+            let received = self.piece(piece, &bytes).await?;
+            if is_last || received.vote > self.vote {
+                return Ok(received.vote);
+            }
+            if received.again {
+                let why = "the other side lost what it had";
+                return Err(CarryError::Unreachable(why.to_owned()));
+            }
+            offset += bytes.len() as u64;
+        }
+    }
+
+    async fn piece(&self, piece: Piece, bytes: &[u8]) -> Result<Received, CarryError> {
+        let within = match piece.whole {
+            Some(_) => LAST_PATIENCE,
+            None => PATIENCE,
+        };
+        let body = wire::message(&self.peer.head(piece), &[bytes]);
+        let mut tries = 1;
+        loop {
+            match self.peer.ask(Kind::Snapshot, body.clone(), within).await {
+                Err(CarryError::Unreachable(_)) if tries < TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
