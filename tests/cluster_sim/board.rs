@@ -111,6 +111,11 @@ impl Board {
         }
     }
 
+    /// Returns the newest index at which each member told its hash.
+    pub fn told(&self) -> BTreeMap<String, u64> {
+        self.inner().told.clone()
+    }
+
     /// Tells whether all of these told the hash of their state at `applied`.
     pub fn all_told(&self, names: &[String], applied: u64) -> bool {
         let told = &self.inner().told;

@@ -30,6 +30,8 @@ pub struct World {
     pub members: Rc<RefCell<Vec<String>>>,
     /// Nobody begins anything new.
     pub over: Rc<Cell<bool>>,
+    /// Nobody asks for work either.
+    pub closed: Rc<Cell<bool>>,
     /// Every job that was ever sent, acknowledged or not.
     pub jobs: Rc<RefCell<Vec<JobId>>>,
 }
@@ -197,7 +199,7 @@ impl Caller {
 
     /// Works: claims, holds, renews, reports. Goes on until nothing is left.
     pub async fn work(mut self) -> turmoil::Result {
-        loop {
+        while !self.world.closed.get() {
             let request = ClaimRequest {
                 claimants: vec![Claimant {
                     max: self.chance.between(1, 4) as u16,
@@ -228,6 +230,7 @@ impl Caller {
                 self.run(&lease, begin).await;
             }
         }
+        Ok(())
     }
 
     async fn run(&mut self, lease: &Claimed, claimed: Moment) {

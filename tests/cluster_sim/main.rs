@@ -85,9 +85,10 @@ fn one_seed() {
     };
     let seed = seed.parse().unwrap();
     let flaw = std::env::var("SKYCLAW_SIM_FLAW").map_or(Flaw::None, |flaw| flaw.parse().unwrap());
-    if std::env::var_os("SKYCLAW_SIM_LOG").is_some() {
+    if let Ok(level) = std::env::var("SKYCLAW_SIM_LOG") {
         let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
-        log.with_max_level(tracing::Level::DEBUG).init();
+        let level: tracing::Level = level.parse().unwrap();
+        log.with_max_level(level).init();
     }
     println!("seed {seed}");
     match simulate(seed, flaw) {

@@ -73,6 +73,8 @@ impl Seat {
         Options {
             clock: Arc::new(clock),
             inline: true,
+            // So few that members which were away need copies.
+            log_entries: 25,
             ..Options::new(self.dir.join("coordinator.db"))
         }
     }
@@ -87,10 +89,11 @@ impl Seat {
         let door = Door {
             queue: queue.clone(),
             cluster: cluster.clone(),
-            ready: is_ready,
+            ready: is_ready.clone(),
             flaw: self.flaw,
         };
         tokio::spawn(accept(listener, door));
+        tokio::spawn(sweep(self.clone(), queue.clone(), is_ready));
         tokio::spawn(lead(self.clone(), queue, cluster.clone(), ready));
         tokio::spawn(tell_hash(self.clone(), cluster.clone()));
         if cluster.status().role == Role::Lone {
@@ -122,12 +125,25 @@ async fn lead(seat: Seat, queue: Queue, cluster: Cluster, ready: watch::Sender<O
         if term.is_some() && was != term && begin(&seat, &queue, &cluster).await.is_ok() {
             ready.send_replace(term);
         }
-        let sweeps = ready.borrow().is_some() && !seat.board.is_quiet();
-        if sweeps {
-            // Not the leader any more, or no majority: seen above soon.
-            let _ = tokio::time::timeout(SWEEP * 4, queue.expire_due()).await;
+        // Each entry in the log is news too: what is due is looked for by time alone.
+        tokio::select! {
+            biased;
+            changed = status.changed() => if changed.is_err() {
+                return;
+            },
+            () = tokio::time::sleep(SWEEP) => {}
         }
-        let _ = tokio::time::timeout(SWEEP, status.changed()).await;
+    }
+}
+
+/// Has what is due happen, while it leads.
+async fn sweep(seat: Seat, queue: Queue, ready: watch::Receiver<Option<u64>>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        if ready.borrow().is_some() && !seat.board.is_quiet() {
+            // An error is that it leads no more, or has no majority: `lead` sees that.
+            let _ = queue.expire_due().await;
+        }
     }
 }
 
@@ -146,8 +162,9 @@ async fn begin(seat: &Seat, queue: &Queue, cluster: &Cluster) -> Result<(), Erro
 async fn tell_hash(seat: Seat, cluster: Cluster) {
     loop {
         tokio::time::sleep(HASH).await;
-        if let Ok((applied, hash)) = hash(&cluster).await {
-            seat.board.hash(&seat.name, applied, hash);
+        match hash(&cluster).await {
+            Ok((applied, hash)) => seat.board.hash(&seat.name, applied, hash),
+            Err(why) => tracing::warn!(why, "no hash"),
         }
     }
 }
