@@ -237,9 +237,9 @@ impl Caller {
         let lasts = LEASE.as_micros() as u64;
         let (mine, from) = (given(lease), now());
         let mut until = claimed + lasts;
-        let ends = now() + self.chance.between(20, 1200) * 1000;
+        let ends = now() + self.chance.between(20, 700) * 1000;
         // Some take longer than a lease lasts.
-        let ends = ends + if self.chance.happens(8) { 2 * lasts } else { 0 };
+        let ends = ends + if self.chance.happens(5) { 2 * lasts } else { 0 };
         while now() < until {
             if now() >= ends {
                 self.world.pen.hold(mine, from, now());

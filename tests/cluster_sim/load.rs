@@ -59,7 +59,7 @@ pub fn count(seed: u64) {
     );
     run.sim.client("crowd", work);
     let steps = |run: &mut Run<'_>, seconds: u64| {
-        for _ in 0..seconds * 200 {
+        for _ in 0..seconds * 100 {
             run.step().unwrap();
         }
     };

@@ -21,7 +21,7 @@ use super::member::{Seat, seen};
 use super::place;
 
 /// One step of simulated time.
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(10);
 
 /// What a simulation is made from.
 #[derive(Debug, Clone, Copy)]
@@ -212,8 +212,8 @@ impl Run<'_> {
         self.steps += 1;
         self.board.look();
         // One member's file after the other: a whole look costs as much as many steps.
-        if self.steps % 30 == 0 {
-            let turn = (self.steps / 30) as usize % self.seats.len();
+        if self.steps % 20 == 0 {
+            let turn = (self.steps / 20) as usize % self.seats.len();
             if !self.down.contains(&turn) && place::database(&self.seats[turn].dir).exists() {
                 place::look_over(&self.seats[turn].dir)?;
             }
@@ -327,7 +327,7 @@ impl Run<'_> {
             _ => {}
         }
         // Every other one for longer than it takes to miss a leader and find another.
-        let longest = *self.chance.pick(&[1000, 4000]);
+        let longest = *self.chance.pick(&[600, 2500, 4500]);
         let until = now + Duration::from_millis(self.chance.between(200, longest));
         self.active.push((until, fault));
         self.network();
@@ -476,7 +476,7 @@ impl Run<'_> {
         self.until("every job ended", Duration::from_secs(120), |run| {
             looked += 1;
             let leader = run.board.leader();
-            looked % 50 == 0
+            looked % 20 == 0
                 && leader.is_some_and(|one| place::open_jobs(&run.seats[one].dir) == Some(0))
         })
     }
