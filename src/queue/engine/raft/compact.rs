@@ -5,23 +5,17 @@ use std::time::Duration;
 use super::log::Log;
 use super::types::Raft;
 
-/// After this many new entries the older ones may go.
-pub const EVERY_ENTRIES: u64 = 4_000;
-
-/// After this many bytes of new entries too.
+/// After this many bytes of new entries the older ones may go, however few they are.
 pub const EVERY_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How many entries stay for members that are behind.
-pub const KEPT_ENTRIES: u64 = 4_000;
-
-/// How many bytes of them at most.
+/// How many bytes of entries stay at most for members that are behind.
 pub const KEPT_BYTES: u64 = 32 * 1024 * 1024;
 
 /// How often it is looked at at most.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Works until the engine ends.
-pub async fn run(raft: Raft, log: Log) {
+/// Works until the engine ends; after `entries` new entries the older ones may go.
+pub async fn run(raft: Raft, log: Log, entries: u64) {
     let mut metrics = raft.metrics();
     // Where the log ended, in bytes, when it was shortened last.
     let mut stayed = log.bytes();
@@ -37,7 +31,7 @@ pub async fn run(raft: Raft, log: Log) {
         };
         let bytes = log.bytes();
         stayed = stayed.min(bytes);
-        let is_long = applied.saturating_sub(snapshot) >= EVERY_ENTRIES;
+        let is_long = applied.saturating_sub(snapshot) >= entries;
         let is_heavy = bytes - stayed >= EVERY_BYTES && applied > snapshot;
         if !is_long && !is_heavy {
             continue;

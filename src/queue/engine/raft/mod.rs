@@ -69,6 +69,7 @@ impl Queue {
     ) -> Result<(Self, Cluster), Error> {
         let path = options.path.clone();
         let timing = options.timing;
+        let log_entries = options.log_entries;
         let mut queue = Self::open_any(options)?;
         life::tidy(&path);
         let opened = life::open_log(&path)?;
@@ -84,6 +85,7 @@ impl Queue {
             now: Arc::clone(&queue.now),
             carrier,
             timing,
+            log_entries,
             status: tokio::sync::watch::Sender::new(Status::lone(id)),
             fault: Fault::new(),
             cluster: OwnCluster::default(),
