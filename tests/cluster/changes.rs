@@ -74,27 +74,38 @@ async fn a_claim_that_is_repeated_after_the_change_gives_the_same_lease() {
     net.members[one].submit().await;
     let path = "/v1/hosts/h/claim";
     let body = json!({"max": 1});
-    let first = net.members[leader].post_keyed(path, "c-1", body.clone()).await;
+    let first = net.members[leader]
+        .post_keyed(path, "c-1", body.clone())
+        .await;
     let first = first.ok()["jobs"][0].clone();
-    let submitted = net.members[leader].post_keyed("/v1/jobs", "s-1", job()).await;
+    let submitted = net.members[leader]
+        .post_keyed("/v1/jobs", "s-1", job())
+        .await;
     let submitted = id(&submitted.ok());
     let complete = format!("/v1/jobs/{}/complete", first["id"].as_str().unwrap());
     net.members[leader].kill().await;
     let again = net.members[other].post_keyed(path, "c-1", body).await;
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     let again = again.ok()["jobs"][0].clone();
-    assert_eq!((&again["id"], &again["leaseToken"]), (&first["id"], &first["leaseToken"]));
+    assert_eq!(
+        (&again["id"], &again["leaseToken"]),
+        (&first["id"], &first["leaseToken"])
+    );
     let same = net.members[one].post_keyed("/v1/jobs", "s-1", job()).await;
     assert_eq!(id(&same.ok()), submitted);
     // The lease still counts, and a repeated report of it does, too.
     for member in [one, other] {
-        let ended = net.members[member].post_keyed(&complete, "d-1", done(&first, "h")).await;
+        let ended = net.members[member]
+            .post_keyed(&complete, "d-1", done(&first, "h"))
+            .await;
         assert_eq!(ended.ok()["job"]["status"], "completed");
     }
     // The old leader comes back as one of the others and knows all of it.
     net.members[leader].start(Begins::AsItWas).await;
     until(async || {
-        let got = net.members[leader].get(&format!("/v1/jobs/{submitted}")).await;
+        let got = net.members[leader]
+            .get(&format!("/v1/jobs/{submitted}"))
+            .await;
         got.status == 200
     })
     .await;
@@ -120,7 +131,11 @@ async fn leases_get_a_fresh_full_time_from_a_new_leader() {
 async fn nothing_is_lost_while_leaders_die_under_load() {
     let mut net = Net::three().await;
     net.leader().await;
-    let bases: Vec<String> = net.members.iter().map(|member| member.base.clone()).collect();
+    let bases: Vec<String> = net
+        .members
+        .iter()
+        .map(|member| member.base.clone())
+        .collect();
     let stop = Arc::new(AtomicBool::new(false));
     let writers = (0..8).map(|writer| {
         let (bases, stop) = (bases.clone(), Arc::clone(&stop));
@@ -145,7 +160,11 @@ async fn nothing_is_lost_while_leaders_die_under_load() {
     let jobs = state["jobs"].as_array().unwrap();
     let there: HashSet<&str> = jobs.iter().map(|job| job["id"].as_str().unwrap()).collect();
     let distinct: HashSet<&String> = acknowledged.iter().collect();
-    assert_eq!(distinct.len(), acknowledged.len(), "no two keys share a job");
+    assert_eq!(
+        distinct.len(),
+        acknowledged.len(),
+        "no two keys share a job"
+    );
     for id in &acknowledged {
         assert!(there.contains(id.as_str()), "{id} is lost");
     }

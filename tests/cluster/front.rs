@@ -45,7 +45,9 @@ async fn a_body_of_any_length_goes_through() {
         .collect();
     let body = json!({"jobs": jobs});
     assert!(body.to_string().len() > 2 << 20, "longer than what is kept");
-    let ids = follower.post_keyed("/v1/jobs/batch", "k", body.clone()).await;
+    let ids = follower
+        .post_keyed("/v1/jobs/batch", "k", body.clone())
+        .await;
     let ids = ids.ok()["ids"].clone();
     assert_eq!(ids.as_array().unwrap().len(), 2000);
     let again = follower.post_keyed("/v1/jobs/batch", "k", body).await;
@@ -74,10 +76,7 @@ async fn the_leader_checks_tokens_and_the_owner_needs_none_at_any_of_them() {
     let net = Net::with(3, |settings| settings.tokens = Tokens::parse("t0ken")).await;
     let (_, follower, _) = net.roles().await;
     let follower = &net.members[follower];
-    follower
-        .get("/v1/jobs")
-        .await
-        .refused(401, "unauthorized");
+    follower.get("/v1/jobs").await.refused(401, "unauthorized");
     follower
         .get("/v1/jobs?consistency=local")
         .await
@@ -99,7 +98,10 @@ async fn the_leader_checks_tokens_and_the_owner_needs_none_at_any_of_them() {
 async fn a_newcomer_says_that_it_waits() {
     let waits = Member::new("node_new", Begins::Waiting, |_| {}).await;
     assert_eq!(waits.get("/health").await.ok()["nodeId"], "node_new");
-    assert_eq!(waits.get("/v1/network/peers").await.ok()["nodeId"], "node_new");
+    assert_eq!(
+        waits.get("/v1/network/peers").await.ok()["nodeId"],
+        "node_new"
+    );
     for got in [
         waits.get("/v1/jobs").await,
         waits.get("/v1/jobs?consistency=local").await,
@@ -135,7 +137,8 @@ async fn a_lone_coordinator_becomes_a_cluster_under_its_clients() {
     let mut net = Net {
         members: vec![lone],
     };
-    net.join(Member::new("node_1", Begins::Waiting, |_| {}).await).await;
+    net.join(Member::new("node_1", Begins::Waiting, |_| {}).await)
+        .await;
     let path = format!("/v1/jobs/{before}/complete");
     let done = net.members[1].post(&path, done(&claimed, "h")).await.ok();
     assert_eq!(done["job"]["status"], "completed");

@@ -8,9 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
-use skyclaw::coordinator::cluster::{
-    Introduction, Links, Membership, PeerDoor, Receiver, Secrets,
-};
+use skyclaw::coordinator::cluster::{Introduction, Links, Membership, PeerDoor, Receiver, Secrets};
 use skyclaw::coordinator::{self, Deps, Doors, OwnersSocket, Settings};
 use skyclaw::queue::cluster::{
     Carrier, CarryError, Cluster, Kind, Member as Known, MemberId, PROTOCOL, Role, Status,

@@ -19,14 +19,25 @@ async fn a_leader_that_is_cut_off_refuses_to_read_and_to_write() {
     let began = std::time::Instant::now();
     for path in ["/v1/jobs", "/v1/state", "/v1/hosts", "/ready"] {
         let got = net.members[old].get(path).await;
-        assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", got.body);
+        assert_eq!(
+            got.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{path}: {}",
+            got.body
+        );
         let code = got.body["code"].as_str().unwrap();
         assert!(["no_quorum", "no_leader"].contains(&code), "{code}");
     }
     let got = net.members[old].post("/v1/jobs", job()).await;
     assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE, "{}", got.body);
-    assert!(began.elapsed() < Duration::from_secs(60), "each within its time");
-    let own = net.members[old].get("/v1/jobs?consistency=local").await.ok();
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "each within its time"
+    );
+    let own = net.members[old]
+        .get("/v1/jobs?consistency=local")
+        .await
+        .ok();
     assert_eq!(own["jobs"][0]["id"], before.as_str(), "what it has is old");
     net.members[old].cut(false);
     until(async || {
@@ -57,7 +68,10 @@ async fn a_member_answers_from_its_own_file_when_asked_to() {
     assert!(state["appliedIndex"].as_u64().unwrap() >= 3);
     assert_eq!(state["hosts"][0]["activeLeases"], 1);
     assert_eq!(state["jobs"][0]["id"], submitted.as_str());
-    let page = follower.get("/v1/jobs?consistency=local&limit=1").await.ok();
+    let page = follower
+        .get("/v1/jobs?consistency=local&limit=1")
+        .await
+        .ok();
     assert_eq!(page["jobs"][0]["updatedBy"], follower.name());
     let logs = format!("{path}/logs?consistency=local");
     assert_eq!(follower.get(&logs).await.ok()["done"], false);

@@ -45,9 +45,11 @@ async fn events_come_through_a_follower_and_a_new_leader_tells_of_a_gap() {
     let (last, _) = events.last().unwrap();
     net.members[leader].kill().await;
     // It ends, however: the listener comes back.
-    timeout(SOON, async { while let Ok(Some(_)) = stream.chunk().await {} })
-        .await
-        .expect("the stream of the dead leader ends");
+    timeout(SOON, async {
+        while let Ok(Some(_)) = stream.chunk().await {}
+    })
+    .await
+    .expect("the stream of the dead leader ends");
     let listen = net.members[one].request(Method::GET, "/v1/events");
     let listen = listen.header("last-event-id", last);
     let mut stream = listen.send().await.unwrap();
@@ -98,7 +100,10 @@ async fn a_followed_log_and_a_wait_for_a_job_go_on_through_a_change() {
     let url = skyclaw::client::parse_url(&net.members[one].base).unwrap();
     let client = Client::new(Settings::new(vec![url])).unwrap();
     let number: JobId = id.parse().unwrap();
-    let mut stream = client.follow_logs(number, &LogQuery::default()).await.unwrap();
+    let mut stream = client
+        .follow_logs(number, &LogQuery::default())
+        .await
+        .unwrap();
     let LogEvent::Piece(first) = stream.next().await.unwrap() else {
         panic!("output comes first")
     };
@@ -109,7 +114,9 @@ async fn a_followed_log_and_a_wait_for_a_job_go_on_through_a_change() {
     net.members[one].post(logs, chunk("two\n", 4)).await.ok();
     let complete = format!("/v1/jobs/{id}/complete");
     until(async || {
-        let got = net.members[other].post_keyed(&complete, "d", done(&job, "h")).await;
+        let got = net.members[other]
+            .post_keyed(&complete, "d", done(&job, "h"))
+            .await;
         got.status == 200
     })
     .await;
@@ -120,7 +127,11 @@ async fn a_followed_log_and_a_wait_for_a_job_go_on_through_a_change() {
     };
     let mut printed = bytes(&first);
     let end = loop {
-        match timeout(SOON, stream.next()).await.expect("it goes on").unwrap() {
+        match timeout(SOON, stream.next())
+            .await
+            .expect("it goes on")
+            .unwrap()
+        {
             LogEvent::Piece(piece) => printed.extend(bytes(&piece)),
             LogEvent::End(job) => break job,
         }

@@ -41,7 +41,9 @@ mod in_base64 {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         let text = Cow::<'de, str>::deserialize(from)?;
-        STANDARD_NO_PAD.decode(text.as_bytes()).map_err(D::Error::custom)
+        STANDARD_NO_PAD
+            .decode(text.as_bytes())
+            .map_err(D::Error::custom)
     }
 }
 

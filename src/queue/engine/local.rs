@@ -273,13 +273,8 @@ fn write(mut store: Store, orders: &Receiver<Order>, news: &broadcast::Sender<Ch
         };
         match order {
             Order::Commands(posted) => {
-                commit(
-                    &store,
-                    posted,
-                    &mut held,
-                    &mut || orders.try_recv().ok(),
-                    news,
-                );
+                let mut next = || orders.try_recv().ok();
+                commit(&store, posted, &mut held, &mut next, news);
             }
             Order::Work(work) => work(&mut store),
         }

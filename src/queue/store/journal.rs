@@ -84,7 +84,9 @@ impl Journal {
             paths::create_private_dir(dir).map_err(place)?;
         }
         let alone = paths::append_private(&beside(&path, "-lock")).map_err(place)?;
-        alone.try_lock().map_err(|_| Error::Busy { path: path.clone() })?;
+        alone
+            .try_lock()
+            .map_err(|_| Error::Busy { path: path.clone() })?;
         if !path.exists() {
             paths::create_private(&path, b"").map_err(place)?;
         }
@@ -107,7 +109,8 @@ impl Journal {
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(failed)?;
             tx.execute_batch(TABLES).map_err(failed)?;
-            tx.pragma_update(None, "user_version", FORM).map_err(failed)?;
+            tx.pragma_update(None, "user_version", FORM)
+                .map_err(failed)?;
             tx.commit().map_err(failed)?;
         }
         Ok(Self {

@@ -112,7 +112,11 @@ fn share(presence: &File, path: &Path) -> Result<(), Error> {
 }
 
 /// Brings the file to the version after the last of `steps`.
-pub(super) fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), Error> {
+pub(super) fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    steps: &[&str],
+) -> Result<(), Error> {
     let failed = |source| open_error(path, source);
     let newest = i64::try_from(steps.len()).unwrap_or(i64::MAX);
     let found = version(connection).map_err(failed)?;

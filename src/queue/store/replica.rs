@@ -59,7 +59,8 @@ pub fn read(connection: &Connection) -> rusqlite::Result<Option<Replica>> {
         .prepare_cached("SELECT cluster, term, node, place, members, now FROM replica")?
         .query_row([], |row| {
             let number = |at| -> rusqlite::Result<Option<u64>> {
-                row.get(at).map(|number: Option<i64>| number.map(i64::cast_unsigned))
+                row.get(at)
+                    .map(|number: Option<i64>| number.map(i64::cast_unsigned))
             };
             let applied = match (number(1)?, number(2)?, number(3)?) {
                 (Some(term), Some(node), Some(index)) => Some(Place { term, node, index }),

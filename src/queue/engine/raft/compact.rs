@@ -49,7 +49,10 @@ pub async fn run(raft: Raft, log: Log) {
         let built = metrics.wait_for(|seen| {
             seen.running_state.is_err() || seen.snapshot.map_or(0, |id| id.index) > snapshot
         });
-        let Ok(built) = built.await.map(|seen| seen.snapshot.map_or(0, |id| id.index)) else {
+        let Ok(built) = built
+            .await
+            .map(|seen| seen.snapshot.map_or(0, |id| id.index))
+        else {
             return;
         };
         if let Some(beyond) = log.beyond(KEPT_BYTES) {

@@ -73,7 +73,8 @@ impl Disk {
                 let thread = std::thread::Builder::new()
                     .name("raft-log".to_owned())
                     .spawn(move || {
-                        let done = catch_unwind(AssertUnwindSafe(|| serve(journal, &orders, &reported)));
+                        let done =
+                            catch_unwind(AssertUnwindSafe(|| serve(journal, &orders, &reported)));
                         if done.is_err() {
                             reported.report("the writer of the cluster's log panicked".to_owned());
                         }

@@ -99,7 +99,10 @@ pub fn read(body: &[u8]) -> Result<Vec<Envelope>, String> {
         Some((form, _)) => Err(format!(
             "has form {form}, this skyclaw knows up to {FORM}: use a newer skyclaw"
         )),
-        None => Err("is empty, so the log is damaged: remove this member's data and let it join again".to_owned()),
+        None => Err(
+            "is empty, so the log is damaged: remove this member's data and let it join again"
+                .to_owned(),
+        ),
     }
 }
 
@@ -111,7 +114,9 @@ mod tests {
     use crate::support::clock::Timestamp;
 
     fn one() -> Envelope {
-        let jobs = vec![NewJob::new(Payload::parse(r#"{"b": [1 ,2],  "a":1.0}"#).unwrap())];
+        let jobs = vec![NewJob::new(
+            Payload::parse(r#"{"b": [1 ,2],  "a":1.0}"#).unwrap(),
+        )];
         let submit = Submit { group: None, jobs };
         let now = Timestamp::from_millis(5);
         Command::Submit { now, submit }.into()
@@ -140,9 +145,15 @@ mod tests {
         assert_eq!(read(&entry(FORM, &older)).unwrap().len(), 1);
         let unknown = text.replacen("Submit", "Teleport", 1);
         let error = read(&entry(FORM, &unknown)).unwrap_err();
-        assert!(error.contains("Teleport") && error.contains("newer"), "{error}");
+        assert!(
+            error.contains("Teleport") && error.contains("newer"),
+            "{error}"
+        );
         let error = read(&entry(FORM + 1, &text)).unwrap_err();
-        assert!(error.contains("has form 2, this skyclaw knows up to 1"), "{error}");
+        assert!(
+            error.contains("has form 2, this skyclaw knows up to 1"),
+            "{error}"
+        );
         assert!(read(b"").is_err());
     }
 

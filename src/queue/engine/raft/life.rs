@@ -77,7 +77,8 @@ impl Core {
     }
 
     fn config(&self) -> Result<Arc<Config>, Error> {
-        let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let millis =
+            |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let config = Config {
             cluster_name: "skyclaw".to_owned(),
             heartbeat_interval: millis(self.timing.heartbeat),
@@ -94,15 +95,11 @@ impl Core {
         Ok(Arc::new(config))
     }
 
-    /// Starts the engine on an open log; commands come from `posted`.
+    /// Starts the engine on an open log.
     ///
     /// # Errors
     /// When the log or the queue cannot be read.
-    pub async fn start(
-        self: &Arc<Self>,
-        journal: Journal,
-        posted: mpsc::UnboundedReceiver<Posted>,
-    ) -> Result<(), Error> {
+    pub async fn start(&self, journal: Journal) -> Result<Raft, Error> {
         if *self.ended.borrow() {
             return Err(Error::Closed);
         }
@@ -134,13 +131,6 @@ impl Core {
             self.fault.clone(),
             stops,
         ));
-        let proposer = Proposer {
-            raft: raft.clone(),
-            now: Arc::clone(&self.now),
-            status: self.status.subscribe(),
-            held: None,
-        };
-        tokio::spawn(proposer.run(posted));
         let inbox = Inbox {
             id: self.id,
             raft: raft.clone(),
@@ -148,13 +138,24 @@ impl Core {
             copy: Mutex::new(None),
         };
         *self.running.write().await = Some(Running {
-            raft,
+            raft: raft.clone(),
             log,
             inbox: Arc::new(inbox),
             confirm,
             stopping,
         });
-        Ok(())
+        Ok(raft)
+    }
+
+    /// Puts the commands that come from `posted` into the log.
+    pub fn propose(&self, raft: Raft, posted: mpsc::UnboundedReceiver<Posted>) {
+        let proposer = Proposer {
+            raft,
+            now: Arc::clone(&self.now),
+            status: self.status.subscribe(),
+            held: None,
+        };
+        tokio::spawn(proposer.run(posted));
     }
 
     /// Ends the engine and lets go of its files. Commands fail from then on.
@@ -177,7 +178,7 @@ impl Core {
     ///
     /// # Errors
     /// When it is in a cluster, or a file fails: the queue is then as before.
-    pub async fn found(self: &Arc<Self>, me: Member) -> Result<(), Error> {
+    pub async fn found(&self, me: Member) -> Result<(), Error> {
         let _turning = self.turning.lock().await;
         let role = self.status.borrow().role;
         if !matches!(role, Role::Lone | Role::Waiting) {
@@ -192,9 +193,12 @@ impl Core {
         self.way.lead(Some(proposals));
         match self.prepare(me).await {
             Ok(journal) => {
-                let started = self.start(journal, posted).await;
-                started.inspect_err(|error| self.fault.report(chain(error)))?;
-                self.lead().await
+                let started = self.start(journal).await;
+                let raft = started.inspect_err(|error| self.fault.report(chain(error)))?;
+                // Commands that wait are for the leader.
+                let leads = self.lead().await;
+                self.propose(raft, posted);
+                leads
             }
             Err(error) => {
                 self.way.lead(None);
@@ -244,7 +248,7 @@ impl Core {
     ///
     /// # Errors
     /// When something is in it, it is in a cluster, or a file fails.
-    pub async fn wait_for_adoption(self: &Arc<Self>) -> Result<(), Error> {
+    pub async fn wait_for_adoption(&self) -> Result<(), Error> {
         let _turning = self.turning.lock().await;
         let role = self.status.borrow().role;
         match role {
@@ -258,8 +262,9 @@ impl Core {
         self.way.lead(Some(proposals));
         match self.open_empty().await {
             Ok(journal) => {
-                let started = self.start(journal, posted).await;
-                started.inspect_err(|error| self.fault.report(chain(error)))?;
+                let started = self.start(journal).await;
+                let raft = started.inspect_err(|error| self.fault.report(chain(error)))?;
+                self.propose(raft, posted);
                 let mut status = self.status.subscribe();
                 let waiting = status.wait_for(|status| status.role != Role::Lone);
                 let _ = waiting.await;
@@ -314,7 +319,10 @@ impl Begin {
     /// Returns that of a queue whose log was in this term and had this many entries.
     pub fn after(id: MemberId, me: Member, cluster: ClusterId, (term, index): (u64, u64)) -> Self {
         let upto = LogId::new(openraft::CommittedLeaderId::new(term, id), index);
-        let only = Membership::new(vec![[id].into()], std::collections::BTreeMap::from([(id, me)]));
+        let only = Membership::new(
+            vec![[id].into()],
+            std::collections::BTreeMap::from([(id, me)]),
+        );
         let members = Members::new(Some(upto), only);
         Self {
             cluster,

@@ -323,7 +323,10 @@ impl RaftLogStorage<Types> for Log {
         let recent = self.recent();
         // Noted with entries that were cut off again, or before the log was.
         let last = recent.state().last_log_id;
-        Ok(recent.notes.committed.filter(|at| Some(at.index) <= last.map(|last| last.index)))
+        Ok(recent
+            .notes
+            .committed
+            .filter(|at| Some(at.index) <= last.map(|last| last.index)))
     }
 
     async fn append<I>(

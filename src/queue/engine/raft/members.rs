@@ -29,7 +29,13 @@ impl Core {
         let _changing = self.changing.lock().await;
         let raft = self.raft().await?;
         let node = BTreeMap::from([(id, member.clone())]);
-        let known = raft.metrics().borrow().membership_config.membership().get_node(&id).cloned();
+        let known = raft
+            .metrics()
+            .borrow()
+            .membership_config
+            .membership()
+            .get_node(&id)
+            .cloned();
         match known {
             Some(known) if known == member => confirmed(&raft).await,
             Some(_) => change(&raft, Change::SetNodes(node)).await,
@@ -52,7 +58,10 @@ impl Core {
             if members.get_node(&id).is_none() {
                 return Err(unknown(id));
             }
-            let matched = seen.replication.as_ref().and_then(|all| all.get(&id).copied());
+            let matched = seen
+                .replication
+                .as_ref()
+                .and_then(|all| all.get(&id).copied());
             let last = seen.last_log_index.unwrap_or(0);
             let behind = match matched.flatten() {
                 Some(at) => last.saturating_sub(at.index),
@@ -106,9 +115,9 @@ impl Core {
     async fn raft(&self) -> Result<Raft, Error> {
         let running = self.running.read().await;
         let running = running.as_ref();
-        running.map(|running| running.raft.clone()).ok_or_else(|| {
-            Error::NotAMember("this coordinator is in no cluster".to_owned())
-        })
+        running
+            .map(|running| running.raft.clone())
+            .ok_or_else(|| Error::NotAMember("this coordinator is in no cluster".to_owned()))
     }
 }
 

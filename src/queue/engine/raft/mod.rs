@@ -95,7 +95,9 @@ impl Queue {
         if let Some((mut journal, notes)) = member {
             let replica = Pinned::take(&path)?.replica().cloned();
             notes.check(&path, replica.as_ref())?;
-            let told = replica.as_ref().and_then(|replica| replica.cluster.parse().ok());
+            let told = replica
+                .as_ref()
+                .and_then(|replica| replica.cluster.parse().ok());
             let cluster = notes.cluster.or(told);
             if let (None, Some(told)) = (notes.cluster, told) {
                 // It came with a copy of the queue.
@@ -117,8 +119,9 @@ impl Queue {
             let core = Arc::clone(&core);
             tokio::spawn(async move {
                 let _turning = core.turning.lock().await;
-                if let Err(error) = core.start(journal, posted).await {
-                    core.fault.report(crate::support::chain::chain(&error));
+                match core.start(journal).await {
+                    Ok(raft) => core.propose(raft, posted),
+                    Err(error) => core.fault.report(crate::support::chain::chain(&error)),
                 }
             });
         }
@@ -291,3 +294,6 @@ async fn off_task<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or(Err(Error::Closed))
 }
+
+#[cfg(test)]
+mod tests;

@@ -185,7 +185,11 @@ fn lost() -> Error {
 /// Waits until this member has not been the leader for a while.
 async fn deposed(status: &mut watch::Receiver<Status>) {
     loop {
-        if status.wait_for(|status| status.role != Role::Leader).await.is_err() {
+        if status
+            .wait_for(|status| status.role != Role::Leader)
+            .await
+            .is_err()
+        {
             return;
         }
         let back = status.wait_for(|status| status.role == Role::Leader);

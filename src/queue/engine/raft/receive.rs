@@ -120,7 +120,9 @@ impl Inbox {
             snapshot: Box::new(Copy::File(coming.file)),
         };
         let installed = self.raft.install_full_snapshot(piece.vote, snapshot).await;
-        let vote: Vote = installed.map_err(|error: Fatal<MemberId>| died(&error))?.vote;
+        let vote: Vote = installed
+            .map_err(|error: Fatal<MemberId>| died(&error))?
+            .vote;
         Ok(Received { vote, again: false })
     }
 
@@ -132,7 +134,10 @@ impl Inbox {
         bytes: &[u8],
     ) -> Result<bool, Error> {
         let queue = self.state.local.path();
-        if copy.as_ref().is_none_or(|coming| coming.sending != piece.sending) {
+        if copy
+            .as_ref()
+            .is_none_or(|coming| coming.sending != piece.sending)
+        {
             if piece.offset != 0 {
                 return Ok(false);
             }

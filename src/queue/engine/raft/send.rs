@@ -88,7 +88,8 @@ impl<'p> Sending<'p> {
         vote: Vote,
         snapshot: Snapshot<Types>,
     ) -> Result<Self, StorageError> {
-        let failed = |error: Error| StorageIOError::read_snapshot(None, AnyError::error(chain(&error)));
+        let failed =
+            |error: Error| StorageIOError::read_snapshot(None, AnyError::error(chain(&error)));
         let whole = Whole {
             last: snapshot.meta.last_log_id,
             members: snapshot.meta.last_membership,
@@ -117,7 +118,8 @@ impl<'p> Sending<'p> {
     /// # Errors
     /// When the other side cannot be reached or does not take it.
     pub async fn run(self) -> Result<Vote, CarryError> {
-        let unread = |error: std::io::Error| CarryError::Unreachable(format!("read the copy: {error}"));
+        let unread =
+            |error: std::io::Error| CarryError::Unreachable(format!("read the copy: {error}"));
         let length = self.file.metadata().map_err(unread)?.len();
         let mut file = File::open(&self.file).map_err(unread)?;
         let (sending, mut offset) = (MemberId::random(), 0);

@@ -87,22 +87,19 @@ impl State {
         self.failed(&Error::Log { path, detail })
     }
 
-    async fn pin(&self) -> Result<Option<Snapshot<Types>>, StorageError> {
+    async fn pin(&self) -> Result<Snapshot<Types>, StorageError> {
         let path = self.path();
         let pinned = off_task(self.local.is_inline(), move || Pinned::take(&path));
         let pinned = pinned.await.map_err(|error| self.failed(&error))?;
         let (last_log_id, last_membership) =
             applied(pinned.replica()).map_err(|detail| self.odd(detail))?;
-        let Some(last) = last_log_id else {
-            return Ok(None);
-        };
         let meta = SnapshotMeta {
             last_log_id,
             last_membership,
-            snapshot_id: last.to_string(),
+            snapshot_id: last_log_id.map(|last| last.to_string()).unwrap_or_default(),
         };
         let snapshot = Box::new(Copy::Pinned(pinned));
-        Ok(Some(Snapshot { meta, snapshot }))
+        Ok(Snapshot { meta, snapshot })
     }
 
     fn replay(&self, entries: Vec<Entry>) -> Result<Option<Replay>, StorageError> {
@@ -133,9 +130,7 @@ impl State {
 
 impl RaftSnapshotBuilder<Types> for State {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, StorageError> {
-        let Some(built) = self.pin().await? else {
-            return Err(self.odd("was to be shortened before it began".to_owned()));
-        };
+        let built = self.pin().await?;
         let path = self.path();
         let synced = off_task(self.local.is_inline(), move || store::sync(&path));
         synced.await.map_err(|error| self.failed(&error))?;
@@ -201,6 +196,7 @@ impl RaftStateMachine<Types> for State {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, StorageError> {
-        self.pin().await
+        let current = self.pin().await?;
+        Ok(current.meta.last_log_id.is_some().then_some(current))
     }
 }

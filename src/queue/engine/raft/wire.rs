@@ -92,7 +92,9 @@ pub fn parts<T: DeserializeOwned>(message: &[u8]) -> Result<(Head<T>, &[u8]), Er
             "it is of version {version}, this skyclaw speaks {PROTOCOL}"
         )));
     }
-    let (length, rest) = rest.split_first_chunk().ok_or_else(|| odd("it is cut off"))?;
+    let (length, rest) = rest
+        .split_first_chunk()
+        .ok_or_else(|| odd("it is cut off"))?;
     let length = u32::from_be_bytes(*length) as usize;
     let (json, behind) = rest
         .split_at_checked(length)
@@ -132,7 +134,12 @@ pub fn entries(items: Vec<Item>, mut behind: &[u8]) -> Result<Vec<Entry>, Error>
 }
 
 /// Returns the message that sends `entries`, with everything else as `says` has it.
-pub fn append(cluster: Option<ClusterId>, to: MemberId, says: Append, entries: &[Entry]) -> Vec<u8> {
+pub fn append(
+    cluster: Option<ClusterId>,
+    to: MemberId,
+    says: Append,
+    entries: &[Entry],
+) -> Vec<u8> {
     let bodies: Vec<_> = entries.iter().map(log::body).collect();
     let items = entries.iter().zip(&bodies).map(|(entry, (kind, body))| {
         let at = place(&entry.log_id);

@@ -121,7 +121,11 @@ impl Recent {
             self.kept -= length(gone);
         }
         self.entries = stays;
-        if self.notes.purged.is_none_or(|before| before.index < upto.index) {
+        if self
+            .notes
+            .purged
+            .is_none_or(|before| before.index < upto.index)
+        {
             self.notes.purged = Some(upto);
         }
     }

@@ -1,0 +1,1 @@
+//! How much a cluster in one process takes.
