@@ -109,6 +109,11 @@ fn gateways_that_know_different_members_agree_and_outlive_theirs() {
 }
 
 fn a_service(name: &str) -> skyclaw::protocol::api::DeployService {
-    let json = serde_json::json!({ "name": name, "command": "sh", "args": ["-c", "sleep 1000"] });
+    // Something that listens at its port and is on every machine that runs the tests.
+    let script = format!(
+        "exec {} coordinator --insecure-no-auth --host 0.0.0.0 --port $PORT --db service.db",
+        env!("CARGO_BIN_EXE_skyclaw")
+    );
+    let json = serde_json::json!({ "name": name, "command": "sh", "args": ["-c", script], "health": "/health" });
     serde_json::from_value(json).unwrap()
 }

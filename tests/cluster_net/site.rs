@@ -16,6 +16,8 @@ use crate::common::{Net, Running, eventually, holds_within, require_network};
 pub const SOON: Duration = Duration::from_secs(60);
 pub const TOKEN: &str = "a-token-for-this-test-alone";
 const PORT: u16 = 8787;
+/// Of more members than this, some have no vote.
+const VOTERS: usize = 5;
 /// Short, so that what was lost comes back within a test; long enough for a busy machine.
 const LEASE_MS: &str = "8000";
 
@@ -203,6 +205,10 @@ impl Site {
             .env("SKYCLAW_MAX_PARALLEL", "2")
             .env("SKYCLAW_ALLOWED_COMMANDS", "sh,true")
             .env("SKYCLAW_GRACE_MS", "500")
+            .env(
+                "SKYCLAW_SERVICE_HOST_PUBLIC_BASE_URL",
+                format!("http://{}", worker.cable.address()),
+            )
             .current_dir(&home);
         worker.daemon = Some(Running::start(&mut command, None));
     }
@@ -270,7 +276,7 @@ impl Site {
         found.unwrap()
     }
 
-    /// Waits until every coordinator that runs is a member, reachable and level with the leader.
+    /// Waits until every coordinator that runs is a member with a vote, reachable and level with the leader.
     #[track_caller]
     pub fn whole(&self) {
         let up: Vec<&str> = self
@@ -288,6 +294,7 @@ impl Site {
                 members.iter().any(|member| {
                     member["name"] == *name
                         && member["reachable"] != false
+                        && (member["voter"] == true || up.len() > VOTERS)
                         && member["lagRecords"].as_u64().unwrap_or(0) == 0
                 })
             })
