@@ -325,7 +325,7 @@ fn a_body_that_drips_is_given_up_and_one_without_an_end_is_not() {
     });
     let answer = caller.until("\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    drop(caller);
+    caller.0.get_ref().shutdown(Shutdown::Both).unwrap();
     dripping.join().unwrap();
     assert_eq!(failures(&gateway), 0);
 

@@ -117,15 +117,17 @@ impl Carrying {
     /// Takes what comes at once, because the library has one queue for all channels of the connection.
     async fn hear(&self, mut read: ChannelReadHalf) -> Closed {
         while let Some(message) = read.wait().await {
-            match message {
-                ChannelMsg::Data { data } => {
-                    if !self.fits(data.len()) || !self.wire.receive(&data, MOST_UNREAD) {
-                        return Closed::Overrun;
-                    }
-                }
-                ChannelMsg::Eof => self.wire.end(),
+            let data = match message {
+                ChannelMsg::Data { data } => data,
                 ChannelMsg::Close => return Closed::ByServer,
-                _ => {}
+                ChannelMsg::Eof => {
+                    self.wire.end();
+                    continue;
+                }
+                _ => continue,
+            };
+            if !self.fits(data.len()) || !self.wire.receive(&data, MOST_UNREAD) {
+                return Closed::Overrun;
             }
         }
         Closed::Lost
