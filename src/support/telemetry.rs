@@ -3,6 +3,9 @@
 use std::io;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +26,17 @@ impl Verbosity {
             (false, _) => LevelFilter::TRACE,
         }
     }
+
+    /// Which lines are shown. The consensus warns of each message to a member that is away, and of much that is no
+    /// fault; what matters of it we say ourselves.
+    fn lines(self) -> Targets {
+        let consensus = match self.more {
+            0..=2 => LevelFilter::OFF,
+            _ => self.filter(),
+        };
+        let all = Targets::new().with_default(self.filter());
+        all.with_target("openraft", consensus)
+    }
 }
 
 /// The form of log lines.
@@ -42,8 +56,12 @@ pub fn start(verbosity: Verbosity, colour: bool, form: Form) {
         .with_ansi(colour && form == Form::Text)
         .with_max_level(verbosity.filter())
         .with_target(verbosity.more > 1);
+    let shown = verbosity.lines();
     let _ = match form {
-        Form::Text => lines.try_init(),
-        Form::Json => lines.json().flatten_event(true).try_init(),
+        Form::Text => lines.finish().with(shown).try_init(),
+        Form::Json => {
+            let lines = lines.json().flatten_event(true).finish();
+            lines.with(shown).try_init()
+        }
     };
 }
