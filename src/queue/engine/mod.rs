@@ -87,7 +87,7 @@ impl Options {
             check_always: false,
             inline: false,
             timing: Timing::default(),
-            log_entries: 4_000,
+            log_entries: raft::KEPT_ENTRIES,
         }
     }
 }

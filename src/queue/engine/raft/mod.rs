@@ -32,6 +32,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, RwLock, mpsc, oneshot};
 
 pub use carry::{Carrier, CarryError, Kind};
+pub use compact::KEPT_ENTRIES;
 pub use force::{Forced, force_new_cluster};
 pub use member::{ClusterId, Member, MemberId, PROTOCOL};
 pub use status::{Role, Status};
