@@ -35,7 +35,7 @@ pub use carry::{Carrier, CarryError, Kind};
 pub use compact::KEPT_ENTRIES;
 pub use force::{Forced, force_new_cluster};
 pub use member::{ClusterId, Member, MemberId, PROTOCOL};
-pub use status::{Role, Status};
+pub use status::{FIRST_TERM, Role, Status};
 
 use self::fault::Fault;
 use self::life::Core;
