@@ -133,7 +133,7 @@ async fn a_lone_coordinator_becomes_a_cluster_under_its_clients() {
     let body = json!({"max": 1, "waitMs": 20_000});
     let asks = lone.request(Method::POST, "/v1/hosts/h/claim");
     let waiting = tokio::spawn(Got::of(asks.body(body.to_string())));
-    lone.cluster().found(lone.known()).await.unwrap();
+    lone.found().await;
     let mut net = Net {
         members: vec![lone],
     };

@@ -206,6 +206,15 @@ impl Member {
         self.wire.0.store(cut, Ordering::SeqCst);
     }
 
+    /// Makes a cluster of one of it. On its own runtime, where what works for it must live.
+    pub async fn found(&self) {
+        let alive = self.alive.as_ref().expect("it is alive");
+        let (cluster, known) = (alive.cluster.clone(), self.known());
+        let runtime = alive.runtime.as_ref().unwrap();
+        let founded = runtime.spawn(async move { cluster.found(known).await });
+        founded.await.unwrap().unwrap();
+    }
+
     pub fn is_alive(&self) -> bool {
         self.alive.is_some()
     }
@@ -292,7 +301,7 @@ impl Net {
     /// Starts some that are one and all vote.
     pub async fn with(count: usize, set: fn(&mut Settings)) -> Self {
         let first = Member::new("node_0", Begins::AsItWas, set).await;
-        first.cluster().found(first.known()).await.unwrap();
+        first.found().await;
         let mut net = Self {
             members: vec![first],
         };

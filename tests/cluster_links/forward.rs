@@ -1,5 +1,6 @@
 //! A request that is passed on arrives as it was, and so does its answer.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -180,5 +181,28 @@ async fn a_request_whose_answer_was_lost_may_have_been_done() {
     .await;
     assert_eq!(reply.status, 502, "{reply}");
     assert_eq!(asked.load(Ordering::Relaxed), 1, "and it is not sent twice");
+    serving.abort();
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_was_read_arrives() {
+    let refuses = handler(|_, _| async move { (StatusCode::UNAUTHORIZED, "no").into_response() });
+    let leader = Peer::with(TOKEN, refuses).await;
+    let (front, serving) = follower(links(MemberId::random(), TOKEN), leader.member(), true).await;
+    for _ in 0..10 {
+        let head = blocking(move || {
+            let mut stream = std::net::TcpStream::connect(front).unwrap();
+            let head = "POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 67108864\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            let piece = vec![0; 64 << 10];
+            // Whoever answers early hears no more.
+            while stream.write_all(&piece).is_ok() {}
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).unwrap();
+            String::from_utf8_lossy(&answer).into_owned()
+        })
+        .await;
+        assert_eq!(head, "HTTP/1.1 401");
+    }
     serving.abort();
 }

@@ -1,7 +1,6 @@
 //! A relay on the way to a member that keeps every byte it sees.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +10,6 @@ use tokio::task::{JoinHandle, JoinSet};
 /// The relay. Dropped, it is gone.
 pub struct Relay {
     pub address: SocketAddr,
-    pub connections: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<u8>>>,
     serving: JoinHandle<()>,
 }
@@ -27,12 +25,10 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let connections = Arc::new(AtomicUsize::new(0));
-        let (keep, count) = (Arc::clone(&seen), Arc::clone(&connections));
+        let keep = Arc::clone(&seen);
         let serving = tokio::spawn(async move {
             let mut open = JoinSet::new();
             while let Ok((from, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::Relaxed);
                 let Ok(to) = TcpStream::connect(to).await else {
                     continue;
                 };
@@ -43,7 +39,6 @@ impl Relay {
         });
         Self {
             address,
-            connections,
             seen,
             serving,
         }

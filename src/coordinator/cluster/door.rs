@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::hello::{Answer, Ask, Prove};
 use super::links::Links;
@@ -39,6 +40,8 @@ const INTRODUCTION: usize = 16 << 10;
 /// How long a name may be, and how many keys may be named.
 const NAME: usize = 256;
 const KEYS: usize = 8;
+/// How often a wrong proof is complained about.
+const SAID_EACH: Duration = Duration::from_secs(10);
 /// How long a message of the cluster may be.
 pub const MESSAGE: usize = LARGE;
 
@@ -62,6 +65,8 @@ pub struct PeerDoor {
     links: Links,
     receiver: Arc<dyn Receiver>,
     guesses: Guesses,
+    /// When a wrong proof was complained about.
+    said: Mutex<Option<Instant>>,
     routes: HashMap<&'static str, Route>,
 }
 
@@ -83,6 +88,7 @@ impl PeerDoor {
             links: links.clone(),
             receiver: Arc::new(receiver),
             guesses: Guesses::default(),
+            said: Mutex::default(),
             routes: HashMap::new(),
         }
     }
@@ -230,6 +236,17 @@ impl PeerDoor {
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
+    /// Tells whether it is time to complain once more: whoever is set up wrongly tries again and again.
+    fn says(&self) -> bool {
+        let now = Instant::now();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = said.is_none_or(|said| now.duration_since(said) >= SAID_EACH);
+        if again {
+            *said = Some(now);
+        }
+        again
+    }
+
     /// Counts a wrong proof.
     fn wrong(&self, address: IpAddr, name: &str) -> Refused {
         if self.guesses.wrong(address) {
@@ -237,11 +254,13 @@ impl PeerDoor {
                 .retry_after(Duration::from_secs(1))
                 .closing();
         }
-        tracing::warn!(
-            %address,
-            name,
-            "a coordinator wanted to talk as a member and does not know the secret of this cluster"
-        );
+        if self.says() {
+            tracing::warn!(
+                %address,
+                name,
+                "a coordinator wanted to talk as a member and does not know the secret of this cluster"
+            );
+        }
         let text = if self.links.secrets().is_open() {
             "this coordinator has no secret: give it the token or the cluster secret of the others"
         } else {

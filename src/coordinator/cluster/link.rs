@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::header::{CONTENT_TYPE, HOST};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -15,15 +13,16 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::door::{HELLO, PROVE};
 use super::error::LinkError;
-use super::hello::{Answer, Ask, Hello, Introduction, Prove};
+use super::hears::Hears;
+use super::hello::{Hello, Introduction};
 use super::live::{Live, Lives};
 use super::marks::{AS, SEAL};
 use super::nonces::Nonces;
 use super::outgoing::Outgoing;
 use super::place::Place;
-use super::proof::{Head, Nonce, Parley, Session, Side};
+use super::proof::{Head, Session};
+use super::prove::{prove, unproven};
 use super::secret::Secrets;
 use crate::coordinator::Stream;
 use crate::coordinator::patient::Patient;
@@ -34,12 +33,8 @@ use crate::support::tls;
 const CONNECT_WITHIN: Duration = Duration::from_millis(1500);
 /// How long both proofs may take.
 const PROVE_WITHIN: Duration = Duration::from_secs(2);
-/// How long the answer of somebody who has proved nothing may be.
-const INTRODUCTION: usize = 64 << 10;
 /// How much a connection keeps in memory in each direction.
 const BUFFER: usize = 64 << 10;
-/// How much of a stranger's words is repeated.
-const SHOWN: usize = 200;
 
 /// What is needed to prove oneself.
 pub struct Means<'m> {
@@ -100,7 +95,7 @@ impl Link {
         };
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER)
-            .handshake(TokioIo::new(Patient::new(stream)))
+            .handshake(TokioIo::new(Hears::new(Patient::new(stream))))
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         let task = tokio::spawn(async move {
@@ -209,125 +204,4 @@ async fn connect(place: &Place) -> Result<Box<dyn Stream>, LinkError> {
         .await
         .map_err(|error| unreachable(format!("the TLS handshake failed: {error}")))?;
     Ok(Box::new(stream))
-}
-
-fn unproven(place: &Place, why: impl Into<String>) -> LinkError {
-    LinkError::Unproven {
-        url: place.key.clone(),
-        why: why.into(),
-    }
-}
-
-/// Has both sides prove that they know the secret: first the other, then this one.
-async fn prove(
-    mut sender: SendRequest<Outgoing>,
-    place: &Place,
-    means: Means<'_>,
-) -> Result<(SendRequest<Outgoing>, Session, Introduction), LinkError> {
-    let Means {
-        secrets,
-        me,
-        nonces,
-        lives: _,
-    } = means;
-    let asked = Nonce::random();
-    // One that comes in as somebody else's is a reflection.
-    nonces.note(asked);
-    let ask = Ask {
-        protocol: me.protocol,
-        member: me.member,
-        name: me.name,
-        cluster: me.cluster,
-        nonce: asked.text(),
-        keys: secrets.ids(),
-    };
-    let bytes = introduce(&mut sender, place, HELLO, &ask).await?;
-    let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {
-        unproven(
-            place,
-            "its answer is none of a coordinator with this protocol",
-        )
-    })?;
-    let answered = Nonce::parse(&answer.nonce).filter(|answered| *answered != asked);
-    let key = secrets.shared(std::slice::from_ref(&answer.key));
-    let wrong = || unproven(place, "it does not know the secret of this cluster");
-    let (Some(answered), Some(key)) = (answered, key) else {
-        return Err(wrong());
-    };
-    let parley = Parley {
-        client: me.member,
-        server: answer.member,
-        asked,
-        answered,
-    };
-    if !parley.is_proof(key, Side::Server, &answer.proof) {
-        return Err(wrong());
-    }
-    if answer.member == me.member {
-        return Err(LinkError::Myself {
-            url: place.key.clone(),
-        });
-    }
-    let proof = parley.proof(key, Side::Client);
-    introduce(&mut sender, place, PROVE, &Prove { proof }).await?;
-    Ok((sender, parley.session(key), answer.who()))
-}
-
-/// Sends one of the two requests that a stranger may see, and returns the answer.
-async fn introduce<A: serde::Serialize>(
-    sender: &mut SendRequest<Outgoing>,
-    place: &Place,
-    path: &str,
-    body: &A,
-) -> Result<Bytes, LinkError> {
-    let bytes = serde_json::to_vec(body).map_err(|error| unproven(place, error.to_string()))?;
-    let request = Request::post(format!("{}{path}", place.prefix))
-        .header(HOST, &place.authority)
-        .header(CONTENT_TYPE, "application/json")
-        .body(Outgoing::Whole(Some(bytes.into())))
-        .map_err(|error| unproven(place, error.to_string()))?;
-    let exchanged = async {
-        sender.ready().await?;
-        sender.send_request(request).await
-    };
-    let answer = exchanged
-        .await
-        .map_err(|error| unproven(place, format!("it broke off: {error}")))?;
-    let status = answer.status();
-    let bytes = Limited::new(answer.into_body(), INTRODUCTION)
-        .collect()
-        .await
-        .map_err(|error| unproven(place, format!("its answer broke off: {error}")))?
-        .to_bytes();
-    if status.is_success() {
-        return Ok(bytes);
-    }
-    let why = if status.is_redirection() {
-        "it sends callers elsewhere, and members do not follow".to_owned()
-    } else {
-        let (_, text) = refusal(status, &bytes);
-        format!("it answered {}: {text}", status.as_u16())
-    };
-    Err(unproven(place, why))
-}
-
-/// Returns the code and the text of a refusal, short and without anything that a terminal would obey.
-pub fn refusal(status: StatusCode, bytes: &[u8]) -> (String, String) {
-    #[derive(serde::Deserialize)]
-    struct Body {
-        error: String,
-        #[serde(default)]
-        code: String,
-    }
-    let clean = |text: &str| -> String {
-        let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-        plain.take(SHOWN).collect()
-    };
-    match serde_json::from_slice::<Body>(bytes) {
-        Ok(body) => (clean(&body.code), clean(&body.error)),
-        Err(_) => {
-            let reason = status.canonical_reason().unwrap_or("no reason given");
-            (String::new(), reason.to_owned())
-        }
-    }
 }

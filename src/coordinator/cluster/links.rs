@@ -16,12 +16,13 @@ use tokio::time::timeout;
 use super::door::MESSAGE;
 use super::error::LinkError;
 use super::hello::{Hello, Identity, Introduction};
-use super::link::{Link, Means, Unanswered, refusal};
+use super::link::{Link, Means, Unanswered};
 use super::live::Lives;
 use super::nonces::Nonces;
 use super::outgoing::Outgoing;
 use super::place::Place;
 use super::pool::Pool;
+use super::prove::refusal;
 use super::secret::Secrets;
 use crate::queue::cluster::MemberId;
 

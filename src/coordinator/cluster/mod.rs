@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            asks                                        is asked
-//!  links ──► pool ──► link ──► place          door ──► marks ──► Cluster::receive
+//!  links ──► pool ──► link ──► place, prove   door ──► marks ──► Cluster::receive
 //!    │ carry: messages of the cluster           │ hello, prove: from strangers
 //!    │ forward: a caller's request              │ all else: from whom `marks` knows
 //! ```
@@ -41,6 +41,7 @@ mod error;
 mod forward;
 mod founding;
 pub(super) mod front;
+mod hears;
 mod hello;
 mod hops;
 mod invite;
@@ -64,6 +65,7 @@ mod policy;
 mod pool;
 mod promotion;
 mod proof;
+mod prove;
 mod removal;
 mod roster;
 pub(super) mod seat;

@@ -1,8 +1,10 @@
 //! Where a member is: its URL, checked before anything is sent, and the addresses that may be connected to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use reqwest::Url;
+use rustix::net::sockopt;
 use tokio::net::{TcpStream, lookup_host};
 
 use super::error::LinkError;
@@ -98,6 +100,7 @@ impl Place {
                 Ok(stream) => {
                     // Messages are written whole; waiting for more to send only delays them.
                     let _ = stream.set_nodelay(true);
+                    watch(&stream);
                     return Ok(stream);
                 }
                 Err(error) => last = error.to_string(),
@@ -105,6 +108,18 @@ impl Place {
         }
         Err(unreachable(last))
     }
+}
+
+/// Has the system notice that the other machine is gone, also while this one only waits for an answer. Without, a
+/// machine that lost its power would be waited for as long as its answer may take.
+fn watch(stream: &TcpStream) {
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(10));
+    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5));
+    let _ = sockopt::set_tcp_keepcnt(stream, 3);
+    // What was sent and is never taken is a sign of its own.
+    #[cfg(target_os = "linux")]
+    let _ = sockopt::set_tcp_user_timeout(stream, 25_000);
 }
 
 /// Tells whether a member may be at `address`.
