@@ -7,6 +7,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// What the consensus library says of itself is for its developers: several lines for each heartbeat that does not arrive. What
+/// an operator should know of that is said by us.
+const CONSENSUS: &str = "openraft";
+
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Verbosity {
@@ -27,15 +31,12 @@ impl Verbosity {
         }
     }
 
-    /// Which lines are shown. The consensus warns of each message to a member that is away, and of much that is no
-    /// fault; what matters of it we say ourselves.
-    fn lines(self) -> Targets {
-        let consensus = match self.more {
-            0..=2 => LevelFilter::OFF,
-            _ => self.filter(),
-        };
-        let all = Targets::new().with_default(self.filter());
-        all.with_target("openraft", consensus)
+    fn consensus(self) -> LevelFilter {
+        match (self.quiet, self.more) {
+            (true, _) | (false, 0 | 1) => LevelFilter::OFF,
+            (false, 2) => LevelFilter::WARN,
+            (false, _) => LevelFilter::DEBUG,
+        }
     }
 }
 
@@ -56,12 +57,14 @@ pub fn start(verbosity: Verbosity, colour: bool, form: Form) {
         .with_ansi(colour && form == Form::Text)
         .with_max_level(verbosity.filter())
         .with_target(verbosity.more > 1);
-    let shown = verbosity.lines();
+    let shown = Targets::new()
+        .with_default(verbosity.filter())
+        .with_target(CONSENSUS, verbosity.consensus());
     let _ = match form {
         Form::Text => lines.finish().with(shown).try_init(),
         Form::Json => {
-            let lines = lines.json().flatten_event(true).finish();
-            lines.with(shown).try_init()
+            let lines = lines.json().flatten_event(true);
+            lines.finish().with(shown).try_init()
         }
     };
 }
