@@ -27,8 +27,8 @@ const EPOCH: i64 = 1_767_225_600_000;
 /// How often a leader has what is due happen.
 const SWEEP: Duration = Duration::from_millis(250);
 
-/// How often a member says what its state is, if the indexes stand still for that long.
-const HASH: Duration = Duration::from_millis(900);
+/// How often a member says what its state is: now and then, and often in the end.
+const HASH: [Duration; 2] = [Duration::from_millis(2300), Duration::from_millis(300)];
 
 /// The clock of one life of a member: simulated time, and wrong by whatever it was when that life began. As in
 /// a coordinator, whoever sets the machine's clock meanwhile moves nothing.
@@ -161,7 +161,7 @@ async fn begin(seat: &Seat, queue: &Queue, cluster: &Cluster) -> Result<(), Erro
 
 async fn tell_hash(seat: Seat, cluster: Cluster) {
     loop {
-        tokio::time::sleep(HASH).await;
+        tokio::time::sleep(HASH[usize::from(seat.board.is_quiet())]).await;
         match hash(&cluster).await {
             Ok((applied, hash)) => seat.board.hash(&seat.name, applied, hash),
             Err(why) => tracing::warn!(why, "no hash"),

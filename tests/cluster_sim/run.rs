@@ -212,8 +212,8 @@ impl Run<'_> {
         self.steps += 1;
         self.board.look();
         // One member's file after the other: a whole look costs as much as many steps.
-        if self.steps % 20 == 0 {
-            let turn = (self.steps / 20) as usize % self.seats.len();
+        if self.steps % 50 == 0 {
+            let turn = (self.steps / 50) as usize % self.seats.len();
             if !self.down.contains(&turn) && place::database(&self.seats[turn].dir).exists() {
                 place::look_over(&self.seats[turn].dir)?;
             }
