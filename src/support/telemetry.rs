@@ -3,6 +3,9 @@
 use std::io;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +26,18 @@ impl Verbosity {
             (false, _) => LevelFilter::TRACE,
         }
     }
+
+    fn targets(self) -> Targets {
+        // It warns of each message that is late, as they all are while a member is away. What its errors mean for
+        // whoever runs a coordinator we say ourselves.
+        let consensus = match self.more {
+            0 | 1 => LevelFilter::OFF,
+            _ => self.filter(),
+        };
+        Targets::new()
+            .with_default(self.filter())
+            .with_target("openraft", consensus)
+    }
 }
 
 /// The form of log lines.
@@ -42,8 +57,14 @@ pub fn start(verbosity: Verbosity, colour: bool, form: Form) {
         .with_ansi(colour && form == Form::Text)
         .with_max_level(verbosity.filter())
         .with_target(verbosity.more > 1);
+    let targets = verbosity.targets();
     let _ = match form {
-        Form::Text => lines.try_init(),
-        Form::Json => lines.json().flatten_event(true).try_init(),
+        Form::Text => lines.finish().with(targets).try_init(),
+        Form::Json => lines
+            .json()
+            .flatten_event(true)
+            .finish()
+            .with(targets)
+            .try_init(),
     };
 }

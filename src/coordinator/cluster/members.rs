@@ -1,6 +1,7 @@
 //! This coordinator among the others: what all parts of membership share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use reqwest::Url;
 use tokio::sync::watch;
 
 use super::address;
+use super::depart;
 use super::founding::Promise;
 use super::lookout::Lookout;
 use super::promotion;
@@ -64,6 +66,8 @@ pub struct Members {
     /// Addresses at which it was invited to ask.
     pub invited: Mutex<Vec<Url>>,
     promise: Mutex<Promise>,
+    /// It has asked to leave, so that its removal is what it wants.
+    leaving: AtomicBool,
     ending: watch::Sender<Option<Ending>>,
 }
 
@@ -86,6 +90,7 @@ impl Members {
             changing: tokio::sync::Mutex::default(),
             invited: Mutex::default(),
             promise: Mutex::default(),
+            leaving: AtomicBool::new(false),
             ending: watch::Sender::new(None),
         });
         let status = members.cluster.watch();
@@ -146,6 +151,19 @@ impl Members {
     /// Returns whom it has promised to let found.
     pub fn promise(&self) -> MutexGuard<'_, Promise> {
         self.promise.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of whether it is about to leave.
+    pub fn is_leaving(&self, leaving: bool) {
+        self.leaving.store(leaving, Ordering::SeqCst);
+    }
+
+    /// Ends this coordinator, which is a member no longer.
+    pub fn end_as_removed(&self) {
+        self.end(match self.leaving.load(Ordering::SeqCst) {
+            true => Ending::Left,
+            false => Ending::Failed(depart::REMOVED.to_owned()),
+        });
     }
 
     /// Ends this coordinator. The first reason counts.

@@ -93,7 +93,7 @@ pub async fn run(members: Arc<Members>) {
                 );
                 continue;
             }
-            Verdict::Removed => depart::REMOVED,
+            Verdict::Removed => return members.end_as_removed(),
             Verdict::OtherCluster => depart::OTHER_CLUSTER,
         };
         members.end(Ending::Failed(text.to_owned()));
