@@ -81,15 +81,9 @@ impl Visit {
             .as_ref()
             .map(|sticky| sticky.of(&head.headers, base))
             .unwrap_or_default();
-        // The gateway before does that; if all did, one request in a circle would become very many.
-        let attempts = if begun.hops == 0 {
-            settings.attempts
-        } else {
-            0
-        };
         Self {
             belonging,
-            retry: retry::Request::of(&head.method, &head.headers, attempts),
+            retry: retry::Request::of(&head.method, &head.headers, settings.attempts),
             client: settings.trusted.client(&head.headers, begun.caller.peer),
             tried: Vec::new(),
             caller: begun.caller,
