@@ -5,20 +5,23 @@ use std::time::Duration;
 use super::log::Log;
 use super::types::Raft;
 
-/// After this many new entries the older ones may go.
-pub const EVERY_ENTRIES: u64 = 4_000;
+/// After this many new entries the older ones may go. Few in tests, which would take long otherwise.
+pub const EVERY_ENTRIES: u64 = if cfg!(test) { 60 } else { 4_000 };
 
 /// After this many bytes of new entries too.
-pub const EVERY_BYTES: u64 = 16 * 1024 * 1024;
+pub const EVERY_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
 
 /// How many entries stay for members that are behind.
-pub const KEPT_ENTRIES: u64 = 4_000;
+pub const KEPT_ENTRIES: u64 = if cfg!(test) { 40 } else { 4_000 };
 
 /// How many bytes of them at most.
-pub const KEPT_BYTES: u64 = 32 * 1024 * 1024;
+pub const KEPT_BYTES: u64 = if cfg!(test) { 512 << 10 } else { 32 << 20 };
+
+/// How many entries go at once at least.
+pub const STEP: u64 = if cfg!(test) { 1 } else { 256 };
 
 /// How often it is looked at at most.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
 
 /// Works until the engine ends.
 pub async fn run(raft: Raft, log: Log) {
