@@ -46,9 +46,12 @@ impl Queue {
                 return Ok(None);
             }
             let applied = self.apply_keyed(command, Some(key)).await?;
-            changed |= !applied.replayed;
+            let replayed = applied.replayed;
             match applied.outcome {
-                Outcome::TakenOver(Some(taken)) => all.add(taken),
+                Outcome::TakenOver(Some(taken)) => {
+                    changed |= !replayed && taken.jobs + taken.hosts + taken.services > 0;
+                    all.add(taken);
+                }
                 Outcome::TakenOver(None) => return Ok(None),
                 other => return Err(mixed_up(&other)),
             }
