@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use skyclaw::client::{Client, unix_url};
 use skyclaw::coordinator::Tokens;
+use skyclaw::queue::cluster::FIRST_TERM;
 
 use crate::harness::{Begins, Got, Member, Net, done, id, job, until};
 
@@ -121,7 +122,7 @@ async fn a_newcomer_says_that_it_waits() {
 
 #[tokio::test]
 async fn a_lone_coordinator_becomes_a_cluster_under_its_clients() {
-    let mut lone = Member::new("node_0", Begins::AsItWas, |_| {}).await;
+    let lone = Member::new("node_0", Begins::AsItWas, |_| {}).await;
     lone.host("h").await;
     let before = lone.submit().await;
     let claimed = lone.claim("h").await;
@@ -134,6 +135,7 @@ async fn a_lone_coordinator_becomes_a_cluster_under_its_clients() {
     let asks = lone.request(Method::POST, "/v1/hosts/h/claim");
     let waiting = tokio::spawn(Got::of(asks.body(body.to_string())));
     lone.found().await;
+    assert_eq!(lone.status().term, FIRST_TERM);
     let mut net = Net {
         members: vec![lone],
     };

@@ -14,7 +14,7 @@ use super::Links;
 use crate::coordinator::front::Front;
 use crate::coordinator::office::Office;
 use crate::queue::Error;
-use crate::queue::cluster::{Cluster, Role, Status};
+use crate::queue::cluster::{Cluster, FIRST_TERM, Role, Status};
 use crate::support::chain::chain;
 
 /// After an office could not be opened.
@@ -70,9 +70,11 @@ impl Right {
     }
 }
 
-/// Tells whether this coordinator founds a cluster just now: nobody else can have led.
+/// Tells whether this coordinator has just founded a cluster: nobody else can have led. Others may vote by now, if this
+/// is looked at late.
 fn is_founding(status: &Status) -> bool {
-    status.role != Role::Waiting && status.voters().all(|voter| voter == status.id)
+    let first = status.role == Role::Leader && status.term <= FIRST_TERM;
+    first || status.role != Role::Waiting && status.voters().all(|voter| voter == status.id)
 }
 
 /// Keeps the office of `front` as the cluster wants it, for ever.

@@ -183,6 +183,25 @@ async fn a_lone_coordinator_that_founds_a_cluster_goes_on_in_its_room() {
 }
 
 #[tokio::test]
+async fn a_founder_that_is_looked_at_late_goes_on_and_one_that_led_again_does_not() {
+    let late = status(Role::Leader, FIRST_TERM, &BOTH);
+    let again = status(Role::Leader, FIRST_TERM + 1, &BOTH);
+    for (seen, goes_on) in [(late, true), (again, false)] {
+        let bed = Bed::with(status(Role::Lone, 0, &[])).await;
+        let office = bed.served().await;
+        bed.says(seen);
+        if goes_on {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        } else {
+            let other =
+                |now: Option<&Arc<Office>>| now.is_some_and(|now| !Arc::ptr_eq(now, &office));
+            bed.office(other).await;
+        }
+        assert_eq!(Arc::ptr_eq(&bed.served().await, &office), goes_on);
+    }
+}
+
+#[tokio::test]
 async fn an_empty_one_that_waits_to_join_serves_nobody() {
     let bed = Bed::with(status(Role::Lone, 0, &[])).await;
     let office = bed.served().await;

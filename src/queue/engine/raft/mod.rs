@@ -34,7 +34,7 @@ use tokio::sync::{Mutex, RwLock, mpsc, oneshot};
 pub use carry::{Carrier, CarryError, Kind};
 pub use force::{Forced, force_new_cluster};
 pub use member::{ClusterId, Member, MemberId, PROTOCOL};
-pub use status::{Role, Status};
+pub use status::{FIRST_TERM, Role, Status};
 
 use self::fault::Fault;
 use self::life::Core;

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{ClusterId, Member, MemberId};
 
+/// The term in which a founder leads for the first time: nobody can have led the cluster before.
+pub const FIRST_TERM: u64 = 2;
+
 /// What a member is just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
