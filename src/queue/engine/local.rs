@@ -93,7 +93,7 @@ fn waiting(envelope: Envelope) -> (Waiting, Answer) {
 type Work = Box<dyn FnOnce(&mut Store) + Send>;
 
 enum Order {
-    Commands(Posted),
+    Commands(Box<Posted>),
     Work(Work),
 }
 
@@ -200,7 +200,7 @@ impl Local {
         match &self.place {
             Place::Thread { sender, .. } => {
                 let sender = sender.as_ref().ok_or(Error::Closed)?;
-                let sent = sender.send(Order::Commands(posted));
+                let sent = sender.send(Order::Commands(Box::new(posted)));
                 sent.map_err(|_| Error::Closed)
             }
             Place::Here(store) => {
@@ -274,7 +274,7 @@ fn write(mut store: Store, orders: &Receiver<Order>, news: &broadcast::Sender<Ch
         match order {
             Order::Commands(posted) => {
                 let mut next = || orders.try_recv().ok();
-                commit(&store, posted, &mut held, &mut next, news);
+                commit(&store, *posted, &mut held, &mut next, news);
             }
             Order::Work(work) => work(&mut store),
         }

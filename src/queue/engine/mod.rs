@@ -86,7 +86,8 @@ impl Options {
             check_always: false,
             inline: false,
             timing: Timing::default(),
-            log_entries: 4_000,
+            // Few in tests, which would take long otherwise.
+            log_entries: if cfg!(test) { 50 } else { 4_000 },
         }
     }
 }

@@ -5,14 +5,20 @@ use std::time::Duration;
 use super::log::Log;
 use super::types::Raft;
 
-/// After this many bytes of new entries the older ones may go, however few they are.
-pub const EVERY_BYTES: u64 = 16 * 1024 * 1024;
+/// After this many bytes of new entries the older ones may go, however few they are. Less in tests, which would
+/// take long otherwise.
+pub const EVERY_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
 
 /// How many bytes of entries stay at most for members that are behind.
-pub const KEPT_BYTES: u64 = 32 * 1024 * 1024;
+pub const KEPT_BYTES: u64 = if cfg!(test) { 512 << 10 } else { 32 << 20 };
+
+/// Returns how many entries go at once at least, of a log that keeps `entries`.
+pub const fn step(entries: u64) -> u64 {
+    1 + entries / 16
+}
 
 /// How often it is looked at at most.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
 
 /// Works until the engine ends; after `entries` new entries the older ones may go.
 pub async fn run(raft: Raft, log: Log, entries: u64) {

@@ -1,5 +1,7 @@
 //! The log as openraft sees it: in memory as far as it is recent, on disk before anybody relies on it.
 
+#![allow(clippy::result_large_err, reason = "the error is openraft's")]
+
 mod recent;
 
 use std::fmt::Debug;

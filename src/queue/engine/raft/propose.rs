@@ -1,4 +1,4 @@
-//! Puts commands into the log: whatever waits becomes one entry, and a few entries are on their way at once.
+//! Puts commands into the log: whatever waits becomes one entry.
 //!
 //! While one entry waits for the disks of a majority, the next commands pile up and share the next one.
 
@@ -21,8 +21,13 @@ use crate::queue::engine::local::{Posted, Waiting};
 use crate::queue::engine::now::Now;
 use crate::queue::error::Error;
 
-/// How many entries are on their way at once. More would be smaller ones: what waits here grows together.
+/// How many entries are on their way at once at most.
 const IN_FLIGHT: usize = 3;
+
+/// Another entry follows one that is on its way only if this many commands wait. What waits grows together,
+/// and few large entries cost the members less than many small ones: on two cores, one at a time took
+/// 1.4 times as many commands of 64 callers as three.
+const MANY: usize = format::MOST_COMMANDS / 2;
 
 /// How long after leadership was lost an entry may still come to pass before its callers are told that
 /// nobody knows.
@@ -55,7 +60,7 @@ impl Proposer {
         let mut flying: FuturesUnordered<BoxFuture<'static, Entry>> = FuturesUnordered::new();
         let mut is_open = true;
         while is_open || !flying.is_empty() || self.held.is_some() {
-            let has_room = flying.len() < IN_FLIGHT;
+            let has_room = flying.is_empty() || (flying.len() < IN_FLIGHT && posted.len() >= MANY);
             if has_room && let Some(first) = self.held.take() {
                 flying.extend(self.entry(first, &mut posted).await);
                 continue;

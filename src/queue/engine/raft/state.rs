@@ -4,6 +4,8 @@
 //! entry, so that the log before it may go: that costs one sync, however large the queue is. A real
 //! copy is made when a member needs one.
 
+#![allow(clippy::result_large_err, reason = "the error is openraft's")]
+
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 

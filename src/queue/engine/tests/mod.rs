@@ -1,13 +1,9 @@
 //! The queue from outside, on a real file.
 
-mod basics;
 mod full;
-mod hosts;
-mod leases;
+mod lone;
+mod one_member;
 mod processes;
-mod pruning;
-mod random;
-mod services;
 
 use std::path::Path;
 

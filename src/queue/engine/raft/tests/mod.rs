@@ -1,3 +1,10 @@
-//! Our stores under openraft's own exercise, and one member from inside.
+//! Our stores under openraft's own exercise, and clusters whose members talk through this process.
+//!
+//! The log is kept much shorter here than elsewhere: see `compact`.
 
+mod faults;
+mod harness;
+mod logs;
+mod membership;
 mod suite;
+mod writes;

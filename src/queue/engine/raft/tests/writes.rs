@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use skyclaw::queue::Error;
-use skyclaw::queue::cluster::Role;
+use crate::queue::Error;
+use crate::queue::cluster::Role;
 
 use super::harness::{Net, Node, agree, cluster, has, leader};
 
@@ -151,6 +151,6 @@ async fn everybody_starts_again_with_everything() {
     }
     // Nobody writes such a file alone.
     let path = nodes[0].path();
-    let refused = skyclaw::queue::Queue::open(skyclaw::queue::Options::new(&path));
+    let refused = crate::queue::Queue::open(crate::queue::Options::new(&path));
     assert!(matches!(refused, Err(Error::IsMember { .. })));
 }

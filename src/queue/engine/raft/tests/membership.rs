@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use skyclaw::queue::Error;
-use skyclaw::queue::cluster::{Role, force_new_cluster};
+use crate::queue::Error;
+use crate::queue::cluster::{Role, force_new_cluster};
 
 use super::harness::{Net, Node, agree, cluster, has, leader};
 
@@ -62,7 +62,7 @@ async fn two_join_at_once_and_a_learner_has_no_vote() {
         "{refused:?}"
     );
     // What is new of a known member is learned by all.
-    let moved = skyclaw::queue::cluster::Member {
+    let moved = crate::queue::cluster::Member {
         url: "http://elsewhere".to_owned(),
         ..nodes[2].member()
     };
@@ -111,7 +111,7 @@ async fn a_wiped_disk_is_a_new_member() {
     new.cluster.wait_for_adoption().await.unwrap();
     // What is meant for the old one is not taken by the new one, though it has its address.
     nodes[0].cluster.remove(&[old_id]).await.unwrap();
-    let member = skyclaw::queue::cluster::Member {
+    let member = crate::queue::cluster::Member {
         name: old_member.name,
         ..new.member()
     };

@@ -1,18 +1,17 @@
 //! Members that talk through this process, over ways that can be cut.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use skyclaw::protocol::{HostId, JobId, JobResult, Payload};
-use skyclaw::queue::cluster::{
+use crate::protocol::{HostId, JobId, JobResult, Payload};
+use crate::queue::cluster::{
     Carrier, CarryError, Cluster, Kind, Member, MemberId, PROTOCOL, Role, Status,
 };
-use skyclaw::queue::{
+use crate::queue::{
     ClaimRequest, Claimant, Claimed, Error, NewJob, Options, Queue, Report, Submit, Verdict,
 };
+use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 
 /// Nothing here takes this long unless it never comes.
@@ -24,7 +23,7 @@ pub struct Net {
     there: Mutex<HashMap<MemberId, Cluster>>,
     cut: Mutex<HashSet<(MemberId, MemberId)>>,
     /// How long the longest message of each kind was.
-    pub longest: Mutex<HashMap<Kind, usize>>,
+    longest: Mutex<HashMap<Kind, usize>>,
 }
 
 impl Net {
@@ -40,6 +39,16 @@ impl Net {
             self.cut(one, other);
             self.cut(other, one);
         }
+    }
+
+    /// Returns how long the longest message of a kind was.
+    pub fn longest(&self, kind: Kind) -> usize {
+        self.longest
+            .lock()
+            .unwrap()
+            .get(&kind)
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Lets everything pass again.
@@ -166,9 +175,42 @@ impl Node {
         }
     }
 
+    /// Returns up to where its log is gone.
+    pub async fn purged(&self) -> u64 {
+        let running = self.cluster.core().running.read().await;
+        let metrics = running.as_ref().unwrap().raft.metrics();
+        let purged = metrics.borrow().purged;
+        purged.map_or(0, |at| at.index)
+    }
+
+    /// Asks again whenever something happens in the cluster, until the answer is yes.
+    pub async fn poll<F: Future<Output = bool>>(&self, what: &str, asked: impl Fn() -> F) {
+        let mut metrics = {
+            let running = self.cluster.core().running.read().await;
+            running.as_ref().unwrap().raft.metrics()
+        };
+        let found = async {
+            while !asked().await {
+                metrics.changed().await.unwrap();
+            }
+        };
+        assert!(tokio::time::timeout(SOON, found).await.is_ok(), "{what}");
+    }
+
     /// Puts a job in and returns its id.
     pub async fn submit(&self) -> Result<JobId, Error> {
         let job = NewJob::new(Payload::parse(r#"{"kind": "shell"}"#).unwrap());
+        let id = job.id;
+        let submit = Submit {
+            group: None,
+            jobs: vec![job],
+        };
+        self.queue.submit(submit, None).await.map(|_| id)
+    }
+
+    /// Puts a job in whose payload has this many bytes.
+    pub async fn submit_long(&self, bytes: usize) -> Result<JobId, Error> {
+        let job = NewJob::new(Payload::parse(format!(r#""{}""#, "x".repeat(bytes))).unwrap());
         let id = job.id;
         let submit = Submit {
             group: None,
@@ -278,9 +320,4 @@ pub async fn agree(nodes: &[&Node]) {
 /// Tells whether the queue has the job.
 pub async fn has(node: &Node, job: JobId) -> bool {
     node.queue.job(job).await.unwrap().is_some()
-}
-
-/// Returns how large a file is, or nothing.
-pub fn size(path: &Path) -> u64 {
-    path.metadata().map_or(0, |found| found.len())
 }

@@ -1,1 +1,0 @@
-//! Files that fail, logs that were written by others, members that were away for long.

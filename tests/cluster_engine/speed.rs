@@ -1,1 +1,0 @@
-//! How much a cluster in one process takes.
