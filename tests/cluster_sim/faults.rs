@@ -46,31 +46,24 @@ pub fn draw(chance: &mut Chance, leader: Option<usize>, members: usize, all: usi
         _ => anybody,
     };
     let others = |one: usize| (0..members).filter(move |other| *other != one);
+    let away = |one: usize| others(one).map(move |other| (one, other));
     match chance.below(100) {
-        0..12 => Fault::Cut(halves(chance, members)),
+        0..10 => Fault::Cut(halves(chance, members)),
         // Clients still reach it, and it still believes that it leads.
-        12..24 => Fault::Cut(others(aimed).map(|other| (aimed, other)).collect()),
-        24..32 => Fault::OneWay(others(aimed).map(|other| (aimed, other)).collect()),
-        32..40 => Fault::OneWay(others(aimed).map(|other| (other, aimed)).collect()),
-        40..46 => {
+        10..28 => Fault::Cut(away(aimed).collect()),
+        28..40 => Fault::OneWay(away(aimed).collect()),
+        40..46 => Fault::OneWay(away(aimed).map(|(one, other)| (other, one)).collect()),
+        46..50 => {
             let clients = members..all;
             let cut = clients.filter(|_| chance.happens(50));
             Fault::Cut(cut.map(|client| (aimed, client)).collect())
         }
-        46..54 => Fault::Held(
-            (0..all)
-                .filter(|o| *o != aimed)
-                .map(|o| (aimed, o))
-                .collect(),
-        ),
-        54..60 => Fault::Slow(Duration::from_millis(chance.between(100, 900))),
-        60..66 => Fault::Lossy(chance.between(20, 500)),
-        66..72 => Fault::Clock(
-            aimed,
-            *chance.pick(&[-HOUR, -HOUR / 60, 0, HOUR / 60, HOUR]),
-        ),
-        72..88 => Fault::Down(vec![aimed], crash(chance)),
-        88..95 => {
+        50..58 => Fault::Held((0..all).filter(|o| *o != aimed).map(|o| (aimed, o)).collect()),
+        58..63 => Fault::Slow(Duration::from_millis(chance.between(100, 900))),
+        63..68 => Fault::Lossy(chance.between(20, 500)),
+        68..75 => Fault::Clock(aimed, *chance.pick(&[-HOUR, -HOUR / 60, 0, HOUR / 60, HOUR])),
+        75..93 => Fault::Down(vec![aimed], crash(chance)),
+        93..97 => {
             let most = (0..members).filter(|one| *one != anybody);
             Fault::Down(most.collect(), crash(chance))
         }

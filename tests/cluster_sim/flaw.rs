@@ -8,7 +8,7 @@ pub enum Flaw {
     /// Says that jobs are accepted before a majority has them.
     AcknowledgesEarly,
     /// Answers reads without asking whether it still leads.
-    ReadsAnywhere,
+    ReadsUnconfirmed,
     /// Does a repeated request again.
     ForgetsKeys,
     /// A new leader gives leases no fresh time.
@@ -23,7 +23,7 @@ pub enum Flaw {
 pub const ALL: [Flaw; 7] = [
     Flaw::None,
     Flaw::AcknowledgesEarly,
-    Flaw::ReadsAnywhere,
+    Flaw::ReadsUnconfirmed,
     Flaw::ForgetsKeys,
     Flaw::NoReprieve,
     Flaw::DiskLies,

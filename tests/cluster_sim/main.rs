@@ -140,7 +140,7 @@ fn a_seed_repeats_itself() {
 fn whoever_is_broken_is_noticed() {
     let cases: [(Flaw, &[&str]); 6] = [
         (Flaw::AcknowledgesEarly, &["is missing", "went back"]),
-        (Flaw::ReadsAnywhere, &["went back", "was read"]),
+        (Flaw::ReadsUnconfirmed, &["went back", "was read"]),
         (Flaw::ForgetsKeys, &["is there already", "instead of"]),
         (Flaw::NoReprieve, &["two leases"]),
         (
@@ -149,7 +149,7 @@ fn whoever_is_broken_is_noticed() {
         ),
         (
             Flaw::Twin,
-            &["two leaders", "differ", "is missing", "went back"],
+            &["two leaders in term"],
         ),
     ];
     for (flaw, says) in cases {

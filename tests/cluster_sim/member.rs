@@ -248,7 +248,6 @@ impl Door {
         let queue = &self.queue;
         let open = match &ask {
             Ask::Who => true,
-            Ask::Read(_) if self.flaw == Flaw::ReadsAnywhere => true,
             _ => self.ready.borrow().is_some(),
         };
         if !open {
@@ -285,7 +284,7 @@ impl Door {
                 }
             }
             Ask::Read(job) => {
-                if self.flaw != Flaw::ReadsAnywhere {
+                if self.flaw != Flaw::ReadsUnconfirmed {
                     self.cluster.confirm().await?;
                 }
                 let applied = self.cluster.status().applied;

@@ -323,11 +323,13 @@ impl Run<'_> {
         tracing::warn!(?now, ?fault, ?leader, "begins");
         match &fault {
             Fault::Down(who, how) => who.iter().for_each(|one| self.crash(*one, *how)),
-            Fault::Clock(one, by) => self.seats[*one].wrong_by.store(*by, Ordering::Relaxed),
+            Fault::Clock(one, by) => {
+                return self.seats[*one].wrong_by.store(*by, Ordering::Relaxed);
+            }
             _ => {}
         }
         // Every other one for longer than it takes to miss a leader and find another.
-        let longest = *self.chance.pick(&[600, 2500, 4500]);
+        let longest = *self.chance.pick(&[800, 3500, 3500]);
         let until = now + Duration::from_millis(self.chance.between(200, longest));
         self.active.push((until, fault));
         self.network();
@@ -336,7 +338,8 @@ impl Run<'_> {
     /// The spare machine starts with the files of another.
     fn make_twin(&mut self, spare: usize) {
         self.crash(spare, Crash::Stopped);
-        place::copy(&self.seats[1].dir, &self.seats[spare].dir);
+        let of = self.board.leader().unwrap_or(0);
+        place::copy(&self.seats[of].dir, &self.seats[spare].dir);
         self.restart(spare);
     }
 

@@ -15,8 +15,10 @@ pub const EVERY_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
 /// How many bytes of entries stay at most for members that are behind.
 pub const KEPT_BYTES: u64 = if cfg!(test) { 512 << 10 } else { 32 << 20 };
 
-/// How many entries go at once at least.
-pub const STEP: u64 = if cfg!(test) { 1 } else { 256 };
+/// Returns how many entries go at once at least, of a log that keeps `entries`.
+pub const fn step(entries: u64) -> u64 {
+    1 + entries / 16
+}
 
 /// How often it is looked at at most.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });

@@ -89,7 +89,7 @@ impl Core {
             // See `compact`: by bytes too, and not in the middle of a write.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.log_entries,
-            purge_batch_size: compact::STEP,
+            purge_batch_size: compact::step(self.log_entries),
             max_payload_entries: 1024,
             ..Config::default()
         };

@@ -1,4 +1,4 @@
-//! Puts commands into the log: whatever waits becomes one entry, and a few entries are on their way at once.
+//! Puts commands into the log: whatever waits becomes one entry.
 //!
 //! While one entry waits for the disks of a majority, the next commands pile up and share the next one.
 
@@ -21,12 +21,20 @@ use crate::queue::engine::local::{Posted, Waiting};
 use crate::queue::engine::now::Now;
 use crate::queue::error::Error;
 
-/// How many entries are on their way at once. More would be smaller ones: what waits here grows together.
+/// How many entries are on their way at once at most.
 const IN_FLIGHT: usize = 3;
+
+/// Another entry follows one that is on its way only if this many commands wait. What waits grows together,
+/// and few large entries cost the members less than many small ones: on two cores, one at a time took
+/// 1.4 times as many commands of 64 callers as three.
+const MANY: usize = format::MOST_COMMANDS / 2;
 
 /// How long after leadership was lost an entry may still come to pass before its callers are told that
 /// nobody knows.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// What every member that ever was can read.
+const FIRST: u32 = 1;
 
 type Written = Result<ClientWriteResponse<Types>, ClientWriteError<MemberId, super::Member>>;
 
@@ -55,7 +63,7 @@ impl Proposer {
         let mut flying: FuturesUnordered<BoxFuture<'static, Entry>> = FuturesUnordered::new();
         let mut is_open = true;
         while is_open || !flying.is_empty() || self.held.is_some() {
-            let has_room = flying.len() < IN_FLIGHT;
+            let has_room = flying.is_empty() || (flying.len() < IN_FLIGHT && posted.len() >= MANY);
             if has_room && let Some(first) = self.held.take() {
                 flying.extend(self.entry(first, &mut posted).await);
                 continue;
@@ -121,8 +129,13 @@ impl Proposer {
         for one in posted.each_mut() {
             // Time goes on from what other leaders said, whatever this machine's clock says.
             one.envelope.command.not_before(self.now.told());
-            let form = format::written(&one.envelope);
-            forms.push(form.map_err(|error| Invalid::new("command", error.to_string())));
+            let form = self
+                .read_by_all(one.envelope.command.since())
+                .and_then(|()| {
+                    let form = format::written(&one.envelope);
+                    form.map_err(|error| Invalid::new("command", error.to_string()))
+                });
+            forms.push(form);
         }
         let length = forms.iter().flatten().map(Vec::len).sum();
         if !builder.has_room(forms.len(), length) {
@@ -142,6 +155,23 @@ impl Proposer {
             }
         }
         None
+    }
+
+    /// Tells whether every member can read what came with protocol `since`.
+    fn read_by_all(&self, since: u32) -> Result<(), Invalid> {
+        if since <= FIRST {
+            return Ok(());
+        }
+        match self.status.borrow().unread_by(since) {
+            None => Ok(()),
+            Some(member) => {
+                let what = format!(
+                    "cannot be read by {} at {} yet: update skyclaw there first",
+                    member.name, member.url
+                );
+                Err(Invalid::new("command", what))
+            }
+        }
     }
 
     fn answer(&self, entry: Entry) {

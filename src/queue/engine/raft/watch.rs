@@ -66,8 +66,10 @@ fn told(seen: &RaftMetrics<MemberId, Member>, cluster: &OwnCluster) -> Status {
         .nodes()
         .map(|(id, member)| (*id, (member.clone(), voters.contains(id))))
         .collect();
+    // In a cluster and without members: it has just begun to look into its files.
+    let is_new = everybody.is_empty() && cluster.get().is_none();
     let role = match seen.state {
-        _ if everybody.is_empty() => Role::Waiting,
+        _ if is_new => Role::Waiting,
         ServerState::Leader => Role::Leader,
         ServerState::Candidate => Role::Candidate,
         ServerState::Follower => Role::Follower,

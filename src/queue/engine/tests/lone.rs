@@ -14,3 +14,5 @@ mod pruning;
 mod random;
 #[path = "services.rs"]
 mod services;
+#[path = "set_back.rs"]
+mod set_back;

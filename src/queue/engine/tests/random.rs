@@ -82,7 +82,7 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
     #[test]
     fn any_sequence_keeps_the_promises(steps in proptest::collection::vec((0u8..10, 0u8..90), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let dir = tempfile::tempdir().unwrap();
             let (queue, clock) = open(dir.path());
