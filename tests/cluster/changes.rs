@@ -111,7 +111,11 @@ async fn a_claim_that_is_repeated_after_the_change_gives_the_same_lease() {
     let submitted = id(&submitted.ok());
     let complete = format!("/v1/jobs/{}/complete", first["id"].as_str().unwrap());
     net.members[leader].kill().await;
-    let claims = async || net.members[other].post_keyed(path, "c-1", body.clone()).await;
+    let claims = async || {
+        net.members[other]
+            .post_keyed(path, "c-1", body.clone())
+            .await
+    };
     let again = patiently(claims).await["jobs"][0].clone();
     assert_eq!(
         (&again["id"], &again["leaseToken"]),
