@@ -52,7 +52,7 @@ impl std::fmt::Display for Report {
         let churn = if self.churn { ", coming and going" } else { "" };
         write!(
             f,
-            "{} members{churn}, {} jobs, {} answers, {} holds, {} faults, {} terms, {} states compared, \
+            "{} members{churn}, {} jobs, {} answers, {} holds, {} faults, {} leaders, {} states compared, \
              {} entries, {:?} simulated, fingerprint {:016x}",
             self.members,
             self.jobs,
@@ -155,7 +155,11 @@ impl Run<'_> {
     }
 
     fn add_member(&mut self, number: usize, name: String) {
-        let wrong_by = *self.chance.pick(&[0, 0, -3_600_000, 3_600_000]);
+        let wrong_by = match self.settings.flaw {
+            // Each new leader is later than all before it.
+            Flaw::NoReprieve => 3_600_000 * number as i64,
+            _ => *self.chance.pick(&[0, 0, -3_600_000, 3_600_000]),
+        };
         let seat = Seat {
             number,
             dir: self.dir.path().join(&name),
@@ -328,8 +332,8 @@ impl Run<'_> {
             }
             _ => {}
         }
-        // Every other one for longer than it takes to miss a leader and find another.
-        let longest = *self.chance.pick(&[800, 3500, 3500]);
+        // Many for longer than it takes to miss a leader and find another, which is up to three seconds.
+        let longest = *self.chance.pick(&[800, 5000, 5000]);
         let until = now + Duration::from_millis(self.chance.between(200, longest));
         self.active.push((until, fault));
         self.network();
