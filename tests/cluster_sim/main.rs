@@ -40,7 +40,7 @@ use flaw::Flaw;
 use run::{Report, Settings, Wrong};
 
 /// How long things go wrong in one simulation.
-const FAULTS_FOR: Duration = Duration::from_secs(10);
+const FAULTS_FOR: Duration = Duration::from_secs(8);
 
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

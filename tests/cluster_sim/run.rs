@@ -99,7 +99,7 @@ pub struct Run<'a> {
 /// With what was wrong.
 pub fn run(settings: Settings) -> Result<Report, Wrong> {
     let chance = Chance::new(settings.seed, 0);
-    let voters = if settings.seed % 2 == 0 { 3 } else { 5 };
+    let voters = if settings.seed.is_multiple_of(2) { 3 } else { 5 };
     let churn = settings.seed % 3 == 2 && settings.flaw != Flaw::Twin;
     // The spare comes and goes, or is to be somebody's twin.
     let spare = churn || settings.flaw == Flaw::Twin;
@@ -216,7 +216,7 @@ impl Run<'_> {
         self.steps += 1;
         self.board.look();
         // One member's file after the other: a whole look costs as much as many steps.
-        if self.steps % 50 == 0 {
+        if self.steps.is_multiple_of(50) {
             let turn = (self.steps / 50) as usize % self.seats.len();
             if !self.down.contains(&turn) && place::database(&self.seats[turn].dir).exists() {
                 place::look_over(&self.seats[turn].dir)?;
