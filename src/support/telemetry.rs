@@ -3,6 +3,9 @@
 use std::io;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,8 +45,19 @@ pub fn start(verbosity: Verbosity, colour: bool, form: Form) {
         .with_ansi(colour && form == Form::Text)
         .with_max_level(verbosity.filter())
         .with_target(verbosity.more > 1);
+    // What goes on between members of a cluster is told in our own words, once; openraft tells every try.
+    let consensus = match verbosity.more {
+        0 | 1 => LevelFilter::OFF,
+        _ => verbosity.filter(),
+    };
+    let wanted = Targets::new()
+        .with_default(verbosity.filter())
+        .with_target("openraft", consensus);
     let _ = match form {
-        Form::Text => lines.try_init(),
-        Form::Json => lines.json().flatten_event(true).try_init(),
+        Form::Text => lines.finish().with(wanted).try_init(),
+        Form::Json => {
+            let lines = lines.json().flatten_event(true);
+            lines.finish().with(wanted).try_init()
+        }
     };
 }
