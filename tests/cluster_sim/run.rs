@@ -99,7 +99,11 @@ pub struct Run<'a> {
 /// With what was wrong.
 pub fn run(settings: Settings) -> Result<Report, Wrong> {
     let chance = Chance::new(settings.seed, 0);
-    let voters = if settings.seed.is_multiple_of(2) { 3 } else { 5 };
+    let voters = if settings.seed.is_multiple_of(2) {
+        3
+    } else {
+        5
+    };
     let churn = settings.seed % 3 == 2 && settings.flaw != Flaw::Twin;
     // The spare comes and goes, or is to be somebody's twin.
     let spare = churn || settings.flaw == Flaw::Twin;
