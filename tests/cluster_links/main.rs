@@ -16,4 +16,5 @@ mod hostile;
 mod proofs;
 mod relay;
 mod streams;
+mod tls;
 mod wire;

@@ -90,3 +90,23 @@ fn all_of_them_come_back_after_all_were_killed() {
         .iter()
         .all(|node| node.has(&job))));
 }
+
+#[test]
+fn without_discovery_only_those_that_were_named_are_asked() {
+    let [mut a, mut b, c] = Node::all(["a", "b", "c"]);
+    let (first, second, third) = (a.url(), b.url(), c.url());
+    a.env("SKYCLAW_PEER_DISCOVERY", "0")
+        .told_of(&[&second])
+        .start();
+    b.env("SKYCLAW_PEER_DISCOVERY", "0")
+        .told_of(&[&first, &third])
+        .start();
+    let line = a.logs("forbids to ask there");
+    assert!(line.contains(&third), "{line}");
+    // Named by both, and there is nobody else.
+    a.stop();
+    b.stop();
+    a.told_of(&[&second]).start();
+    b.told_of(&[&first]).start();
+    settled(&[&a, &b], 2, 2);
+}

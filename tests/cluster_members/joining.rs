@@ -44,6 +44,7 @@ fn one_that_dies_is_not_missed_and_comes_back_as_itself() {
     b.told_of(&[&a.url()]).start();
     c.told_of(&[&a.url()]).start();
     settled(&[&a, &b, &c], 3, 3);
+    a.logs("voters=3");
     let mut nodes = [a, b, c];
     let lost = leader(&nodes.each_ref());
     nodes[lost].kill();
@@ -90,7 +91,7 @@ fn the_queue_goes_on_while_others_join_it() {
             while joined.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 number += 1;
                 let body =
-                    json!({"payload": {"kind": "shell", "command": "true", "args": [number]}});
+                    json!({"payload": {"kind": "shell", "command": "true", "args": [number.to_string()]}});
                 let reply = first.call("POST", "/v1/jobs", &body).expect(200);
                 jobs.push(reply.json()["job"]["id"].as_str().unwrap().to_owned());
             }

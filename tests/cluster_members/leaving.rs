@@ -13,6 +13,8 @@ fn three() -> [Node; 3] {
         node.told_of(&[&url]).start();
     }
     settled(&nodes.each_ref(), 3, 3);
+    // Until then the change is half done, and needs all who were there before.
+    nodes[0].logs("voters=3");
     nodes
 }
 

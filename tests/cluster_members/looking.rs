@@ -14,6 +14,7 @@ fn people_and_programs_see_how_the_members_are() {
         node.told_of(&[&first]).start();
     }
     settled(&nodes.each_ref(), 3, 3);
+    nodes[0].logs("voters=3");
     let leads = leader(&nodes.each_ref());
     let asked = nodes[(leads + 1) % 3].url();
     let run = |args: &[&str]| nodes[0].run(&[args, &["--coordinator", &asked]].concat());
@@ -62,7 +63,7 @@ fn people_and_programs_see_how_the_members_are() {
     nodes[leads].kill();
     eventually(SOON, || {
         let table = nodes[0].run(&["peer", "list", "--coordinator", &asked]);
-        table.code == 0 && table.err().contains("nobody leads")
+        table.code == 0 && table.err().contains("nobody can lead")
     });
 }
 

@@ -1,7 +1,7 @@
 //! Coordinators of one test, each with an address, a directory and a database of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Node {
             address,
             dir: tempfile::tempdir().unwrap(),
             env: Vec::new(),
-            args: vec!["--node-id".to_owned(), name.to_owned()],
+            args: Vec::new(),
             host: address.ip().to_string(),
             running: None,
         }
@@ -67,6 +67,12 @@ impl Node {
     /// With one more argument, from the next start on.
     pub fn arg(&mut self, arg: &str) -> &mut Self {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Called otherwise, from the next start on.
+    pub fn rename(&mut self, name: &str) -> &mut Self {
+        name.clone_into(&mut self.name);
         self
     }
 
@@ -98,6 +104,7 @@ impl Node {
             .arg(self.address.port().to_string())
             .arg("--db")
             .arg(self.db())
+            .args(["--node-id", &self.name])
             .args(&self.args)
             .envs(self.env.iter().cloned());
         command
@@ -297,9 +304,4 @@ pub fn all_have(nodes: &[&Node], job: &str) {
             node.name
         );
     }
-}
-
-/// Copies a file of another test's making.
-pub fn put(from: &Path, to: &Path) {
-    std::fs::copy(from, to).unwrap();
 }

@@ -11,6 +11,7 @@ fn a_wiped_disk_is_a_new_member_in_the_place_of_the_old_one() {
         node.told_of(&[&first]).start();
     }
     settled(&nodes.each_ref(), 3, 3);
+    nodes[0].logs("voters=3");
     let job = nodes[0].submit("kept by the others");
     let lost = (leader(&nodes.each_ref()) + 1) % 3;
     let through = nodes[(lost + 1) % 3].url();
@@ -34,10 +35,10 @@ fn the_same_without_a_name_of_its_own() {
     let mut c = Node::new("c");
     c.told_of(&[&a.url()]).start();
     settled(&[&a, &b, &c], 3, 3);
+    a.logs("voters=3");
     c.kill();
     c.wipe();
     // Called otherwise now, at the same address.
-    c.name = "c2".to_owned();
-    c.arg("--node-id=c2").start();
+    c.rename("c2").start();
     settled(&[&a, &b, &c], 3, 3);
 }

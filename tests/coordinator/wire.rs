@@ -250,11 +250,78 @@ async fn it_says_that_it_runs_alone() {
     );
     for (path, body) in [
         ("/v1/network/join", json!({"url": "http://you:1"})),
-        ("/v1/replicate/snapshot", json!({"hosts": [], "jobs": []})),
+        ("/v1/network/leave", json!({})),
+        ("/v1/network/remove", json!({"name": "you"})),
     ] {
         let text = room.post(path, body).await.refused(409, "conflict");
         assert!(text.contains("alone"), "{text}");
     }
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_state_of_the_original_is_taken_over_into_an_empty_queue_only() {
+    let room = Room::open().await;
+    let job = |number: u32, status: &str| {
+        json!({
+            "id": format!("job_00000000-0000-4000-8000-{number:012}"), "status": status, "attempts": 1,
+            "createdAt": format!("2026-01-01T00:00:0{number}.000Z"), "updatedAt": "2026-01-02T00:00:00.000Z",
+            "requirement": {"requiredCapabilities": ["shell"]}, "assignedHostId": "lab-1",
+            "payload": {"kind": "shell", "command": "true"}, "version": 3, "updatedBy": "node_1",
+            "result": {"finishedAt": "2026-01-02T00:00:00.000Z", "durationMs": 1, "exitCode": 0,
+                       "stdout": "ok", "stderr": ""},
+        })
+    };
+    let state = json!({
+        "nodeId": "node_1", "jobs": [job(2, "completed"), job(1, "leased"), {"id": "rubbish"}],
+        "hosts": [{"id": "lab-1", "name": "Lab", "capabilities": ["shell"], "maxParallel": 2.0,
+                   "registeredAt": "2026-01-01T00:00:00.000Z"}],
+        "services": [{"id": "svc_1", "name": "api", "command": "node", "args": [], "replicas": 1,
+            "requiredCapabilities": ["service-host"], "status": "pending", "assignments": [],
+            "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z",
+            "updatedBy": "node_1", "version": 2}],
+    });
+    let nothing = room
+        .post("/v1/replicate/snapshot", json!({"jobs": [], "hosts": []}))
+        .await
+        .ok();
+    assert_eq!(
+        (&nothing["ok"], &nothing["changed"]),
+        (&json!(true), &json!(false))
+    );
+    let done = room
+        .post("/v1/replicate/snapshot", state.clone())
+        .await
+        .ok();
+    assert_eq!(
+        done,
+        json!({"ok": true, "changed": true, "nodeId": "node_test",
+               "jobs": 2, "hosts": 1, "services": 1, "skipped": 1})
+    );
+    // What was seen before as empty is told of at once: hosts, services, counts.
+    let now = room.get("/v1/state").await.ok();
+    assert_eq!(now["hosts"][0]["id"], "lab-1");
+    assert_eq!(now["services"][0]["id"], "svc_1");
+    let statuses: Vec<_> = now["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| &job["status"])
+        .collect();
+    assert_eq!(
+        statuses,
+        ["queued", "completed"],
+        "the oldest first, and nothing runs"
+    );
+    assert_eq!(now["jobs"][1]["result"]["stdout"], "ok");
+    let again = room.post("/v1/replicate/snapshot", state).await.ok();
+    assert_eq!(again["changed"], false);
+    let other = json!({"jobs": [job(3, "queued")], "hosts": []});
+    let text = room
+        .post("/v1/replicate/snapshot", other)
+        .await
+        .refused(409, "conflict");
+    assert!(text.contains("not empty"), "{text}");
     room.stop().await;
 }
 

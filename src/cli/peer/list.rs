@@ -35,9 +35,13 @@ pub fn print(peers: &Peers, output: &Output) -> anyhow::Result<()> {
         ]);
     }
     output.table(&table);
-    let in_cluster = peers.cluster.is_some();
-    if in_cluster && peers.leader.is_none() {
-        output.note("nobody leads: nothing can be written until a majority of those with a vote can reach each other");
+    let voters: Vec<&PeerRecord> = peers.members.iter().filter(|one| one.voter).collect();
+    let away = voters.iter().filter(|one| one.reachable == Some(false));
+    let too_few = voters.len() - away.count() < voters.len() / 2 + 1;
+    if peers.cluster.is_some() && (peers.leader.is_none() || too_few) {
+        output.note(
+            "nobody can lead: nothing can be written until a majority of those with a vote can reach each other",
+        );
     }
     output.document(peers)
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::asks::{self, About, Consent, Consented, Invite, Join, Nothing, Roster, Standing};
-use super::depart;
-use super::members::{Ending, Members, no_leader};
+use super::members::{Members, no_leader};
 use super::{LinkError, PeerDoor, Proven, address};
 use crate::coordinator::api::error::Refused;
 use crate::protocol::api::Code;
@@ -40,7 +39,7 @@ pub fn routes(door: PeerDoor, members: &Arc<Members>) -> PeerDoor {
     })
     .route(asks::REMOVED, move |_: Arc<Proven>, about: About| {
         if about.member == removed.status().id {
-            removed.end(Ending::Failed(depart::REMOVED.to_owned()));
+            removed.removed();
         }
         async move { Ok(Nothing {}) }
     })

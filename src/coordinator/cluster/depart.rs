@@ -19,6 +19,19 @@ impl Members {
     /// # Errors
     /// Why it cannot.
     pub async fn leave(&self) -> Result<(), Refused> {
+        self.leaving(true);
+        let left = self.try_leave().await;
+        match &left {
+            Ok(()) => {
+                tracing::info!("has left the cluster");
+                self.end(Ending::Left);
+            }
+            Err(_) => self.leaving(false),
+        }
+        left
+    }
+
+    async fn try_leave(&self) -> Result<(), Refused> {
         let status = self.status();
         let conflict = |text: &'static str| Refused::new(Code::Conflict, text);
         match status.role {
@@ -43,8 +56,6 @@ impl Members {
                 done.map_err(|error| admit::passed_back(&error))?;
             }
         }
-        tracing::info!("has left the cluster");
-        self.end(Ending::Left);
         Ok(())
     }
 
@@ -100,7 +111,7 @@ impl Members {
         self.changed(self.cluster.remove(&[target])).await?;
         tracing::info!(member = %target, name = member.name, url = member.url, "a member was removed from the cluster");
         if target == status.id {
-            self.end(Ending::Failed(REMOVED.to_owned()));
+            self.removed();
         } else if alive.contains(&target)
             && let Ok(url) = address::parse(&member.url)
         {

@@ -54,6 +54,8 @@ pub enum Next {
 /// Why there is nothing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
+    /// There is nobody to ask.
+    Nobody,
     /// These addresses say nothing that helps.
     Silent(Vec<(Url, String)>),
     /// Somebody of the circle lists addresses that this one may not follow.
@@ -84,6 +86,9 @@ pub fn circle(mine: &[Url], seen: &BTreeMap<Url, Sighting>, follow: bool) -> Vec
 
 /// Decides what `me` does, told the addresses `mine`, after it looked at all of its circle.
 pub fn decide(me: MemberId, mine: &[Url], seen: &BTreeMap<Url, Sighting>, follow: bool) -> Next {
+    if mine.is_empty() {
+        return Next::Wait(Why::Nobody);
+    }
     let circle = circle(mine, seen, follow);
     let serving: Vec<Url> = circle
         .iter()

@@ -51,6 +51,13 @@ fn the_table_of_foundings() {
     // me, my list, what is seen, what comes of it
     let cases = [
         (
+            "nobody is listed",
+            1,
+            vec![],
+            vec![],
+            Next::Wait(Why::Nobody),
+        ),
+        (
             "it lists only itself",
             1,
             vec![1],

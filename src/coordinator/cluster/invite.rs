@@ -71,6 +71,8 @@ impl Members {
         match self.status().role {
             Role::Waiting => self.remember(url),
             Role::Lone => {
+                // Before it waits: it must know for whom.
+                self.remember(url);
                 match self.cluster.wait_for_adoption().await {
                     Ok(()) => {}
                     Err(queue::Error::NotEmpty { .. }) => {
@@ -85,7 +87,6 @@ impl Members {
                     Err(error) => return Err(conflict(error.to_string())),
                 }
                 tracing::info!(by = ask.url, "was asked to join a cluster");
-                self.remember(url);
             }
             Role::Learner | Role::Follower | Role::Candidate | Role::Leader => {
                 return Err(conflict("it belongs to a cluster already".to_owned()));

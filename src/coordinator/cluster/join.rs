@@ -94,6 +94,7 @@ fn listed(urls: &[Url]) -> String {
 
 fn told(why: &Why) -> String {
     match why {
+        Why::Nobody => "there is nobody to ask: set SKYCLAW_PEER_URLS".to_owned(),
         Why::Silent(silent) => {
             let silent: Vec<String> = silent.iter().map(|(_, why)| why.clone()).collect();
             silent.join("; ")

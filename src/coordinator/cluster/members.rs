@@ -1,6 +1,7 @@
 //! This coordinator among the others: what all parts of membership share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use reqwest::Url;
 use tokio::sync::watch;
 
 use super::address;
+use super::depart;
 use super::founding::Promise;
 use super::lookout::Lookout;
 use super::promotion;
@@ -65,6 +67,7 @@ pub struct Members {
     pub invited: Mutex<Vec<Url>>,
     promise: Mutex<Promise>,
     ending: watch::Sender<Option<Ending>>,
+    leaving: AtomicBool,
 }
 
 impl std::fmt::Debug for Members {
@@ -87,6 +90,7 @@ impl Members {
             invited: Mutex::default(),
             promise: Mutex::default(),
             ending: watch::Sender::new(None),
+            leaving: AtomicBool::new(false),
         });
         let status = members.cluster.watch();
         let weak = Arc::downgrade(&members);
@@ -146,6 +150,19 @@ impl Members {
     /// Returns whom it has promised to let found.
     pub fn promise(&self) -> MutexGuard<'_, Promise> {
         self.promise.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note that it was asked to leave, or that this came to nothing.
+    pub fn leaving(&self, leaving: bool) {
+        self.leaving.store(leaving, Ordering::Relaxed);
+    }
+
+    /// Ends this coordinator because it is a member no more.
+    pub fn removed(&self) {
+        self.end(match self.leaving.load(Ordering::Relaxed) {
+            true => Ending::Left,
+            false => Ending::Failed(depart::REMOVED.to_owned()),
+        });
     }
 
     /// Ends this coordinator. The first reason counts.

@@ -83,7 +83,7 @@ pub async fn run(members: Arc<Members>) {
             continue;
         };
         let words = ask_all(&members, &now).await;
-        let text = match judge(&own, &words) {
+        match judge(&own, &words) {
             Verdict::Unknown => {
                 let answer = words.iter().filter(|word| **word != Word::Nothing).count();
                 tracing::warn!(
@@ -93,10 +93,11 @@ pub async fn run(members: Arc<Members>) {
                 );
                 continue;
             }
-            Verdict::Removed => depart::REMOVED,
-            Verdict::OtherCluster => depart::OTHER_CLUSTER,
-        };
-        members.end(Ending::Failed(text.to_owned()));
+            Verdict::Removed => members.removed(),
+            Verdict::OtherCluster => {
+                members.end(Ending::Failed(depart::OTHER_CLUSTER.to_owned()));
+            }
+        }
         return;
     }
 }

@@ -28,8 +28,9 @@ fn who(numbers: &[u64]) -> BTreeSet<MemberId> {
 
 #[test]
 fn the_table_of_removals() {
-    // voters, learners, who goes, who answers, whether it may
-    let cases: [(&[u64], &[u64], u64, &[u64], bool); 10] = [
+    /// Voters, learners, who goes, who answers, whether it may.
+    type Case<'a> = (&'a [u64], &'a [u64], u64, &'a [u64], bool);
+    let cases: [Case<'_>; 10] = [
         (&[1], &[], 1, &[1], false),
         (&[1], &[2], 1, &[1, 2], false),
         (&[1, 2], &[], 2, &[1, 2], true),

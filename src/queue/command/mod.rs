@@ -5,6 +5,7 @@ mod lease;
 mod log;
 mod original;
 mod outcome;
+mod since;
 mod submit;
 mod time;
 

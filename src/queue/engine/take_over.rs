@@ -46,9 +46,12 @@ impl Queue {
                 return Ok(None);
             }
             let applied = self.apply_keyed(command, Some(key)).await?;
-            changed |= !applied.replayed;
+            let replayed = applied.replayed;
             match applied.outcome {
-                Outcome::TakenOver(Some(taken)) => all.add(taken),
+                Outcome::TakenOver(Some(taken)) => {
+                    changed |= !replayed && taken.jobs + taken.hosts + taken.services > 0;
+                    all.add(taken);
+                }
                 Outcome::TakenOver(None) => return Ok(None),
                 other => return Err(mixed_up(&other)),
             }
@@ -90,4 +93,71 @@ fn parts(original: Original) -> Vec<Original> {
     }
     all.push(part);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::queue::Options;
+    use crate::queue::command::Envelope;
+
+    fn original(jobs: u32) -> Original {
+        let job = |number: u32| {
+            serde_json::from_value(json!({
+                "id": format!("job_00000000-0000-4000-8000-{number:012}"), "status": "queued",
+                "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z",
+                "payload": {"kind": "shell", "command": "true"},
+            }))
+            .unwrap()
+        };
+        Original {
+            jobs: (0..jobs).map(job).collect(),
+            ..Original::default()
+        }
+    }
+
+    #[test]
+    fn steps_hold_all_of_it_in_order() {
+        for (jobs, steps) in [(0, 1), (1, 1), (500, 1), (501, 2), (1700, 4)] {
+            let whole = original(jobs);
+            let parts = parts(whole.clone());
+            assert_eq!(parts.len(), steps, "{jobs}");
+            let all: Vec<_> = parts.into_iter().flat_map(|part| part.jobs).collect();
+            assert_eq!(all, whole.jobs);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_broke_off_goes_on_when_the_same_comes_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(Options::new(dir.path().join("queue.db"))).unwrap();
+        let (whole, hash) = (original(1200), [7; 32]);
+        // The first step, and then whoever took it over died.
+        let first = Command::TakeOver {
+            now: queue.now(),
+            first: true,
+            seed: [0; 16],
+            original: parts(whole.clone()).remove(0),
+        };
+        let key = Idempotency {
+            key: format!("take over\n{}\n0", ids::hex(&hash)),
+            body_hash: hash,
+            expires_at: queue.now().plus(REMEMBERED_FOR),
+        };
+        let envelope = Envelope {
+            command: first,
+            idempotency: Some(key),
+        };
+        queue.apply(envelope).await.unwrap();
+        assert!(!queue.is_vacant().await.unwrap());
+        let other = queue.take_over(original(1), [8; 32]).await.unwrap();
+        assert_eq!(other, None, "something else is not mixed into it");
+        let (taken, changed) = queue.take_over(whole.clone(), hash).await.unwrap().unwrap();
+        assert_eq!((taken.jobs, taken.skipped, changed), (1200, 0, true));
+        assert_eq!(queue.counts().await.unwrap().queued, 1200);
+        let (taken, changed) = queue.take_over(whole, hash).await.unwrap().unwrap();
+        assert_eq!((taken.jobs, changed), (1200, false));
+    }
 }

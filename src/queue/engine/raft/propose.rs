@@ -33,6 +33,9 @@ const MANY: usize = format::MOST_COMMANDS / 2;
 /// nobody knows.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// What every member that ever was can read.
+const FIRST: u32 = 1;
+
 type Written = Result<ClientWriteResponse<Types>, ClientWriteError<MemberId, super::Member>>;
 
 /// An entry that is on its way, and who waits for what.
@@ -126,8 +129,13 @@ impl Proposer {
         for one in posted.each_mut() {
             // Time goes on from what other leaders said, whatever this machine's clock says.
             one.envelope.command.not_before(self.now.told());
-            let form = format::written(&one.envelope);
-            forms.push(form.map_err(|error| Invalid::new("command", error.to_string())));
+            let form = self
+                .read_by_all(one.envelope.command.since())
+                .and_then(|()| {
+                    let form = format::written(&one.envelope);
+                    form.map_err(|error| Invalid::new("command", error.to_string()))
+                });
+            forms.push(form);
         }
         let length = forms.iter().flatten().map(Vec::len).sum();
         if !builder.has_room(forms.len(), length) {
@@ -147,6 +155,23 @@ impl Proposer {
             }
         }
         None
+    }
+
+    /// Tells whether every member can read what came with protocol `since`.
+    fn read_by_all(&self, since: u32) -> Result<(), Invalid> {
+        if since <= FIRST {
+            return Ok(());
+        }
+        match self.status.borrow().unread_by(since) {
+            None => Ok(()),
+            Some(member) => {
+                let what = format!(
+                    "cannot be read by {} at {} yet: update skyclaw there first",
+                    member.name, member.url
+                );
+                Err(Invalid::new("command", what))
+            }
+        }
     }
 
     fn answer(&self, entry: Entry) {

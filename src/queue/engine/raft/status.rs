@@ -85,9 +85,42 @@ impl Status {
         Some((leader, member))
     }
 
+    /// Returns a member that cannot read what came with protocol `since`, if there is any.
+    pub fn unread_by(&self, since: u32) -> Option<&Member> {
+        let mut members = self.members.values();
+        members.find_map(|(member, _)| (member.protocol < since).then_some(member))
+    }
+
     /// Returns those who vote.
     pub fn voters(&self) -> impl Iterator<Item = MemberId> {
         let votes = |(id, (_, voter)): (&MemberId, &(Member, bool))| voter.then_some(*id);
         self.members.iter().filter_map(votes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_member_cannot_read_is_not_for_the_log() {
+        let mut status = Status::lone(MemberId::random());
+        assert_eq!(
+            status.unread_by(7),
+            None,
+            "alone there is nobody else to read it"
+        );
+        for (number, protocol) in [(1, 3), (2, 2), (3, 3)] {
+            let member = Member {
+                name: format!("m{number}"),
+                protocol,
+                ..Member::default()
+            };
+            status
+                .members
+                .insert(MemberId::from(number), (member, number > 1));
+        }
+        let name = |since| status.unread_by(since).map(|member| member.name.as_str());
+        assert_eq!([name(1), name(2), name(3)], [None, None, Some("m2")]);
     }
 }

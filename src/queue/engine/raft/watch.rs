@@ -28,8 +28,10 @@ pub async fn run(
             return;
         }
         let now = told(&seen, &cluster);
+        // Before it has read its log openraft knows of nobody: nothing to tell of one that does belong to a cluster.
+        let is_reading = now.members.is_empty() && now.cluster.is_some();
         status.send_if_modified(|before| {
-            let is_news = *before != now;
+            let is_news = *before != now && !is_reading;
             if is_news {
                 note_role(before, &now);
                 *before = now;
