@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+import cluster
 import drains
 import gateway
 import loads
@@ -32,6 +33,7 @@ TITLES = {
     "h": "The host daemon",
     "i": "One queue, pushed and pulled",
     "j": "The gateway",
+    "k": "Three coordinators as one",
 }
 INTRO = """# Benchmarks
 
@@ -346,6 +348,9 @@ class Bench:
 
     def part_j(self):
         return self.stands_alone(gateway)
+
+    def part_k(self):
+        return self.stands_alone(cluster)
 
     def stands_alone(self, part):
         try:

@@ -1,11 +1,15 @@
 //! The address of a coordinator: `http://…`, `https://…`, or the file of a Unix socket, `unix:/path`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use reqwest::Url;
+use tokio::sync::Notify;
 
 use super::CONNECT_TIMEOUT;
 use super::error::Error;
+use super::judge::Resolver;
 
 /// What requests over a Unix socket are addressed to: HTTP wants a name, the socket says who it is.
 const OVER_SOCKET: &str = "http://localhost/";
@@ -14,20 +18,46 @@ const OVER_SOCKET: &str = "http://localhost/";
 #[derive(Debug)]
 pub(super) struct Reach {
     pub(super) http: reqwest::Client,
+    /// Where it is.
+    pub(super) url: Url,
     /// What routes are appended to.
     pub(super) base: Url,
     /// How messages name it.
     pub(super) shown: String,
+    /// Another coordinator told us of it.
+    pub(super) learned: bool,
+    /// Somebody waited for it in vain, and another coordinator answered: whoever else waits should go there.
+    pub(super) silent: Notify,
+    made_at: Instant,
+    /// When it last said anything, in milliseconds since it was made.
+    heard_at: AtomicU64,
 }
 
 impl Reach {
     /// Prepares connections to each of these addresses. Those over TCP share theirs.
     pub(super) fn all(urls: &[Url]) -> Result<Vec<Self>, Error> {
-        let tcp = client(None)?;
-        urls.iter().map(|url| Self::to(url, &tcp)).collect()
+        let tcp = client(None, false)?;
+        urls.iter().map(|url| Self::to(url, &tcp, false)).collect()
     }
 
-    fn to(url: &Url, tcp: &reqwest::Client) -> Result<Self, Error> {
+    /// Prepares connections to an address that another coordinator told.
+    pub(super) fn learned(url: &Url, tcp: &reqwest::Client) -> Result<Self, Error> {
+        Self::to(url, tcp, true)
+    }
+
+    /// Takes note that it said something.
+    pub(super) fn heard(&self) {
+        let now = u64::try_from(self.made_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_at.store(now, Ordering::Relaxed);
+    }
+
+    /// Tells whether it said anything within the last `span`.
+    pub(super) fn heard_within(&self, span: Duration) -> bool {
+        let at = Duration::from_millis(self.heard_at.load(Ordering::Relaxed));
+        self.made_at.elapsed().saturating_sub(at) < span
+    }
+
+    fn to(url: &Url, tcp: &reqwest::Client, learned: bool) -> Result<Self, Error> {
         let none = || {
             let text = url.as_str().rsplit('@').next().unwrap_or_default();
             Error::Address {
@@ -38,16 +68,30 @@ impl Reach {
             None if matches!(url.scheme(), "http" | "https") => (tcp.clone(), url.clone()),
             None => return Err(none()),
             Some(path) => (
-                client(Some(path))?,
+                client(Some(path), false)?,
                 Url::parse(OVER_SOCKET).map_err(|_| none())?,
             ),
         };
         let shown = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { http, base, shown })
+        Ok(Self {
+            http,
+            url: url.clone(),
+            base,
+            shown,
+            learned,
+            silent: Notify::new(),
+            made_at: Instant::now(),
+            heard_at: AtomicU64::new(0),
+        })
     }
 }
 
-fn client(socket: Option<PathBuf>) -> Result<reqwest::Client, Error> {
+/// Returns what connects to addresses that other coordinators told.
+pub(super) fn careful_client() -> Result<reqwest::Client, Error> {
+    client(None, true)
+}
+
+fn client(socket: Option<PathBuf>, careful: bool) -> Result<reqwest::Client, Error> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("skyclaw/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -58,6 +102,7 @@ fn client(socket: Option<PathBuf>) -> Result<reqwest::Client, Error> {
         .no_proxy();
     let builder = match socket {
         Some(path) => builder.unix_socket(path),
+        None if careful => builder.dns_resolver(Resolver),
         None => builder,
     };
     builder

@@ -9,6 +9,8 @@ use serde::Serialize;
 use super::error::Error;
 use crate::support::ids;
 
+const JSON: &str = "application/json";
+
 /// A request before it goes anywhere.
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
@@ -19,6 +21,8 @@ pub(super) struct Ask {
     pub(super) key: Option<String>,
     /// What the coordinator itself is asked to wait.
     pub(super) wait: Duration,
+    /// How long one coordinator may take if there are others to ask.
+    pub(super) each: Option<Duration>,
     pub(super) public: bool,
     pub(super) accept: &'static str,
     pub(super) last_event: Option<String>,
@@ -34,8 +38,9 @@ impl Ask {
             body: None,
             key: None,
             wait: Duration::ZERO,
+            each: None,
             public: false,
-            accept: "application/json",
+            accept: JSON,
             last_event: None,
         }
     }
@@ -71,6 +76,12 @@ impl Ask {
         self
     }
 
+    /// Asks for something that is wanted within this time, so that there is some left for another coordinator.
+    pub(super) fn within(mut self, limit: Duration) -> Self {
+        self.each = Some(limit / 2);
+        self
+    }
+
     /// Asks for a stream of events, after the one with this id.
     pub(super) fn events(mut self, after: Option<String>) -> Self {
         self.accept = "text/event-stream";
@@ -92,6 +103,11 @@ impl Ask {
             url.query_pairs_mut().extend_pairs(&self.query);
         }
         url
+    }
+
+    /// Whether the answer, or what follows on it, is waited for: whoever asks will be there for a while.
+    pub(super) fn is_patient(&self) -> bool {
+        !self.wait.is_zero() || self.accept != JSON
     }
 
     /// Whether a coordinator may have done it and lost only the answer without harm.

@@ -9,7 +9,6 @@ pub const RETURN_AFTER: Duration = Duration::from_secs(300);
 /// The choice, shared by all clones of a client.
 #[derive(Debug)]
 pub(super) struct Choice {
-    len: usize,
     return_after: Duration,
     state: Mutex<State>,
 }
@@ -22,9 +21,8 @@ struct State {
 }
 
 impl Choice {
-    pub(super) fn new(len: usize, return_after: Duration) -> Self {
+    pub(super) fn new(return_after: Duration) -> Self {
         Self {
-            len,
             return_after,
             state: Mutex::new(State {
                 current: 0,
@@ -38,10 +36,10 @@ impl Choice {
         self.state().current
     }
 
-    /// Returns the order in which to ask now: each coordinator once.
-    pub(super) fn order(&self) -> Vec<usize> {
+    /// Returns the order in which to ask `len` coordinators now: each once.
+    pub(super) fn order(&self, len: usize) -> Vec<usize> {
         let mut state = self.state();
-        let ring = (0..self.len).map(|step| (state.current + step) % self.len.max(1));
+        let ring = (0..len).map(|step| (state.current + step) % len.max(1));
         if state.current == 0 || state.since.elapsed() < self.return_after {
             return ring.collect();
         }
@@ -64,6 +62,11 @@ impl Choice {
         }
     }
 
+    /// Takes note that the one that last answered has this number from now on; it is the same one.
+    pub(super) fn renumbered(&self, index: usize) {
+        self.state().current = index;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,14 +78,15 @@ mod tests {
 
     #[test]
     fn the_last_good_one_comes_first_until_it_is_time_to_return() {
-        let choice = Choice::new(3, Duration::from_secs(300));
-        assert_eq!(choice.order(), [0, 1, 2]);
+        let choice = Choice::new(Duration::from_secs(300));
+        assert_eq!(choice.order(3), [0, 1, 2]);
         choice.worked(1);
-        assert_eq!(choice.order(), [1, 2, 0]);
-        let soon = Choice::new(3, Duration::ZERO);
+        assert_eq!(choice.order(3), [1, 2, 0]);
+        assert_eq!(choice.order(4), [1, 2, 3, 0], "one more is known");
+        let soon = Choice::new(Duration::ZERO);
         soon.worked(2);
-        assert_eq!(soon.order(), [0, 2, 1], "the one that works comes second");
+        assert_eq!(soon.order(3), [0, 2, 1], "the one that works comes second");
         soon.worked(0);
-        assert_eq!(soon.order(), [0, 1, 2]);
+        assert_eq!(soon.order(3), [0, 1, 2]);
     }
 }

@@ -2,18 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::Response;
 use serde::de::DeserializeOwned;
 
 use super::Client;
 use super::ask::Ask;
 use super::error::{Error, Tried};
 use super::sse::{Message, Parser};
+use super::stream::Opened;
 use crate::protocol::JobRecord;
 use crate::protocol::api::{Event, JobReply, LogPiece, ServiceLogPiece};
 
-/// Without a sign of life for this long the connection is given up. Coordinators send one every 15 s.
-const SILENCE: Duration = Duration::from_secs(45);
 /// A connection that lasted this long was a good one, even if nothing happened: jobs can be silent.
 const LASTED: Duration = Duration::from_secs(10);
 /// Pauses between attempts to go on; after the last one the stream fails.
@@ -31,7 +29,7 @@ const PAUSES: [Duration; 6] = [
 struct Followed {
     client: Client,
     ask: Ask,
-    open: Option<Response>,
+    open: Option<Opened>,
     parser: Parser,
     last_id: Option<String>,
     opened_at: Instant,
@@ -101,8 +99,14 @@ impl Followed {
 
     /// Returns the coordinator that answers.
     fn url(&self) -> String {
-        let url = self.client.current();
-        url.map(ToString::to_string).unwrap_or_default()
+        match &self.open {
+            Some(open) => open.url().to_owned(),
+            None => self
+                .client
+                .current()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        }
     }
 
     /// Opens a stream that ends when its connection does.
@@ -114,17 +118,15 @@ impl Followed {
 
     /// Reads a piece into the parser.
     async fn read(&mut self) -> Result<(), String> {
-        let Some(response) = &mut self.open else {
+        let Some(open) = &mut self.open else {
             return Err("not connected".to_owned());
         };
-        match tokio::time::timeout(SILENCE, response.chunk()).await {
-            Ok(Ok(Some(bytes))) => {
+        match open.chunk().await? {
+            Some(bytes) => {
                 self.parser.push(&bytes);
                 Ok(())
             }
-            Ok(Ok(None)) => Err("the stream ended".to_owned()),
-            Ok(Err(error)) => Err(error.without_url().to_string()),
-            Err(_) => Err(format!("silent for {}s", SILENCE.as_secs())),
+            None => Err("the stream ended".to_owned()),
         }
     }
 

@@ -217,6 +217,8 @@ fn parse(text: &Secret) -> Result<(Settings, Option<u16>), &'static str> {
     let own_port = announced.tunnel.and_then(|_| loopback_port(&url));
     let settings = Settings {
         token: announced.token.map(Secret::new),
+        // The file says where to go, and whoever wrote it changes it.
+        discover: false,
         ..Settings::new(vec![url])
     };
     Ok((settings, own_port))

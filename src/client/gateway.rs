@@ -146,7 +146,7 @@ impl GatewayClient {
             })
             .transpose()?;
         Ok(Self {
-            choice: Choice::new(urls.len(), RETURN_AFTER),
+            choice: Choice::new(RETURN_AFTER),
             urls,
             http,
             key,
@@ -161,7 +161,7 @@ impl GatewayClient {
         let rest = checked(&call.target)?;
         let mut tries = Vec::new();
         let mut poor = None;
-        for index in self.choice.order() {
+        for index in self.choice.order(self.urls.len()) {
             let Some(base) = self.urls.get(index) else {
                 continue;
             };

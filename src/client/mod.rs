@@ -3,7 +3,9 @@
 //!
 //! It stays with the coordinator that last answered. A connection error, no answer in time or a
 //! status from 500 on sends the same request, with the same idempotency key, to the next one; a
-//! status from 400 to 499 is an answer and goes to the caller.
+//! status from 400 to 499 is an answer and goes to the caller. Coordinators of a cluster tell of each
+//! other (`learn.rs`), so that one address is enough for whoever stays long enough to hear of it, and
+//! a cluster that is about to choose a leader is waited for (`send.rs`).
 
 mod address;
 mod ask;
@@ -13,11 +15,16 @@ mod events;
 mod file;
 mod gateway;
 pub mod holder;
+mod judge;
+mod learn;
+mod members;
 mod neighbour;
 mod routes;
 mod send;
 mod settings;
 mod sse;
+mod stream;
+mod verdict;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,9 +44,9 @@ pub use routes::services::ServiceLogQuery;
 pub use settings::{DEFAULT_URL, Given, Settings, SettingsError};
 pub use sse::{Message, Parser};
 
-use address::Reach;
-use choice::Choice;
 use file::CoordinatorFile;
+use learn::Lesson;
+use members::Members;
 use settings::{bearer, header};
 
 /// The address of a coordinator.
@@ -56,12 +63,12 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     urls: Vec<Url>,
-    /// How each of them is reached, in the same order.
-    reaches: Vec<Reach>,
+    /// How each of them is reached, in the same order, and those that were learned of.
+    members: Members,
+    lesson: Lesson,
     token: Option<HeaderValue>,
     api_key: Option<HeaderValue>,
     timeout: Duration,
-    choice: Choice,
     /// The loopback port that must not be another user's.
     own_port: Option<u16>,
 }
@@ -107,9 +114,10 @@ impl Client {
         &self.shared.urls
     }
 
-    /// Returns the coordinator that is asked first now.
+    /// Returns the coordinator that is asked first now; none if it is one that another told of.
     pub fn current(&self) -> Option<&Url> {
-        self.shared.urls.get(self.shared.choice.current())
+        let current = self.shared.members.current()?;
+        self.shared.urls.iter().find(|url| **url == current.url)
     }
 }
 
@@ -117,11 +125,11 @@ impl Shared {
     fn new(settings: Settings) -> Result<Self, Error> {
         crate::support::tls::use_ring();
         Ok(Self {
-            reaches: Reach::all(&settings.urls)?,
+            members: Members::of(&settings.urls, settings.return_after)?,
+            lesson: Lesson::new(settings.discover),
             token: settings.token.as_ref().map(header).transpose()?,
             api_key: settings.api_key.as_ref().map(bearer).transpose()?,
             timeout: settings.timeout,
-            choice: Choice::new(settings.urls.len(), settings.return_after),
             urls: settings.urls,
             own_port: None,
         })

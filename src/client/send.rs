@@ -1,7 +1,8 @@
-//! One request: to the coordinators in turn until one answers, with the same key on every try.
+//! One request: to the coordinators in turn until one answers, with the same key on every try. While they are
+//! choosing a leader it is sent again and again, as long as its answer may take.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Response;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -12,28 +13,25 @@ use super::ask::Ask;
 use super::error::{Error, Tried, refusal};
 use super::file::may_have_moved;
 use super::neighbour::stranger_at;
+use super::stream::Opened;
+use super::verdict::{NoAnswer, cause, is_failure, soon};
 use super::{Client, Shared};
-use crate::support::chain::chain;
+use crate::support::backoff::jittered;
 
 /// More than this is no answer of a coordinator's single route (a state of very many jobs may be large).
 const LONGEST_ANSWER: usize = 256 << 20;
 
-/// Why one coordinator gave no answer.
-enum NoAnswer {
-    /// The connection ended under the request; a fresh one may hold.
-    Broken(String),
-    Other(String),
-}
+/// The longest pause before it is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Sends and reads the JSON answer.
     pub(super) async fn ask<T: DeserializeOwned>(&self, ask: Ask) -> Result<T, Error> {
         let ask = &ask;
         let send = |shared: Arc<Shared>| async move {
-            let limit = shared.timeout + ask.wait;
-            let (index, body) = shared.in_turn(ask, limit, read_all).await?;
+            let (reach, body) = shared.in_turn(ask, read_all).await?;
             serde_json::from_slice(&body).map_err(|source| Error::Answer {
-                url: shared.shown(index),
+                url: reach.shown.clone(),
                 source,
             })
         };
@@ -41,12 +39,12 @@ impl Client {
     }
 
     /// Sends and hands over the answer as soon as its head is there; the body is read by the caller.
-    pub(super) async fn open(&self, ask: Ask) -> Result<Response, Error> {
+    pub(super) async fn open(&self, ask: Ask) -> Result<Opened, Error> {
         let ask = &ask;
         let send = |shared: Arc<Shared>| async move {
-            let limit = shared.timeout + ask.wait;
             let head = |response: Response| async { Ok(response) };
-            Ok(shared.in_turn(ask, limit, head).await?.1)
+            let (reach, response) = shared.in_turn(ask, head).await?;
+            Ok(Opened::new(shared, reach, response))
         };
         self.where_it_is(ask, send).await
     }
@@ -77,36 +75,70 @@ impl Client {
 }
 
 impl Shared {
-    /// Asks one coordinator after another until one gives an answer that is not a failure of its own.
+    /// Asks until there is an answer, or no use in asking. What a cluster cannot do while it has no leader it can do
+    /// a moment later; that is waited for as long as the answer may take.
     async fn in_turn<T, F>(
+        self: &Arc<Self>,
+        ask: &Ask,
+        read: impl Fn(Response) -> F,
+    ) -> Result<(Arc<Reach>, T), Error>
+    where
+        F: Future<Output = Result<T, reqwest::Error>>,
+    {
+        let limit = self.timeout + ask.wait;
+        let began = Instant::now();
+        // Before the one that is asked dies under a long wait.
+        self.learn_beside(ask);
+        loop {
+            let error = match self.round(ask, limit, &read).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let Some(pause) = soon(&error).map(|pause| jittered(pause.min(PAUSE))) else {
+                return Err(error);
+            };
+            if began.elapsed() + pause >= limit {
+                return Err(error);
+            }
+            tracing::debug!(%error, "asking again in a moment");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asks one coordinator after another until one gives an answer that is not a failure of its own.
+    async fn round<T, F>(
         &self,
         ask: &Ask,
         limit: Duration,
-        read: impl Fn(Response) -> F,
-    ) -> Result<(usize, T), Error>
+        read: &impl Fn(Response) -> F,
+    ) -> Result<(Arc<Reach>, T), Error>
     where
         F: Future<Output = Result<T, reqwest::Error>>,
     {
         let mut tries = Vec::new();
+        let mut silent: Vec<Arc<Reach>> = Vec::new();
         let mut last_refusal = None;
-        for index in self.choice.order() {
-            let Some(reach) = self.reaches.get(index) else {
-                continue;
-            };
-            match self.patiently(ask, reach, limit, &read).await {
-                Ok(Ok(value)) => {
-                    self.choice.worked(index);
-                    return Ok((index, value));
-                }
-                Ok(Err(refused)) if refused.status().is_some_and(|status| status < 500) => {
-                    self.choice.worked(index);
-                    return Err(refused);
-                }
-                Ok(Err(refused)) => {
+        for reach in self.members.in_order() {
+            let answer = self.patiently(ask, &reach, limit, read).await;
+            match answer {
+                Ok(Err(refused)) if is_failure(&refused, &reach) => {
                     tracing::debug!(url = reach.shown, error = %refused, "coordinator failed, asking the next");
                     last_refusal = Some(refused);
                 }
-                Err(NoAnswer::Broken(cause) | NoAnswer::Other(cause)) => {
+                Ok(answer) => {
+                    self.members.worked(&reach);
+                    for other in &silent {
+                        other.silent.notify_waiters();
+                    }
+                    return answer.map(|value| (reach, value));
+                }
+                Err(why) => {
+                    if matches!(why, NoAnswer::Silent(_)) {
+                        silent.push(Arc::clone(&reach));
+                    }
+                    let (NoAnswer::Broken(cause)
+                    | NoAnswer::Silent(cause)
+                    | NoAnswer::Other(cause)) = why;
                     tracing::debug!(
                         url = reach.shown,
                         cause,
@@ -118,6 +150,7 @@ impl Shared {
                     });
                 }
             }
+            self.lesson.is_stale();
         }
         // Who answered says more than who did not.
         Err(last_refusal.unwrap_or(Error::NoCoordinator { tries }))
@@ -134,13 +167,19 @@ impl Shared {
     where
         F: Future<Output = Result<T, reqwest::Error>>,
     {
+        let each = ask.each.filter(|_| self.members.are_several());
+        let limit = each.map_or(limit, |each| each.min(limit));
         let once = || async {
-            match tokio::time::timeout(limit, self.once(ask, reach, read)).await {
-                Ok(done) => done,
-                Err(_) => Err(NoAnswer::Other(format!(
-                    "no answer within {}",
-                    crate::support::span::human(limit)
-                ))),
+            tokio::select! {
+                biased;
+                done = tokio::time::timeout(limit, self.once(ask, reach, read)) => match done {
+                    Ok(done) => done,
+                    Err(_) => Err(NoAnswer::Silent(format!(
+                        "no answer within {}",
+                        crate::support::span::human(limit)
+                    ))),
+                },
+                cause = self.falls_silent(reach) => Err(NoAnswer::Silent(cause)),
             }
         };
         match once().await {
@@ -150,7 +189,7 @@ impl Shared {
         }
     }
 
-    async fn once<T, F>(
+    pub(super) async fn once<T, F>(
         &self,
         ask: &Ask,
         reach: &Reach,
@@ -187,6 +226,7 @@ impl Shared {
             request = request.header("last-event-id", id);
         }
         let response = request.send().await.map_err(cause)?;
+        reach.heard();
         let status = response.status();
         if status.is_success() {
             return read(response).await.map(Ok).map_err(cause);
@@ -204,15 +244,9 @@ impl Shared {
             retry_after,
         )))
     }
-
-    fn shown(&self, index: usize) -> String {
-        self.reaches
-            .get(index)
-            .map_or_else(String::new, |reach| reach.shown.clone())
-    }
 }
 
-async fn read_all(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
+pub(super) async fn read_all(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
@@ -222,37 +256,4 @@ async fn read_all(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
         }
     }
     Ok(body)
-}
-
-/// Says in a few words why there was no answer; the address stands beside it anyway.
-fn cause(error: reqwest::Error) -> NoAnswer {
-    let error = error.without_url();
-    if error.is_timeout() {
-        return NoAnswer::Other("no connection within 4s".to_owned());
-    }
-    let mut source: Option<&dyn std::error::Error> = Some(&error);
-    while let Some(inner) = source {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>()
-            && error.is_connect()
-        {
-            return NoAnswer::Other(plain(&io.to_string()));
-        }
-        source = inner.source();
-    }
-    let text = plain(&chain(&error));
-    if error.is_connect() {
-        NoAnswer::Other(text)
-    } else {
-        NoAnswer::Broken(text)
-    }
-}
-
-/// Drops the number that the system adds to its errors.
-fn plain(text: &str) -> String {
-    let text = text.split(" (os error").next().unwrap_or(text);
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => String::new(),
-    }
 }

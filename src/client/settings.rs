@@ -30,6 +30,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long another coordinator than the first is kept to.
     pub return_after: Duration,
+    /// Whether coordinators may tell of others to ask. They are asked after those in `urls`, and get the token.
+    pub discover: bool,
 }
 
 /// A setting that cannot be used. Nothing was contacted.
@@ -84,11 +86,13 @@ impl Settings {
             api_key: None,
             timeout: TIMEOUT,
             return_after: RETURN_AFTER,
+            discover: true,
         }
     }
 
     /// Returns the settings that flags and variables make: `SKYCLAW_COORDINATOR_URLS`, else
-    /// `SKYCLAW_COORDINATOR_URL`, else [`DEFAULT_URL`]; `SKYCLAW_TOKEN`, else `SKYCLAW_TOKEN_FILE`.
+    /// `SKYCLAW_COORDINATOR_URL`, else [`DEFAULT_URL`]; `SKYCLAW_TOKEN`, else `SKYCLAW_TOKEN_FILE`. With
+    /// `SKYCLAW_PEER_DISCOVERY=0` no others are learned of.
     ///
     /// # Errors
     /// When an address or the token cannot be used, or the file with the token cannot be read.
@@ -144,6 +148,8 @@ impl Settings {
             });
         }
         Ok(Self {
+            // As the original reads it: only this very text is a no.
+            discover: set("SKYCLAW_PEER_DISCOVERY").as_deref() != Some("0"),
             token: token(given.token_file, set)?,
             ..Self::new(urls)
         })
@@ -243,6 +249,16 @@ mod tests {
         assert_eq!(urls, ["http://f/x"]);
         let (urls, token) = read(&[], &[("SKYCLAW_COORDINATOR_URLS", " ")]).unwrap();
         assert_eq!((urls, token), (vec![format!("{DEFAULT_URL}/")], None));
+    }
+
+    #[test]
+    fn others_are_learned_of_unless_that_is_switched_off() {
+        for (value, wanted) in [(None, true), (Some("1"), true), (Some("0"), false)] {
+            let look = |name: &str| value.filter(|_| name == "SKYCLAW_PEER_DISCOVERY");
+            let settings =
+                Settings::read(Given::default(), |name| look(name).map(str::to_owned)).unwrap();
+            assert_eq!(settings.discover, wanted);
+        }
     }
 
     #[test]

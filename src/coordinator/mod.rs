@@ -47,6 +47,7 @@ pub use self::doors::{Doors, Stream, Visitor};
 pub use self::front::Front;
 pub use self::keys::Keys;
 pub use self::notify::{Hooks, Webhook};
+pub use self::services::reach::{Reach, Ways};
 pub use self::settings::Settings;
 pub use self::socket::{OwnersSocket, SocketError};
 use crate::protocol::api::Event;

@@ -1,5 +1,6 @@
 //! What a coordinator is told when it starts. Plain values; where they come from is the caller's business.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::queue::sweeper::Retention;
@@ -7,6 +8,7 @@ use crate::queue::sweeper::Retention;
 use super::auth::Tokens;
 use super::keys::Keys;
 use super::notify::Hooks;
+use super::services::reach::Reach;
 
 /// How a coordinator behaves.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Settings {
     pub hooks: Hooks,
     /// How long a host may be silent before its services run elsewhere.
     pub service_silence: Duration,
+    /// What leads to services on hosts behind tunnels; without it they cannot be reached from here.
+    pub reach: Option<Arc<dyn Reach>>,
 }
 
 impl Settings {
@@ -59,6 +63,7 @@ impl Settings {
             hooks: Hooks::default(),
             // Found, decided and begun elsewhere within 30 s of the death.
             service_silence: Duration::from_secs(25),
+            reach: None,
         }
     }
 }

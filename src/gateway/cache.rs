@@ -69,7 +69,7 @@ fn needed(record: &ServiceRecord) -> ServiceRecord {
     record.command.clear();
     record.args.clear();
     (record.cwd, record.env, record.secret_env) = (None, None, None);
-    (record.update_error, record.version) = (None, 0);
+    (record.update_error, record.update_waits, record.version) = (None, None, 0);
     record.updated_at = record.created_at;
     record
         .assignments

@@ -78,12 +78,10 @@ impl Pick {
         &self.service
     }
 
-    /// Takes note of how the request came out: once when the answer's head is there or will not come, and once more
-    /// if the answer breaks off later.
+    /// Takes note of how the request came out. To be said once: when it is known that it failed, or else at the end of
+    /// the answer, because a good head is no good answer yet.
     pub fn note(&self, outcome: Outcome) {
-        let good = matches!(outcome, Outcome::CallersDoing)
-            || matches!(outcome, Outcome::Answered(status) if !Outcome::failed_with(status));
-        if !good {
+        if !outcome.is_fine() {
             self.endpoint.count_failure();
         }
         let left_alone = self

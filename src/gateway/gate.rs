@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, StatusCode, Version};
+use hyper::{HeaderMap, Method, StatusCode, Version};
 
 use super::access::{AccessLog, Record};
 use super::answer::Answer;
@@ -22,6 +22,9 @@ use super::settings::Settings;
 use super::visit::{Begun, Visit};
 use crate::protocol::api::Gateway;
 use crate::support::clock::{Clock, SystemClock};
+
+/// How many gateways one request may come through: one in front of another is sensible, more is a circle.
+const MOST_HOPS: u32 = 4;
 
 /// All that requests share.
 #[derive(Debug)]
@@ -154,6 +157,13 @@ impl Gate {
             .retry_after(1)
             .closing());
         }
+        let hops = headers::hops(&head.headers);
+        if hops >= MOST_HOPS {
+            let text = format!(
+                "service {name} leads in a circle: the request came through {hops} gateways"
+            );
+            return Err(Answer::refused(StatusCode::LOOP_DETECTED, text));
+        }
         let service = reader.table().find(&name);
         let keys = &self.settings.keys;
         let key = keys.take(&mut head.headers);
@@ -180,6 +190,7 @@ impl Gate {
             caller,
             key,
             id,
+            hops,
             base_len,
         };
         Ok(Visit::begin(
@@ -197,6 +208,32 @@ impl Gate {
         self.metrics.others.ended(status, Duration::ZERO, 0, sent);
         self.write_down(caller, head, Instant::now(), &answer);
         answer
+    }
+
+    /// Counts and writes down a request that nobody could read, and that was answered with this status.
+    pub fn not_understood(&self, caller: Caller, status: StatusCode) {
+        let status = Some(status.as_u16());
+        self.metrics.others.ended(status, Duration::ZERO, 0, 0);
+        let Some(log) = &self.log else { return };
+        let record = Record {
+            at: SystemClock.now(),
+            id: request_id::fresh(),
+            client: caller.peer,
+            key: None,
+            // What it asked for is not known.
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            path: "-".to_owned(),
+            service: None,
+            endpoint: None,
+            retries: 0,
+            status,
+            first_byte: Duration::ZERO,
+            total: Duration::ZERO,
+            received: 0,
+            sent: 0,
+            error: Some("unreadable"),
+        };
+        self.tell(log, record);
     }
 
     /// Returns the answer to a body that is longer than allowed.

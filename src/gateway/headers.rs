@@ -1,7 +1,8 @@
 //! What becomes of headers on their way through: pure functions over a request's and an answer's headers.
 //!
 //! Those that speak of one connection end here, in both directions. `x-skyclaw-…` never crosses: a caller could
-//! pretend to be a host or a coordinator, a service could give away what it knows of them.
+//! pretend to be a host or a coordinator, a service could give away what it knows of them. Only the count of gateways
+//! goes on, made anew.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -27,6 +28,8 @@ const FORWARDED: &str = "x-forwarded-";
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// How many gateways a request has come through; for the next one, should an endpoint be one.
+const HOPS: HeaderName = HeaderName::from_static("x-skyclaw-hops");
 /// Names a request in all logs it leaves traces in.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -44,6 +47,8 @@ pub struct Origin<'o> {
     pub tls: bool,
     /// Names the request.
     pub id: &'o HeaderValue,
+    /// How many gateways it came through before.
+    pub hops: u32,
 }
 
 /// Changes the headers of a caller's request to those that a backend may see. `host` is left to whoever knows which
@@ -71,6 +76,17 @@ pub fn to_backend(headers: &mut HeaderMap, origin: &Origin<'_>) {
         headers.insert(HOST, host);
     }
     headers.insert(REQUEST_ID, origin.id.clone());
+    let hops = match origin.hops {
+        0 => HeaderValue::from_static("1"),
+        more => HeaderValue::from(more.saturating_add(1)),
+    };
+    headers.insert(HOPS, hops);
+}
+
+/// Returns how many gateways a request came through before.
+pub fn hops(headers: &HeaderMap) -> u32 {
+    let said = headers.get(HOPS).and_then(|hops| hops.to_str().ok());
+    said.and_then(|hops| hops.parse().ok()).unwrap_or(0)
 }
 
 /// Changes the headers of a backend's answer to those that a caller may see.
@@ -198,6 +214,7 @@ mod tests {
             peer: "10.0.0.1".parse().unwrap(),
             trusted,
             tls: false,
+            hops: 0,
             id: &id,
         };
         to_backend(&mut headers, &origin);
@@ -237,6 +254,7 @@ mod tests {
                 "x-forwarded-host: gate:8790",
                 "x-forwarded-proto: http",
                 "x-request-id: r1",
+                "x-skyclaw-hops: 1",
             ]
         );
     }
@@ -261,6 +279,7 @@ mod tests {
                 "x-forwarded-host: h",
                 "x-forwarded-proto: http",
                 "x-request-id: r1",
+                "x-skyclaw-hops: 1",
             ]
         );
         assert_eq!(
@@ -274,6 +293,7 @@ mod tests {
                 "x-forwarded-proto: https",
                 "x-real-ip: 1.1.1.1",
                 "x-request-id: r1",
+                "x-skyclaw-hops: 1",
             ]
         );
     }

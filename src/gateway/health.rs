@@ -23,7 +23,7 @@ pub enum Outcome {
     Broken,
     /// There was no answer in time.
     Silent,
-    /// It answered with this status.
+    /// It answered with this status, from the first byte to the last if that is no failure.
     Answered(u16),
     /// The caller went away or sent something that cannot be passed on. Says nothing of the endpoint.
     CallersDoing,
@@ -34,6 +34,15 @@ impl Outcome {
     /// version is what the caller asked for.
     pub const fn failed_with(status: u16) -> bool {
         status >= 500 && !matches!(status, 501 | 505)
+    }
+
+    /// Tells whether it is nothing that the endpoint did wrong.
+    pub const fn is_fine(self) -> bool {
+        match self {
+            Self::CallersDoing => true,
+            Self::Answered(status) => !Self::failed_with(status),
+            Self::Unreachable | Self::Broken | Self::Silent => false,
+        }
     }
 }
 

@@ -139,9 +139,14 @@ pub async fn serve(
         coordinators,
     } = loaded;
     let mut around = JoinSet::new();
-    around.spawn(discover::follow(Arc::clone(&gate), client));
+    around.spawn(discover::follow(Arc::clone(&gate), client.clone()));
     around.spawn(probe::follow(Arc::clone(&gate)));
-    around.spawn(federation::follow(Arc::clone(&gate), own, coordinators));
+    around.spawn(federation::follow(
+        Arc::clone(&gate),
+        own,
+        coordinators,
+        client,
+    ));
     if let Some(certificate) = gate.settings.tls.clone() {
         around.spawn(reload(certificate, signal(SignalKind::hangup())?));
     }

@@ -19,6 +19,9 @@ pub struct Request {
     pub repeatable: bool,
     /// How often it may be sent besides the first time.
     pub left: u32,
+    /// It came through another gateway, which does the same: if each did, one request would become very many. What was
+    /// not sent at all is sent elsewhere even so.
+    pub behind: bool,
 }
 
 impl Request {
@@ -30,6 +33,7 @@ impl Request {
         Self {
             repeatable: safe || keyed(),
             left: attempts,
+            behind: super::headers::hops(headers) > 0,
         }
     }
 
@@ -42,6 +46,7 @@ impl Request {
             Outcome::CallersDoing => false,
             // Nothing was sent, so nothing can happen twice.
             Outcome::Unreachable => true,
+            Outcome::Broken | Outcome::Silent | Outcome::Answered(_) if self.behind => false,
             Outcome::Broken | Outcome::Silent => self.repeatable,
             Outcome::Answered(status) => Outcome::failed_with(status) && self.repeatable,
         };
@@ -127,6 +132,19 @@ mod tests {
                     assert!(may(&method, &key(name), outcome, true));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn behind_another_gateway_only_what_was_not_sent_is_tried_again() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-skyclaw-hops", "1".parse().unwrap());
+        let again = |outcome| {
+            Request::of(&Method::GET, &headers, 1).again(outcome, true, &Budget::default())
+        };
+        assert!(again(Outcome::Unreachable));
+        for outcome in [Outcome::Broken, Outcome::Silent, Outcome::Answered(508)] {
+            assert!(!again(outcome), "{outcome:?}");
         }
     }
 

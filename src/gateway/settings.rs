@@ -51,6 +51,9 @@ pub struct Settings {
     pub first_byte: Duration,
     /// How long a stream in either direction may be silent.
     pub idle: Duration,
+    /// How long a caller may be waited for in all while it sends a body of known length, beside a second for each KiB
+    /// of it that came. What a backend does not take is not waited for.
+    pub body_wait: Duration,
     /// How many connections of callers may be open.
     pub connections: u64,
     /// What callers are shown to speak TLS with; they speak plain HTTP without.
@@ -106,6 +109,7 @@ impl Default for Settings {
             body_limit: 10 << 20,
             first_byte: Duration::from_secs(30),
             idle: Duration::from_secs(300),
+            body_wait: Duration::from_secs(60),
             connections: 10_000,
             tls: None,
             metrics: MetricsFor::All,

@@ -30,6 +30,8 @@ pub(super) struct Begun {
     pub(super) caller: Caller,
     pub(super) key: Option<String>,
     pub(super) id: HeaderValue,
+    /// How many gateways it came through before.
+    pub(super) hops: u32,
     /// How much of the path names the service.
     pub(super) base_len: usize,
 }
@@ -48,6 +50,7 @@ pub struct Visit {
     client: std::net::IpAddr,
     key: Option<String>,
     id: HeaderValue,
+    hops: u32,
     method: Method,
     uri: Uri,
     base_len: usize,
@@ -86,6 +89,7 @@ impl Visit {
             caller: begun.caller,
             key: begun.key,
             id: begun.id,
+            hops: begun.hops,
             method: head.method.clone(),
             uri: head.uri.clone(),
             base_len: begun.base_len,
@@ -149,6 +153,7 @@ impl Visit {
             trusted: self.gate.settings.trusted.believes(self.caller.peer),
             tls: self.caller.tls,
             id: &self.id,
+            hops: self.hops,
         };
         headers::to_backend(headers, &origin);
     }
@@ -158,10 +163,12 @@ impl Visit {
         headers.insert(HOST, endpoint.place.authority.clone());
     }
 
-    /// Takes note of what came of sending it to `pick`, and decides whether it is to go to another endpoint: then
-    /// [`Visit::pick`] comes next. `body_is_whole` is explained at [`retry::Request::again`].
+    /// Takes note of what came of sending it to `pick`, unless that is an answer whose end is yet to be seen, and decides
+    /// whether it is to go to another endpoint: then [`Visit::pick`] comes next. `body_is_whole` is explained at [`retry::Request::again`].
     pub fn came(&mut self, pick: &Pick, outcome: Outcome, body_is_whole: bool) -> bool {
-        pick.note(outcome);
+        if !outcome.is_fine() {
+            pick.note(outcome);
+        }
         self.error = word(outcome);
         let others = self.service.endpoints.len() > self.tried.len() + 1;
         if !others

@@ -85,7 +85,9 @@ async fn beat(core: &Core, session: &Session, facts: Option<Facts>) -> Option<He
     };
     let patience = session.heartbeat_patience();
     let begun = Instant::now();
-    let sending = core.client.heartbeat(&session.host, &request);
+    let sending = core
+        .client
+        .heartbeat_within(&session.host, &request, patience);
     match tokio::time::timeout(patience, sending).await {
         Ok(Ok(reply)) => {
             core.works();

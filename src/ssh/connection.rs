@@ -1,6 +1,6 @@
 //! A live connection: how many channels it carries, and how it ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use russh::client::{Handle, Msg};
@@ -45,6 +45,11 @@ impl Line {
 
     pub(super) fn lost(&self) -> Error {
         self.fate.error()
+    }
+
+    /// Returns what it is made of, for those who must not keep the connection.
+    pub(super) fn ends(&self) -> (Weak<Handle<Guard>>, Arc<Fate>) {
+        (Arc::downgrade(&self.handle), Arc::clone(&self.fate))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Reverse forwards: the server listens on a Unix socket or a loopback port and hands us each connection
-//! that somebody on its machine makes there.
+//! that somebody on its machine makes there. And streams the other way, to ports of the host.
 //!
 //! What the server opens unasked is refused. The SSH library acknowledges what it has handed over, not
 //! what was read, so a slow reader cannot slow its sender down; what it leaves unread is kept up to a
 //! limit, past which its stream, and nothing else, is closed.
 
+mod dialer;
 mod doors;
 mod stream;
 mod wire;
@@ -18,6 +19,7 @@ use crate::ssh::connect::Connection;
 use crate::ssh::error::Error;
 use crate::ssh::shell::{Code, Marker, command_line, header};
 
+pub use dialer::Dialer;
 pub(super) use doors::{Arrival, Doors};
 pub use stream::Stream;
 

@@ -22,10 +22,13 @@ pub mod faults;
 pub mod http;
 pub mod link;
 pub mod net;
+pub mod power;
 pub mod procs;
 pub mod require;
 pub mod run;
+pub mod scripted;
 pub mod sshd;
+pub mod verbs;
 pub mod wait;
 pub mod world;
 
@@ -37,5 +40,6 @@ pub use procs::{Proc, Sampler, assert_no_process, processes_with, ps_snapshot, s
 pub use require::{is_root, require_mounts, require_packaged, require_program, require_sshd};
 pub use run::{Output, Running};
 pub use sshd::{Shell, Sshd, SshdBuilder};
+pub use verbs::{Verbs, bare};
 pub use wait::{eventually, holds_within};
 pub use world::{FleetHost, World};

@@ -87,6 +87,20 @@ impl Net {
         format!("{}-c", self.tag)
     }
 
+    /// Moves the calling thread, and what it starts from now on, to the controller.
+    pub fn enter(&self) {
+        let path = format!("/run/netns/{}", self.controller());
+        let namespace = std::fs::File::open(&path).expect("open the namespace");
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&namespace);
+        #[allow(
+            unsafe_code,
+            reason = "a plain system call on a descriptor that is open"
+        )]
+        // SAFETY: nothing is handed over but two numbers.
+        let done = unsafe { libc::setns(fd, libc::CLONE_NEWNET) };
+        assert_eq!(done, 0, "{path}: {}", std::io::Error::last_os_error());
+    }
+
     /// Adds a host next to the controller.
     pub fn host(&mut self) -> NetHost {
         let controller = self.controller();
@@ -186,6 +200,31 @@ impl NetHost {
     /// Loses every packet in both directions without a word. Only for hosts next to the controller.
     pub fn blackhole(&self) {
         self.port_state("0");
+    }
+
+    /// Loses what this host sends to `other` from now on, and nothing of what comes from there. Only for hosts
+    /// next to the controller.
+    pub fn cut_towards(&self, other: &Self) {
+        // A neighbour that nobody is: the bridge finds no one for it.
+        let to = other.address.to_string();
+        let nobody = [
+            "lladdr",
+            "02:00:00:00:00:01",
+            "dev",
+            "eth0",
+            "nud",
+            "permanent",
+        ];
+        on(
+            &self.namespace,
+            &[&["neigh", "replace", &to], &nobody[..]].concat(),
+        );
+    }
+
+    /// Undoes `cut_towards`.
+    pub fn heal_towards(&self, other: &Self) {
+        let to = other.address.to_string();
+        on(&self.namespace, &["neigh", "del", &to, "dev", "eth0"]);
     }
 
     /// Undoes `cut` and `blackhole`.

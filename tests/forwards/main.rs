@@ -9,6 +9,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod dialer;
 mod limits;
 mod unasked;
 

@@ -1,5 +1,6 @@
 //! Backends that misbehave, and callers that leave: what is answered, and whom it counts against.
 
+use std::io::Write;
 use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -284,4 +285,82 @@ fn an_answer_before_the_end_of_the_request_arrives_although_the_backend_takes_no
         );
     }
     assert_eq!(failures(&gateway), 0);
+}
+
+#[test]
+fn an_endpoint_whose_answers_all_break_off_is_left_alone() {
+    let broken = Raw::saying("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
+    let well = Raw::new(|talk| talk.say(ok("whole")));
+    let site = Site::new();
+    site.service("api", &[&broken.url(), &well.url()]);
+    let gateway = site.gateway(&["--cooldown-ms", "600000"]);
+    let mut halves = 0;
+    for _ in 0..20 {
+        let mut caller = Caller::to(gateway.address);
+        caller.say(head("GET", "/", "connection: close\r\n"));
+        halves += usize::from(caller.rest().ends_with("half"));
+    }
+    assert_eq!((halves, broken.served()), (3, 3));
+}
+
+#[test]
+fn a_body_that_drips_is_given_up_and_one_without_an_end_is_not() {
+    let backend = Raw::new(|talk| {
+        if talk.head.contains("content-length") {
+            talk.rest();
+            return false;
+        }
+        while talk.line() != "0\r\n" {}
+        talk.line();
+        talk.say(ok("taken"))
+    });
+    let (_site, gateway) = alone(&backend, &["--body-wait-ms", "300"]);
+    let mut caller = Caller::to(gateway.address);
+    caller.say(head("POST", "/", "content-length: 100000\r\n"));
+    let mut drips = caller.0.get_ref().try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        while drips.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let answer = caller.until("\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    caller.0.get_ref().shutdown(Shutdown::Both).unwrap();
+    dripping.join().unwrap();
+    assert_eq!(failures(&gateway), 0);
+
+    let mut caller = Caller::to(gateway.address);
+    caller.say(head("POST", "/", "transfer-encoding: chunked\r\n"));
+    for _ in 0..40 {
+        // All of these are much longer than the limit.
+        std::thread::sleep(Duration::from_millis(20));
+        caller.say("1\r\nx\r\n");
+    }
+    caller.say("0\r\n\r\n");
+    assert!(caller.until("taken").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_circle_of_gateways_has_an_end() {
+    let site = Site::new();
+    let logs = ["one", "two"];
+    let gateways = logs.map(|log| site.gateway(&["--access-log", log]));
+    let back = gateways
+        .each_ref()
+        .map(|one| format!("{}/v1/gateway/api", one.url()));
+    site.service("api", &[&back[0], &back[1]]);
+    // Their probes go round as well, and find nobody.
+    let circles = |one: &Gateway| one.get("/v1/gateway/api/first").status == 508;
+    eventually(SOON, || gateways.iter().all(circles));
+    let reply = gateways[0].get("/v1/gateway/api/round").expect(508);
+    assert!(error(&reply).contains("in a circle"), "{reply}");
+    let passed = || -> usize {
+        let read = |log| std::fs::read_to_string(site.dir.path().join(log)).unwrap();
+        logs.map(|log| read(log).matches("/round").count())
+            .iter()
+            .sum()
+    };
+    eventually(SOON, || passed() >= 5);
+    // Here, and four times for each of two endpoints: nobody in the circle tries again by itself.
+    assert!(passed() <= 9, "{}", passed());
 }

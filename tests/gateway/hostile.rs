@@ -246,3 +246,31 @@ fn more_connections_than_allowed_are_closed_at_once() {
         caller.rest().starts_with("HTTP/1.0 200")
     });
 }
+
+#[test]
+fn what_is_no_request_is_counted_and_written_down() {
+    let (_backend, site, gateway) = setting(&["--access-log", "access"]);
+    let many = format!(
+        "GET / HTTP/1.1\r\nhost: x\r\n{}\r\n",
+        "a: b\r\n".repeat(101)
+    );
+    for (bytes, status) in [
+        ("NO REQUEST\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\na b: c\r\n\r\n", 400),
+        (many.as_str(), 431),
+    ] {
+        assert_eq!(answer(&gateway, bytes.as_bytes()).0, status, "{bytes}");
+    }
+    crate::common::eventually(crate::common::SOON, || {
+        let log = std::fs::read_to_string(site.dir.path().join("access")).unwrap();
+        let count = |status: &str| log.matches(status).count();
+        count(r#""status":400,"#) == 2 && count(r#""status":431,"#) == 1
+    });
+    let numbers = gateway.text("/metrics");
+    let counted = numbers.lines().any(|line| {
+        line.starts_with("skyclaw_gateway_requests_total{")
+            && line.contains("4xx")
+            && line.ends_with(" 3")
+    });
+    assert!(counted, "{numbers}");
+}

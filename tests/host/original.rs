@@ -1,14 +1,12 @@
 //! A coordinator of the original, as it answers on the wire: no features, no tokens, errors as 500.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, SOON};
-use crate::common::eventually;
+use crate::common::{eventually, scripted};
 
 #[derive(Default)]
 struct Old {
@@ -29,46 +27,13 @@ type Shared = Arc<Mutex<Old>>;
 
 fn serve(bed: &Bed) -> Shared {
     let old = Shared::default();
-    let listener = TcpListener::bind(("127.0.0.1", bed.port())).unwrap();
     let shared = Arc::clone(&old);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let shared = Arc::clone(&shared);
-            std::thread::spawn(move || while exchange(&stream, &shared).is_some() {});
-        }
+    scripted::serve(bed.port(), move |path, body| {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let (status, answer) = answer(path, &body, &mut shared.lock().unwrap());
+        Some((status, serde_json::to_string_pretty(&answer).ok()?))
     });
     old
-}
-
-fn exchange(stream: &TcpStream, old: &Shared) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
-    let path = line.split(' ').nth(1)?.to_owned();
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header).ok()?;
-        let header = header.trim().to_ascii_lowercase();
-        if header.is_empty() {
-            break;
-        }
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let (status, answer) = answer(&path, &body, &mut old.lock().unwrap());
-    let text = serde_json::to_string_pretty(&answer).ok()?;
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n",
-        text.len()
-    );
-    let mut stream = stream;
-    stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(text.as_bytes()).ok()
 }
 
 fn host() -> Value {

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use serde_json::json;
 
-use crate::common::{Running, eventually};
+use crate::common::{Running, Verbs, eventually};
 use crate::place::{Place, SOON, bare};
 
 #[test]
@@ -122,9 +122,7 @@ fn waiting_outlives_a_restart_of_the_coordinator() {
     let id = place.says(&["enqueue-shell", "true"]);
     let waiting = place.start(&["-vv", "job", "wait", &id]);
     let port = place.coordinator.address.port().to_string();
-    let Place {
-        coordinator, dir, ..
-    } = place;
+    let Verbs { coordinator, dir } = place.verbs;
     coordinator.kill();
     waiting.wait_for_error_line("waiting for a coordinator", SOON);
     let again = ["coordinator", "--port", &port, "--db", "coordinator.db"];

@@ -2,29 +2,87 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::coordinator::Plan;
+use crate::common::coordinator::{Coordinator, Plan};
 use crate::common::http::Http;
 
 /// How many times it is killed; `SKYCLAW_TEST_KILLS=200` for the long run.
-fn rounds() -> u32 {
+pub fn rounds(usual: u32) -> u32 {
     let asked = std::env::var("SKYCLAW_TEST_KILLS").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(12)
+    asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// What clients were told, over all lives of the coordinator.
 #[derive(Default)]
-struct Told {
+pub struct Told {
     /// Jobs whose submit was answered.
     submitted: Mutex<HashSet<String>>,
     /// Jobs and attempts whose completion was answered as the valid one.
     completed: Mutex<HashMap<String, Vec<u64>>>,
     requests: AtomicU64,
+}
+
+impl Told {
+    /// Puts the coordinator under load, and kills it after `moment`.
+    pub fn load(&self, coordinator: Coordinator, round: u32, moment: Duration) {
+        let to = coordinator.address;
+        std::thread::scope(|scope| {
+            for n in 0..4 {
+                scope.spawn(move || submit(to, self, &format!("r{round}c{n}")));
+            }
+            for n in 0..3 {
+                scope.spawn(move || work(to, self, &format!("host{n}")));
+            }
+            std::thread::sleep(moment);
+            coordinator.kill();
+        });
+    }
+
+    /// Asserts that whatever was answered is still so.
+    pub fn check(&self, coordinator: &Coordinator) {
+        let submitted = self.submitted.lock().unwrap();
+        let completed = self.completed.lock().unwrap();
+        assert!(
+            submitted.len() > 100 && completed.len() > 20,
+            "{} submitted, {} completed: too little happened",
+            submitted.len(),
+            completed.len()
+        );
+        let mut known = HashMap::new();
+        let mut cursor = String::new();
+        loop {
+            let page = coordinator.get(&format!("/v1/jobs?limit=500{cursor}"));
+            for job in page["jobs"].as_array().unwrap() {
+                known.insert(job["id"].as_str().unwrap().to_owned(), job.clone());
+            }
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        for id in submitted.iter() {
+            assert!(known.contains_key(id), "{id} was acknowledged and is gone");
+        }
+        for (id, attempts) in completed.iter() {
+            let job = &known[id];
+            assert_eq!(job["status"], "completed", "{job}");
+            // Told twice is fine if it is the same attempt (its first answer got lost).
+            let valid = job["result"]["stdout"].as_str().unwrap();
+            for attempt in attempts {
+                assert_eq!(valid, format!("{id} {attempt}"), "two attempts were valid");
+            }
+        }
+        eprintln!(
+            "{} jobs acknowledged, {} completed",
+            submitted.len(),
+            completed.len()
+        );
+    }
 }
 
 /// Submits until the coordinator is gone.
@@ -90,65 +148,14 @@ fn work(to: SocketAddr, told: &Told, host: &str) {
 fn killed_again_and_again_it_loses_nothing_and_ends_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
     let plan = Plan::new(dir.path()).env("SKYCLAW_LEASE_MS", "2000");
-    let told = Arc::new(Told::default());
-    for round in 0..rounds() {
+    let told = Told::default();
+    for round in 0..rounds(12) {
         let coordinator = plan.start();
-        let to = coordinator.address;
-        let stop = Arc::new(AtomicBool::new(false));
-        std::thread::scope(|scope| {
-            for n in 0..4 {
-                let told = &told;
-                scope.spawn(move || submit(to, told, &format!("r{round}c{n}")));
-            }
-            for n in 0..3 {
-                let told = &told;
-                scope.spawn(move || work(to, told, &format!("host{n}")));
-            }
-            // Another moment in each round: from the first requests to the middle of the load.
-            let moment = u64::from(round).wrapping_mul(7919) % 160;
-            std::thread::sleep(Duration::from_millis(20 + moment));
-            coordinator.kill();
-            stop.store(true, Ordering::Relaxed);
-        });
+        // Another moment in each round: from the first requests to the middle of the load.
+        let moment = u64::from(round).wrapping_mul(7919) % 160;
+        told.load(coordinator, round, Duration::from_millis(20 + moment));
     }
     let coordinator = plan.start();
-    let submitted = told.submitted.lock().unwrap();
-    let completed = told.completed.lock().unwrap();
-    assert!(
-        submitted.len() > 100 && completed.len() > 20,
-        "{} submitted, {} completed: too little happened",
-        submitted.len(),
-        completed.len()
-    );
-    let mut known = HashMap::new();
-    let mut cursor = String::new();
-    loop {
-        let page = coordinator.get(&format!("/v1/jobs?limit=500{cursor}"));
-        for job in page["jobs"].as_array().unwrap() {
-            known.insert(job["id"].as_str().unwrap().to_owned(), job.clone());
-        }
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
-    for id in submitted.iter() {
-        assert!(known.contains_key(id), "{id} was acknowledged and is gone");
-    }
-    for (id, attempts) in completed.iter() {
-        let job = &known[id];
-        assert_eq!(job["status"], "completed", "{job}");
-        // Told twice is fine if it is the same attempt (its first answer got lost).
-        let valid = job["result"]["stdout"].as_str().unwrap();
-        for attempt in attempts {
-            assert_eq!(valid, format!("{id} {attempt}"), "two attempts were valid");
-        }
-    }
-    eprintln!(
-        "{} kills, {} jobs acknowledged, {} completed",
-        rounds(),
-        submitted.len(),
-        completed.len()
-    );
+    told.check(&coordinator);
     assert_eq!(coordinator.stop(), Some(0));
 }

@@ -14,3 +14,4 @@ mod common;
 mod disk;
 mod herd;
 mod kills;
+mod power;

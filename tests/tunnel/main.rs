@@ -14,5 +14,6 @@ mod daemon;
 mod halves;
 mod idle;
 mod rig;
+mod services;
 mod site;
 mod upkeep;

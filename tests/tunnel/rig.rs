@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use skyclaw::fleet::file::Host;
 use skyclaw::fleet::seat::ControllerId;
-use skyclaw::fleet::tunnel::{State, Tunnel, Visit};
+use skyclaw::fleet::tunnel::{Outlets, State, Tunnel, Visit};
 use skyclaw::ssh::forward::Place;
 use skyclaw::support::shutdown::{Cause, Trigger, manual};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,6 +30,7 @@ pub struct Rig {
 pub struct Running {
     pub visits: mpsc::Receiver<Visit>,
     pub state: watch::Receiver<State>,
+    pub outlets: Outlets,
     stop: Trigger,
     task: JoinHandle<()>,
 }
@@ -64,17 +65,20 @@ impl Rig {
 
     pub fn start_to(&self, host: Arc<Host>, keepalive: Option<Duration>) -> Running {
         let (visits, receiver) = mpsc::channel(4);
+        let outlets = Outlets::default();
         let (stop, shutdown) = manual();
         let tunnel = Tunnel {
             host,
             links: link::links(&self.world, keepalive),
             controller: self.controller.clone(),
             visits,
+            outlets: outlets.clone(),
         };
         let (state, task) = tunnel.start(shutdown);
         Running {
             visits: receiver,
             state,
+            outlets,
             stop,
             task,
         }

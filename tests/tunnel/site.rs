@@ -1,5 +1,6 @@
 //! A coordinator beside the tunnel's near end, and host daemons beside its far end.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use skyclaw::client::{Client, Settings, parse_url};
-use skyclaw::coordinator::{self, Caller, Deps, Doors, Visitor};
-use skyclaw::fleet::tunnel::Visit;
+use skyclaw::coordinator::{self, Caller, Deps, Doors, Reach, Visitor, Ways};
+use skyclaw::fleet::tunnel::{Outlets, Visit};
 use skyclaw::protocol::api::{JobKind, SubmitJob};
-use skyclaw::protocol::{JobId, JobRecord, Payload, Requirement};
+use skyclaw::protocol::{HostId, JobId, JobRecord, Payload, Requirement};
 use skyclaw::queue::{Options, Queue};
 use skyclaw::support::shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -55,6 +56,16 @@ async fn carry(mut visit: Visit, to: SocketAddr, shown: &Shown) -> std::io::Resu
     Ok(())
 }
 
+/// The way to services, as `fleet up` shows it to its coordinator.
+#[derive(Debug)]
+struct Through(Outlets);
+
+impl Reach for Through {
+    fn lead(&self, host: &str, holder: &HostId, ports: &BTreeSet<u16>) -> Ways {
+        self.0.lead(host, holder, ports)
+    }
+}
+
 /// A coordinator on loopback.
 pub struct Site {
     address: SocketAddr,
@@ -76,7 +87,12 @@ impl Site {
     }
 
     /// One in this process, which takes the streams itself and knows whose they are.
-    pub async fn within(mut visits: mpsc::Receiver<Visit>) -> Self {
+    pub async fn within(visits: mpsc::Receiver<Visit>) -> Self {
+        Self::reaching(visits, Outlets::default()).await
+    }
+
+    /// The same, with a way to services on hosts.
+    pub async fn reaching(mut visits: mpsc::Receiver<Visit>, outlets: Outlets) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let queue = Queue::open(Options::new(dir.path().join("c.db"))).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -89,7 +105,10 @@ impl Site {
         };
         let deps = Deps {
             queue,
-            settings: coordinator::Settings::new("node_test"),
+            settings: coordinator::Settings {
+                reach: Some(Arc::new(Through(outlets))),
+                ..coordinator::Settings::new("node_test")
+            },
             on_event: None,
             cluster: None,
         };

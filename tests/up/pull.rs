@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 use skyclaw::protocol::JobStatus;
+use skyclaw::protocol::api::DeployService;
 
-use crate::common::{Running, eventually};
+use crate::common::http::Http;
+use crate::common::{Running, eventually, require_program};
 use crate::place::{Place, SOON, out};
 
 impl Place {
@@ -158,4 +160,51 @@ fn a_host_whose_daemon_was_taken_away_is_pushed_to_again_unasked() {
     let pushed = place.sh(Some("web1"), "echo pushed");
     assert_eq!(out(&place.wait(pushed)), "pushed\n");
     assert_eq!(place.ran_by(pushed), "web1");
+}
+
+#[test]
+fn a_service_of_a_host_that_pulls_is_reached_through_its_connection() {
+    if !require_program("perl") {
+        return;
+    }
+    let Some(place) = Place::ready(&["web1"], 1) else {
+        return;
+    };
+    place.seat();
+    let changed = ["fleet", "teardown", "web1", "-y"];
+    place.bed.run(&changed).expect_code(0);
+    let controller = place.controller.as_ref().unwrap();
+    controller.wait_for_line("web1: its daemon pulls", SOON);
+    let daemon = place.daemon();
+    let server = r#"exec perl -MIO::Socket::INET -e '
+        $s = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1", LocalPort => $ENV{PORT}) or die;
+        while ($c = $s->accept) {
+            while (<$c>) { last if /^\r?$/ }
+            print $c "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nhere";
+            close $c;
+        }'"#;
+    let ask = DeployService {
+        name: "web".into(),
+        command: "sh".into(),
+        args: Some(vec!["-c".into(), server.into()]),
+        by_name: true,
+        ..DeployService::default()
+    };
+    let id = place
+        .block_on(place.client().deploy_service(&ask))
+        .unwrap()
+        .id;
+    let endpoint = || {
+        let service = place.block_on(place.client().service(&id)).unwrap();
+        let one = service.assignments.first()?.clone();
+        let at = one.endpoint?.strip_prefix("http://")?.parse().ok();
+        at.map(|at: std::net::SocketAddr| (at, one.error))
+    };
+    eventually(SOON, || endpoint().is_some());
+    let (at, error) = endpoint().unwrap();
+    assert!(at.ip().is_loopback() && error.is_none(), "{at} {error:?}");
+    let reply = Http::connect(at).and_then(|mut http| http.send("GET", "/", b""));
+    assert_eq!(reply.unwrap().body, b"here");
+    daemon.terminate();
+    assert_eq!(daemon.wait(SOON).code, 0);
 }

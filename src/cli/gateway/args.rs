@@ -151,6 +151,15 @@ pub struct Args {
         hide_env_values = true
     )]
     pub(super) idle_ms: Option<Given<u64>>,
+    /// How long to wait in all for a body of known length, beside 1 s per KiB that came, in milliseconds; 0 = for ever
+    /// [default: 60000]
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "SKYCLAW_GATEWAY_BODY_WAIT_MS",
+        hide_env_values = true
+    )]
+    pub(super) body_wait_ms: Option<Given<u64>>,
     /// How many connections of callers may be open; further ones are closed at once [default: 10000]
     #[arg(
         long,

@@ -53,6 +53,7 @@ pub fn each(reach: &Settings) -> Result<Vec<Client>, client::Error> {
     let alone = |url: &Url| {
         Client::new(Settings {
             urls: vec![url.clone()],
+            discover: false,
             ..reach.clone()
         })
     };

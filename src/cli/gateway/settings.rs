@@ -67,6 +67,10 @@ pub fn read(args: &Args, keys: Keys, token: Option<Secret>) -> Result<Settings, 
             .unwrap_or(defaults.body_limit),
         first_byte: span(&args.first_byte_ms, 1, defaults.first_byte),
         idle: span(&args.idle_ms, 1, defaults.idle),
+        body_wait: match Given::of(&args.body_wait_ms) {
+            Some(0) => Duration::MAX,
+            _ => span(&args.body_wait_ms, 1, defaults.body_wait),
+        },
         connections: Given::of(&args.max_connections)
             .copied()
             .unwrap_or(defaults.connections),

@@ -101,9 +101,10 @@ fn up(service: &ServiceRecord, before: &Before) -> Verdict {
     if good >= wanted(service) || standing.moving > 0 {
         return Verdict::UnderWay;
     }
-    match down(service, before) {
-        Some(one) => Verdict::Stuck(why(one)),
-        None => Verdict::UnderWay,
+    match (down(service, before), &service.update_waits) {
+        (Some(one), _) => Verdict::Stuck(why(one)),
+        (None, Some(waits)) => Verdict::Stuck(waits.clone()),
+        (None, None) => Verdict::UnderWay,
     }
 }
 

@@ -77,7 +77,14 @@ fn facts(service: &ServiceRecord) -> Vec<(&'static str, String)> {
         ("id", service.id.clone()),
         ("state", words::standing(service)),
         ("ready", words::ready(service)),
-        ("update", service.update_error.clone().unwrap_or_default()),
+        (
+            "update",
+            service
+                .update_error
+                .clone()
+                .or_else(|| service.update_waits.clone())
+                .unwrap_or_default(),
+        ),
         ("command", words::command(service)),
         ("directory", service.cwd.clone().unwrap_or_default()),
         ("env", pairs(&service.env)),

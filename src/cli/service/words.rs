@@ -112,6 +112,9 @@ pub fn standing(service: &ServiceRecord) -> String {
     if service.update_error.is_some() {
         return "update failed".to_owned();
     }
+    if service.update_waits.is_some() {
+        return format!("update waits for a host {}/{wanted}", standing.current);
+    }
     if standing.old > 0 {
         return format!("updating {}/{wanted}", standing.current);
     }

@@ -1,6 +1,6 @@
 //! The coordinator inside the controller: its queue and its doors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -19,11 +19,14 @@ use crate::cli::exit::Exit;
 use crate::cli::given::Given;
 use crate::cli::output::Output;
 use crate::client::{self, Client, DEFAULT_URL, unix_url};
-use crate::coordinator::{self, Caller, Deps, Doors, OwnersSocket, Said, Tokens, Visitor};
+use crate::coordinator::{
+    self, Caller, Deps, Doors, OwnersSocket, Reach, Said, Tokens, Visitor, Ways,
+};
 use crate::fleet::controller::Place;
 use crate::fleet::file::{Host, HostName};
 use crate::fleet::seat::ControllerId;
-use crate::fleet::tunnel::Visit;
+use crate::fleet::tunnel::{Outlets, Visit};
+use crate::protocol::HostId;
 use crate::queue::{self, Queue};
 use crate::support::parts::Parts;
 use crate::support::secret::Secret;
@@ -91,6 +94,16 @@ async fn introduce(
     }
 }
 
+/// What the coordinator knows of the way to services behind tunnels.
+#[derive(Debug)]
+struct Through(Outlets);
+
+impl Reach for Through {
+    fn lead(&self, host: &str, holder: &HostId, ports: &BTreeSet<u16>) -> Ways {
+        self.0.lead(host, holder, ports)
+    }
+}
+
 /// The coordinator of this process.
 pub struct Coordinator {
     /// Where it listens on this machine.
@@ -99,6 +112,8 @@ pub struct Coordinator {
     pub queue: Queue,
     /// What of it works beside its server.
     pub parts: Parts,
+    /// What leads to services behind tunnels.
+    pub outlets: Outlets,
     socket: PathBuf,
     trigger: Trigger,
     serving: JoinHandle<()>,
@@ -141,9 +156,11 @@ impl Coordinator {
         let defaults = coordinator::Settings::new(format!("controller-{controller}"));
         let lease_for = Given::of(&args.lease_ms)
             .map_or(defaults.lease_for, |millis| Duration::from_millis(*millis));
+        let outlets = Outlets::default();
         let settings = coordinator::Settings {
             tokens,
             lease_for,
+            reach: Some(Arc::new(Through(outlets.clone()))),
             ..defaults
         };
         let room = coordinator::load(Deps {
@@ -174,6 +191,7 @@ impl Coordinator {
             url: format!("http://127.0.0.1:{port}"),
             queue,
             parts,
+            outlets,
             socket: place.socket(),
             trigger,
             serving,

@@ -86,6 +86,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         },
         drain: drain(args),
         visits: Some(visits),
+        outlets: coordinator.outlets.clone(),
         tell: Box::new(move |happened| {
             // Nobody listens any more only at the very end.
             let _ = tell.send(happened);

@@ -1,5 +1,7 @@
 //! Hosts: how they introduce themselves, and what people decide about them.
 
+use std::time::Duration;
+
 use super::super::ask::Ask;
 use super::super::{Client, Error};
 use crate::protocol::HostId;
@@ -58,6 +60,21 @@ impl Client {
     ) -> Result<HeartbeatReply, Error> {
         let ask = Ask::post(["v1", "hosts", host.as_str(), "heartbeat"], heartbeat)?;
         self.ask(ask).await
+    }
+
+    /// The same if it must be said within `limit` to be of use: a coordinator that is silent for half of it is
+    /// passed over, if there is another.
+    ///
+    /// # Errors
+    /// As [`Client::heartbeat`].
+    pub async fn heartbeat_within(
+        &self,
+        host: &HostId,
+        heartbeat: &Heartbeat,
+        limit: Duration,
+    ) -> Result<HeartbeatReply, Error> {
+        let ask = Ask::post(["v1", "hosts", host.as_str(), "heartbeat"], heartbeat)?;
+        self.ask(ask.within(limit)).await
     }
 
     /// Returns every host, by name.

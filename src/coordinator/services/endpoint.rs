@@ -2,15 +2,18 @@
 
 use std::net::IpAddr;
 
+use super::reach::Ways;
 use crate::coordinator::Caller;
 use crate::protocol::api::{AssignmentReport, Phase};
 
-/// Why there is no endpoint behind a tunnel.
-const UNREACHABLE: &str = "not reachable: its host is connected through a tunnel and gives no address of its own; set \
-                           SKYCLAW_SERVICE_HOST_PUBLIC_BASE_URL on the host";
+/// Why there is no endpoint behind a tunnel that leads nowhere.
+const UNREACHABLE: &str = "its host is connected through a tunnel and gives no address of its own";
+/// What can be done about it in any case.
+const ADDRESS: &str = "set SKYCLAW_SERVICE_HOST_PUBLIC_BASE_URL on the host";
 
-/// Completes a report with where the service answers, or says why that is not known.
-pub fn complete(report: &mut AssignmentReport, caller: &Caller) {
+/// Completes a report with where the service answers, or says why that is not known. `ways` lead to the caller's ports
+/// if it is behind a tunnel.
+pub fn complete(report: &mut AssignmentReport, caller: &Caller, ways: &Ways) {
     let Some(port) = report.port.filter(|_| report.endpoint.is_none()) else {
         return;
     };
@@ -19,8 +22,18 @@ pub fn complete(report: &mut AssignmentReport, caller: &Caller) {
         // Through the socket comes only who is on this machine.
         Caller::Owner => report.endpoint = Some(seen(IpAddr::from([127, 0, 0, 1]), port)),
         Caller::Host { .. } => {
+            let why = match ways {
+                Ok(ways) => match ways.get(&port) {
+                    Some(way) => {
+                        report.endpoint = Some(seen(way.ip(), way.port()));
+                        return;
+                    }
+                    None => UNREACHABLE,
+                },
+                Err(why) => why,
+            };
             if report.phase == Phase::Ready && report.error.is_none() {
-                report.error = Some(UNREACHABLE.to_owned());
+                report.error = Some(format!("not reachable: {why}; {ADDRESS}"));
             }
         }
     }
@@ -35,6 +48,8 @@ fn seen(address: IpAddr, port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn report(port: Option<u16>, endpoint: Option<&str>) -> AssignmentReport {
@@ -49,11 +64,16 @@ mod tests {
         }
     }
 
-    fn completed(
+    fn completed(caller: &Caller, report: AssignmentReport) -> (Option<String>, Option<String>) {
+        through(&Ok(BTreeMap::new()), caller, report)
+    }
+
+    fn through(
+        ways: &Ways,
         caller: &Caller,
         mut report: AssignmentReport,
     ) -> (Option<String>, Option<String>) {
-        complete(&mut report, caller);
+        complete(&mut report, caller, ways);
         (report.endpoint, report.error)
     }
 
@@ -87,5 +107,19 @@ mod tests {
         assert!(error.unwrap().starts_with("not reachable"));
         let given = completed(&tunnel, report(Some(3100), Some("http://a")));
         assert_eq!(given, (Some("http://a".to_owned()), None));
+        let way = "127.0.0.1:4100".parse().unwrap();
+        let ways = Ok(BTreeMap::from([(3100, way)]));
+        let (endpoint, error) = through(&ways, &tunnel, report(Some(3100), None));
+        assert_eq!(endpoint.as_deref(), Some("http://127.0.0.1:4100"));
+        assert_eq!(error, None);
+        let other = through(&ways, &tunnel, report(Some(3101), None));
+        assert!(other.1.unwrap().contains("gives no address"));
+        let none = Err("its sshd does not forward".to_owned());
+        let (_, error) = through(&none, &tunnel, report(Some(3100), None));
+        let error = error.unwrap();
+        assert!(
+            error.starts_with("not reachable: its sshd does not forward; set"),
+            "{error}"
+        );
     }
 }

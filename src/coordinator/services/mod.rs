@@ -2,6 +2,7 @@
 //! placed. The truth is in the queue; this is its mirror, so that a waiting host costs no read.
 
 pub mod endpoint;
+pub mod reach;
 pub mod reconcile;
 pub mod relay;
 

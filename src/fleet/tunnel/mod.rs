@@ -5,6 +5,7 @@
 //! While nobody uses it, nothing but signs of life is sent.
 
 mod error;
+mod outlets;
 mod place;
 mod state;
 mod way;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use error::Error;
+pub use outlets::Outlets;
 pub use state::State;
 
 use crate::fleet::file::{Host, HostName};
@@ -53,6 +55,8 @@ pub struct Tunnel {
     pub controller: ControllerId,
     /// Where its streams go.
     pub visits: mpsc::Sender<Visit>,
+    /// What leads through its connection to services on the host while it is up.
+    pub outlets: Outlets,
 }
 
 /// A stream that somebody on a host opened: its daemon, by all we know.
@@ -141,6 +145,7 @@ impl Tunnel {
             Err(_) => return Err(never_up(Error::Slow { limit: LIMIT })),
         };
         let since = Instant::now();
+        let _up = self.outlets.up(&self.host.name, &link.connection);
         tracing::debug!(host = %self.host.name, at = %way.at(), "tunnel is up");
         state.send_replace(State::Up {
             since: SystemClock.now(),

@@ -14,6 +14,7 @@ use crate::fleet::file::{Fleet, Host, Overrides};
 use crate::fleet::link::Links;
 use crate::fleet::run::host_id;
 use crate::fleet::seat::ControllerId;
+use crate::fleet::tunnel::Outlets;
 use crate::protocol::api::{Instance, LeaseName};
 use crate::protocol::{AttemptNo, JobId, LeaseToken};
 use crate::ssh::auth::Identities;
@@ -39,6 +40,7 @@ pub fn means(tell: Hook) -> Means {
         },
         drain: Duration::ZERO,
         visits: None,
+        outlets: Outlets::default(),
         tell,
     }
 }

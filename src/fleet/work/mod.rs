@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 
 use crate::client::Client;
 use crate::fleet::link::Links;
-use crate::fleet::tunnel::Visit;
+use crate::fleet::tunnel::{Outlets, Visit};
 use crate::protocol::api::Instance;
 
 pub use crew::{Crew, Window};
@@ -46,6 +46,8 @@ pub struct Means {
     pub drain: Duration,
     /// Takes the streams of daemons that pull; without it such hosts are left alone.
     pub visits: Option<mpsc::Sender<Visit>>,
+    /// What leads to services on hosts whose daemons pull.
+    pub outlets: Outlets,
     /// Is told what happens; must not block.
     pub tell: Hook,
 }

@@ -46,6 +46,7 @@ pub(super) async fn keep(
         links: core.means.links.clone(),
         controller: core.controller.clone(),
         visits,
+        outlets: core.means.outlets.clone(),
     };
     let (trigger, shutdown) = shutdown::manual();
     let (mut state, task) = tunnel.start(shutdown);

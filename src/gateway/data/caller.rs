@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::guarded::Guarded;
+use super::guarded::{Ear, Guarded};
 use super::{BUFFER, forward};
 use crate::gateway::directory::Reader;
 use crate::gateway::gate::{Caller, Gate};
@@ -62,6 +63,7 @@ pub struct Session {
     pub two: bool,
     /// Set when an answer went out before its request was read to the end: the caller may still be sending.
     pub lingers: Arc<AtomicBool>,
+    ear: Arc<Ear>,
     asked: Notify,
     /// There once something was asked for, until the connection ends.
     open: OnceLock<Open>,
@@ -90,6 +92,24 @@ thread_local! {
 }
 
 impl Session {
+    /// Takes note of a request whose head was none. The connection is not closed yet.
+    fn ends_badly(&self, error: &hyper::Error) {
+        let status = if error.is_parse() {
+            // It was told what is wrong with its request, and may still be sending it.
+            self.lingers.store(true, Ordering::Relaxed);
+            match error.is_parse_too_large() {
+                true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                false => StatusCode::BAD_REQUEST,
+            }
+        } else if error.is_timeout() && !self.two && !self.caller.tls && self.ear.has_heard() {
+            self.ear.is_too_late();
+            StatusCode::REQUEST_TIMEOUT
+        } else {
+            return;
+        };
+        self.gate.not_understood(self.caller, status);
+    }
+
     /// Gives the view of the services that this thread has.
     pub fn with_reader<R>(&self, read: impl FnOnce(&mut Reader) -> R) -> R {
         READER.with_borrow_mut(|reader| {
@@ -120,18 +140,25 @@ impl Drop for Place {
 /// Serves one connection.
 pub async fn serve(door: Arc<Door>, stream: TcpStream, peer: IpAddr, place: Place) {
     let lingers = Arc::new(AtomicBool::new(false));
+    let ear = Arc::<Ear>::default();
     let session = |tls, two| {
         Arc::new(Session {
             gate: Arc::clone(&door.gate),
             caller: Caller { peer, tls },
             two,
             lingers: Arc::clone(&lingers),
+            ear: Arc::clone(&ear),
             asked: Notify::new(),
             open: OnceLock::new(),
         })
     };
     let idle = door.gate.settings.idle;
-    let stream = Guarded::of_caller(stream, idle, Arc::clone(&lingers), place);
+    let stream = Guarded::of_caller(
+        stream,
+        idle,
+        (Arc::clone(&lingers), Arc::clone(&ear)),
+        place,
+    );
     match &door.tls {
         None => {
             let Ok(Ok(two)) = tokio::time::timeout(HEAD_WITHIN, speaks_two(&stream)).await else {
@@ -253,9 +280,8 @@ where
             connection.as_mut().await
         }
     };
-    if served.as_ref().is_err_and(hyper::Error::is_parse) {
-        // It was told what is wrong with its request, and may still be sending it.
-        session.lingers.store(true, Ordering::Relaxed);
+    if let Err(error) = &served {
+        session.ends_badly(error);
     }
     served
 }
@@ -288,6 +314,9 @@ mod tests {
                 0,
                 "{begun:?}"
             );
+            let told = String::from_utf8_lossy(&told);
+            let late = told.starts_with("HTTP/1.1 408 Request Timeout\r\n");
+            assert_eq!(late, begun == "GET /", "{begun:?}: {told}");
         }
     }
 }

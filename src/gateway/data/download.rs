@@ -35,6 +35,8 @@ pub struct Carried {
     pub upload: Option<Arc<Upload>>,
     pub visit: Visit,
     pub pick: Pick,
+    /// What the endpoint has done if the rest is as good as the head.
+    pub outcome: Outcome,
     pub stall: Stall,
     /// Nothing is left to be known of it.
     pub ended: bool,
@@ -69,7 +71,9 @@ impl Carried {
                     .and_then(|upload| upload.cut())
                     .is_none()
                 {
-                    self.pick.note(Outcome::Broken);
+                    if self.outcome.is_fine() {
+                        self.pick.note(Outcome::Broken);
+                    }
                     self.breaks("broken");
                 } else {
                     self.breaks("caller");
@@ -92,6 +96,9 @@ impl Carried {
     /// The answer was read to its end.
     fn end(&mut self) {
         self.ended = true;
+        if self.outcome.is_fine() {
+            self.pick.note(self.outcome);
+        }
         let unread = self.upload.as_ref().is_some_and(|upload| upload.leave());
         if let Some(lease) = self.lease.take()
             && !unread

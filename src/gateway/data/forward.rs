@@ -55,6 +55,10 @@ pub async fn answer(session: &Session, mut request: Request<Incoming>) -> Respon
     let rules = Rules {
         limit: gate.settings.body_limit,
         idle: gate.settings.idle,
+        wait: head
+            .headers
+            .contains_key(hyper::header::CONTENT_LENGTH)
+            .then_some(gate.settings.body_wait),
         keep: visit.is_repeatable(),
     };
     let upload = has_body.then(|| Upload::new(body, rules, Arc::clone(&session.lingers)));
@@ -172,6 +176,7 @@ fn hand_over(
     head.version = Version::HTTP_11;
     if let Some((backend, (caller, asked))) = backend.zip(upgrade) {
         framing::offer(&mut head.headers, spoken.unwrap_or(asked));
+        pick.note(Outcome::Answered(head.status.as_u16()));
         tokio::spawn(tunnel::join(caller, backend, visit, pick));
         return Response::from_parts(head, Download::Own(None));
     }
@@ -181,6 +186,7 @@ fn hand_over(
         lease: Some(lease),
         upload,
         visit,
+        outcome: Outcome::Answered(head.status.as_u16()),
         pick,
         stall: Stall::new(idle),
         ended: false,

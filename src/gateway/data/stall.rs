@@ -35,13 +35,26 @@ impl Stall {
         self.since = None;
     }
 
+    /// Returns for how long nothing has moved, if that is waited for.
+    pub fn lasts(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// To be asked whenever something must be waited for; ready when that has been too long.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_within(context, LONGEST)
+    }
+
+    /// The same, if this wait may not be as long as others.
+    pub fn poll_within(&mut self, context: &mut Context<'_>, most: Duration) -> Poll<()> {
         let now = Instant::now();
-        let end = *self.since.get_or_insert(now) + self.most;
+        let end = *self.since.get_or_insert(now) + self.most.min(most);
         let alarm = self
             .alarm
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        if alarm.deadline() > end {
+            alarm.as_mut().reset(end);
+        }
         while alarm.as_mut().poll(context).is_ready() {
             if now >= end {
                 return Poll::Ready(());

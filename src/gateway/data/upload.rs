@@ -25,7 +25,7 @@ pub enum Cut {
     TooLong,
     /// It broke off, or is no body.
     Broken,
-    /// Nothing came for too long.
+    /// Nothing came for too long, or far too little.
     Silent,
     /// The answer was complete before it.
     NotWanted,
@@ -45,6 +45,9 @@ pub struct Rules {
     pub limit: u64,
     /// How long nothing may come.
     pub idle: Duration,
+    /// How long may be waited for it in all, beside a second for each KiB that came. None where nobody knows how long
+    /// it will be: it may be a stream that goes on for days.
+    pub wait: Option<Duration>,
     /// Whether it may have to be sent again.
     pub keep: bool,
 }
@@ -59,6 +62,8 @@ struct State {
     flow: Flow,
     rules: Rules,
     received: u64,
+    /// How long was waited for what came.
+    waited: Duration,
     /// Everything that was read, as long as `whole` is true.
     kept: Vec<Bytes>,
     whole: bool,
@@ -81,6 +86,7 @@ impl Upload {
             from: Some(from),
             flow: Flow::Open,
             received: 0,
+            waited: Duration::ZERO,
             kept: Vec::new(),
             whole: true,
             trailers: None,
@@ -181,7 +187,8 @@ impl State {
         };
         let frame = match Pin::new(&mut *from).poll_frame(context) {
             Poll::Pending => {
-                if self.stall.poll(context).is_ready() {
+                let left = self.patience();
+                if self.stall.poll_within(context, left).is_ready() {
                     return Poll::Ready(Some(Err(self.cut(Cut::Silent))));
                 }
                 self.reads = Some(context.waker().clone());
@@ -198,6 +205,7 @@ impl State {
         };
         // A body of known length is not asked again after its last byte.
         let last = from.is_end_stream();
+        self.waited += self.stall.lasts();
         self.stall.moved();
         let frame = match frame.into_data() {
             Ok(data) => {
@@ -222,6 +230,15 @@ impl State {
             self.end(Flow::Ended);
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// Returns how long may be waited from now on.
+    fn patience(&self) -> Duration {
+        let Some(wait) = self.rules.wait else {
+            return Duration::MAX;
+        };
+        wait.saturating_add(Duration::from_secs(self.received >> 10))
+            .saturating_sub(self.waited)
     }
 
     fn keep(&mut self, data: &Bytes) {

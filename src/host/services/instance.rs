@@ -79,6 +79,13 @@ impl Instance {
         instance
     }
 
+    /// Returns one that is over and forgotten, for what may be left of its output.
+    pub(super) fn forgotten(id: &str, name: &str, home: &Path) -> Arc<Self> {
+        let instance = Self::new(id, name, 0, home, Orders::unheard());
+        instance.output.close();
+        Arc::new(instance)
+    }
+
     fn new(id: &str, name: &str, drain: u64, home: &Path, orders: Orders) -> Self {
         let dir = home.join(directory(name, id));
         Self {

@@ -179,6 +179,8 @@ impl Keeper {
         };
         let question = Question {
             port,
+            // One that is asked nothing more than to accept is not bothered with connections later.
+            again: path.is_some().then_some(self.means.times.ask_again),
             path,
             every: self.means.times.probe,
         };
@@ -204,7 +206,10 @@ impl Keeper {
             times: &means.times,
             port,
             ready_within: Duration::from_millis(self.wanted.ready_ms),
-            say: &|phase| instance.set(running(phase, port, restarts), means),
+            say: &|phase, error| {
+                let status = running(phase, port, restarts);
+                instance.set(Status { error, ..status }, means);
+            },
         };
         match life.live(probe) {
             Outcome::Asked => Lived::Asked,

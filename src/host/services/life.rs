@@ -40,7 +40,7 @@ pub(super) struct Life<'l> {
     pub port: u16,
     pub ready_within: Duration,
     /// Told whenever it moves on.
-    pub say: &'l dyn Fn(Phase),
+    pub say: &'l dyn Fn(Phase, Option<String>),
 }
 
 /// How it ended.
@@ -58,10 +58,18 @@ pub(super) enum Outcome {
 
 /// Where it stands.
 enum Stage {
-    Starting { until: Instant },
+    Starting {
+        until: Instant,
+    },
     Ready,
-    Draining { look_at: Instant },
-    Ending { kill_at: Instant },
+    /// It was ready and answers no more.
+    Ill,
+    Draining {
+        look_at: Instant,
+    },
+    Ending {
+        kill_at: Instant,
+    },
     Killed,
 }
 
@@ -142,7 +150,7 @@ impl Life<'_> {
             Stage::Starting { until } => Some(until),
             Stage::Draining { look_at } => Some(look_at),
             Stage::Ending { kill_at } => Some(kill_at),
-            Stage::Ready | Stage::Killed => None,
+            Stage::Ready | Stage::Ill | Stage::Killed => None,
         };
         let due = due.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = due
@@ -212,12 +220,13 @@ impl Life<'_> {
             (Order::Drain { .. }, Stage::Starting { .. }) => {
                 // Nobody was sent to it yet.
                 course.asked = true;
-                (self.say)(Phase::Draining);
+                (self.say)(Phase::Draining, None);
                 self.end(course, now);
             }
-            (Order::Drain { .. }, Stage::Ready) => {
+            (Order::Drain { .. }, Stage::Ready | Stage::Ill) => {
                 course.asked = true;
-                (self.say)(Phase::Draining);
+                course.probe = None;
+                (self.say)(Phase::Draining, None);
                 course.stage = Stage::Draining { look_at: now };
             }
             (Order::Drain { .. }, Stage::Draining { .. } | Stage::Ending { .. }) => {}
@@ -233,10 +242,9 @@ impl Life<'_> {
                 }
                 let ready = course.probe.as_ref().is_some_and(Probe::is_ready);
                 if ready {
-                    course.probe = None;
                     course.ready_at = Some(now);
                     course.stage = Stage::Ready;
-                    (self.say)(Phase::Ready);
+                    (self.say)(Phase::Ready, None);
                 } else if until <= now {
                     let last = course.probe.take().and_then(|probe| probe.last());
                     let last = last.map(|last| format!(": {last}")).unwrap_or_default();
@@ -260,7 +268,30 @@ impl Life<'_> {
                 }
                 course.ended && (closed || kill_at <= now)
             }
-            Stage::Ready | Stage::Killed => course.ended,
+            Stage::Ready | Stage::Ill => {
+                if !course.ended {
+                    self.watch(course);
+                }
+                course.ended
+            }
+            Stage::Killed => course.ended,
+        }
+    }
+
+    /// Says so if it ceased to answer, or answers again.
+    fn watch(&self, course: &mut Course) {
+        let Some(probe) = &course.probe else { return };
+        match (&course.stage, probe.is_ready()) {
+            (Stage::Ready, false) => {
+                let last = probe.last().unwrap_or_default();
+                (self.say)(Phase::Starting, Some(format!("it answers no more: {last}")));
+                course.stage = Stage::Ill;
+            }
+            (Stage::Ill, true) => {
+                (self.say)(Phase::Ready, None);
+                course.stage = Stage::Ready;
+            }
+            _ => {}
         }
     }
 

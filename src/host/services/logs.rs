@@ -37,7 +37,7 @@ pub(super) async fn keep(core: &Arc<Core>, services: &Services) {
         });
         for (id, logs) in now {
             if !readers.contains_key(&id)
-                && let Some(instance) = services.instance(&id)
+                && let Some(instance) = services.readable(&id)
             {
                 let reader = Reader {
                     core: Arc::clone(core),

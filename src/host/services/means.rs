@@ -30,6 +30,8 @@ pub(super) struct Times {
     pub restart: Rules,
     /// Between two questions whether it is ready.
     pub probe: Duration,
+    /// Between two questions whether it still is.
+    pub ask_again: Duration,
     /// How long a drain takes at least.
     pub drain_least: Duration,
     /// Between two looks whether its clients have left it.
@@ -47,6 +49,7 @@ impl Times {
     pub(super) const USUAL: Self = Self {
         restart: Rules::USUAL,
         probe: Duration::from_millis(150),
+        ask_again: Duration::from_secs(10),
         drain_least: drain::LEAST,
         drain_look: Duration::from_millis(250),
         grace: Duration::from_secs(5),

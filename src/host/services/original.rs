@@ -47,7 +47,7 @@ pub(super) async fn keep(
             }
             let answer = SyncedServices {
                 assignments: taken.values().map(wanted).collect(),
-                version: 0,
+                ..SyncedServices::default()
             };
             remove(services.apply(answer, leaving));
         }

@@ -1,4 +1,5 @@
-//! Finds out whether a service answers: on a thread of its own, so that nothing else waits for a slow answer.
+//! Finds out whether a service answers, and then, now and again, whether it still does: on a thread of its own, so that
+//! nothing else waits for a slow answer.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -10,10 +11,14 @@ use std::time::{Duration, Instant};
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long an answer may take: programs are slow in their first second.
 const ANSWER: Duration = Duration::from_secs(3);
+/// A service that answered is believed until so many questions in a row came to nothing.
+const FALL: u32 = 3;
+/// How much sooner than usual one that gave no answer is asked once more.
+const SOONER: u32 = 5;
 /// How much of an answer is read for its status.
 const LONGEST_LINE: usize = 1024;
 
-/// Asks until the service answers. Dropping it ends that.
+/// Asks the service. Dropping it ends that.
 pub(super) struct Probe(Arc<Shared>);
 
 struct Shared {
@@ -34,12 +39,14 @@ pub(super) struct Question {
     pub port: u16,
     /// The path that must answer 2xx; without it a connection is enough.
     pub path: Option<String>,
-    /// The pause between two tries.
+    /// The pause between two tries until it answers.
     pub every: Duration,
+    /// The pause between two questions after that; nothing is asked any more without.
+    pub again: Option<Duration>,
 }
 
 impl Probe {
-    /// Begins to ask. `wake` gets a byte once the service answers.
+    /// Begins to ask. `wake` gets a byte whenever the service begins or ceases to answer.
     pub(super) fn start(question: Question, wake: Arc<UnixStream>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -48,15 +55,11 @@ impl Probe {
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new()
             .name(format!("probe-{}", question.port))
-            .spawn(move || {
-                if theirs.ask(&question) {
-                    let _ = (&*wake).write(&[1]);
-                }
-            })?;
+            .spawn(move || theirs.ask(&question, &wake))?;
         Ok(Self(shared))
     }
 
-    /// Tells whether it has answered.
+    /// Tells whether it answers.
     pub(super) fn is_ready(&self) -> bool {
         self.0.state().ready
     }
@@ -75,24 +78,40 @@ impl Drop for Probe {
 }
 
 impl Shared {
-    /// Returns whether it became ready before anybody stopped to care.
-    fn ask(&self, question: &Question) -> bool {
+    /// Asks until nobody cares any more, or it is ready and that is enough.
+    fn ask(&self, question: &Question, wake: &UnixStream) {
+        let mut was_ready = false;
+        let mut in_vain = 0;
         loop {
             let answer = look(question.port, question.path.as_deref());
             let mut state = self.state();
             if state.ended {
-                return false;
+                return;
             }
+            let before = state.ready;
             match answer {
                 Ok(()) => {
-                    state.ready = true;
-                    return true;
+                    (state.ready, in_vain) = (true, 0);
+                    was_ready = true;
                 }
-                Err(why) => state.last = Some(why),
+                Err(why) => {
+                    state.last = Some(why);
+                    in_vain += 1;
+                    state.ready &= in_vain < FALL;
+                }
             }
+            if state.ready != before {
+                let _ = (&*wake).write(&[1]);
+            }
+            let pause = match (was_ready, question.again) {
+                (false, _) => question.every,
+                (true, None) => return,
+                (true, Some(again)) if in_vain > 0 => again / SOONER,
+                (true, Some(again)) => again,
+            };
             let waited = self
                 .changed
-                .wait_timeout_while(state, question.every, |state| !state.ended);
+                .wait_timeout_while(state, pause, |state| !state.ended);
             drop(waited);
         }
     }
@@ -234,6 +253,7 @@ mod tests {
             port,
             path: Some("/".into()),
             every: Duration::from_millis(5),
+            again: None,
         };
         let probe = Probe::start(question, Arc::new(ours)).unwrap();
         theirs
@@ -241,6 +261,30 @@ mod tests {
             .unwrap();
         theirs.read_exact(&mut [0]).unwrap();
         assert!(probe.is_ready());
+    }
+
+    #[test]
+    fn one_that_answered_is_asked_again_and_one_bad_answer_is_none() {
+        const WELL: &str = "HTTP/1.1 200 OK\r\n\r\n";
+        const ILL: &str = "HTTP/1.1 500 X\r\n\r\n";
+        let port = server(&[WELL, ILL, ILL, WELL, ILL, ILL, ILL, WELL]);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let question = Question {
+            port,
+            path: Some("/".into()),
+            every: Duration::from_secs(3600),
+            again: Some(Duration::from_millis(5)),
+        };
+        let _probe = Probe::start(question, Arc::new(ours)).unwrap();
+        theirs
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        // Ready, not ready, ready; nothing for the two bad answers between good ones.
+        theirs.read_exact(&mut [0; 3]).unwrap();
+        theirs
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        theirs.read_exact(&mut [0]).unwrap_err();
     }
 
     #[test]
@@ -253,6 +297,7 @@ mod tests {
             port,
             path: None,
             every: Duration::from_secs(3600),
+            again: None,
         };
         let probe = Probe::start(question, Arc::new(ours)).unwrap();
         let until = Instant::now() + Duration::from_secs(20);

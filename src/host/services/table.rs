@@ -34,6 +34,8 @@ pub(in crate::host) struct Services {
     table: Mutex<BTreeMap<String, Arc<Instance>>>,
     /// The directory of the last one that failed of each name, for the machine's owner; the oldest first.
     failed: Mutex<Vec<(String, PathBuf)>>,
+    /// Those that are over and whose output somebody reads.
+    read: Mutex<BTreeMap<String, Arc<Instance>>>,
     /// What readers wait for.
     pub(super) wants: watch::Sender<Wants>,
     /// How much of the news the coordinator has heard.
@@ -73,6 +75,7 @@ impl Services {
             means: Arc::new(means),
             table: Mutex::default(),
             failed: Mutex::default(),
+            read: Mutex::default(),
             wants: watch::Sender::default(),
             told: watch::Sender::default(),
             farewells: watch::Sender::default(),
@@ -136,6 +139,13 @@ impl Services {
             keep
         });
         drop(table);
+        let read = answer.kept_logs.iter().map(|kept| {
+            let id = &kept.assignment_id;
+            wants.insert(id.clone(), kept.logs);
+            let instance = Instance::forgotten(id, &kept.name, &self.home);
+            (id.clone(), instance)
+        });
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = read.collect();
         self.wants.send_if_modified(|known| {
             let changed = *known != wants;
             *known = wants;
@@ -179,6 +189,15 @@ impl Services {
     /// Returns one of them.
     pub(super) fn instance(&self, id: &str) -> Option<Arc<Instance>> {
         self.table().get(id).cloned()
+    }
+
+    /// Returns one of them for a reader of its output; also one that is over, if there is such a reader.
+    pub(super) fn readable(&self, id: &str) -> Option<Arc<Instance>> {
+        let forgotten = || {
+            let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.get(id).cloned()
+        };
+        self.instance(id).or_else(forgotten)
     }
 
     /// Returns what the coordinator is told of one of them.

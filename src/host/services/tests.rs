@@ -65,6 +65,7 @@ impl Bench {
         let answer = SyncedServices {
             assignments,
             version: 1,
+            ..SyncedServices::default()
         };
         self.services.apply(answer, false);
     }
@@ -113,6 +114,7 @@ fn times() -> Times {
             loop_pause: millis(40),
         },
         probe: millis(5),
+        ask_again: millis(25),
         drain_least: millis(10),
         drain_look: millis(5),
         grace: millis(200),
@@ -232,6 +234,7 @@ fn who_leaves_begins_nothing_new() {
     let answer = SyncedServices {
         assignments: vec![script("exit 1")],
         version: 1,
+        ..SyncedServices::default()
     };
     bench.services.apply(answer, true);
     assert!(bench.services.instance("asg").is_none());
@@ -257,4 +260,54 @@ fn all_that_a_service_prints_is_kept_and_its_directory_goes() {
     assert!(text.contains("err\n"));
     let home = std::path::Path::new(lines[0]);
     assert!(home.starts_with(&instance.dir) && !home.exists());
+}
+
+#[test]
+fn one_that_ceases_to_answer_is_not_ready_until_it_answers_again() {
+    use std::io::{Read, Write};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let bench = Bench::new(times());
+    let told = bench.dir.path().join("port");
+    let told = told.display();
+    // The test answers in its place.
+    let text = format!("echo $PORT >{told}.new; mv {told}.new {told}; exec sleep 600");
+    bench.want(&[&WantedAssignment {
+        health: Some("/health".into()),
+        ..script(&text)
+    }]);
+    let until = Instant::now() + SOON;
+    let port: u16 = loop {
+        assert!(Instant::now() < until);
+        match std::fs::read_to_string(told.to_string()) {
+            Ok(port) => break port.trim().parse().unwrap(),
+            Err(_) => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let well = Arc::new(AtomicBool::new(true));
+    let is_well = Arc::clone(&well);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let status = if is_well.load(Ordering::SeqCst) {
+                200
+            } else {
+                500
+            };
+            let _ = stream.write_all(format!("HTTP/1.1 {status} X\r\n\r\n").as_bytes());
+        }
+    });
+    bench.until(|status| status.phase == Phase::Ready);
+    well.store(false, Ordering::SeqCst);
+    let ill = bench.until(|status| status.phase == Phase::Starting);
+    let why = ill.error.unwrap();
+    assert!(
+        why.contains("answers no more") && why.contains("500"),
+        "{why}"
+    );
+    assert_eq!(ill.port, Some(port), "its process goes on");
+    well.store(true, Ordering::SeqCst);
+    let again = bench.until(|status| status.phase == Phase::Ready);
+    assert_eq!((again.error, again.restarts), (None, 0));
 }

@@ -36,8 +36,8 @@ pub use log::{AppendLogs, AppendedLogs, LogChunk, LogPage, LogPiece, LogState, L
 pub use network::{Imported, Join, PeerRecord, PeerRole, Peers, RemovePeer};
 pub use service::{
     Assignment, AssignmentReport, ChangeService, DRAIN_MS, DeployService, Gateway, Gateways,
-    HIDDEN, Phase, READY_MS, ReportService, Restart, ServiceLogPiece, ServiceOutput, ServiceRecord,
-    ServiceReply, ServiceStatus, Services, SyncServices, SyncedServices, TakenOutput, Want,
-    WantedAssignment, WantedLogs,
+    HIDDEN, KeptLogs, Phase, READY_MS, ReportService, Restart, ServiceLogPiece, ServiceOutput,
+    ServiceRecord, ServiceReply, ServiceStatus, Services, SyncServices, SyncedServices,
+    TakenOutput, Want, WantedAssignment, WantedLogs,
 };
 pub use submit::{GroupRequest, SubmitJob, SubmitMany, SubmittedMany};

@@ -51,6 +51,9 @@ pub struct Options {
     pub inline: bool,
     /// How soon members of a cluster miss their leader.
     pub timing: Timing,
+    /// After how many entries the log between members is shortened, and how many stay for members that
+    /// are behind; whoever is further behind gets a copy of the queue.
+    pub log_entries: u64,
 }
 
 /// How soon members of a cluster miss their leader.
@@ -84,6 +87,7 @@ impl Options {
             check_always: false,
             inline: false,
             timing: Timing::default(),
+            log_entries: raft::KEPT_ENTRIES,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::protocol::api::Phase;
+use crate::queue::Error;
 use crate::queue::domain::service;
 
 /// Each finds rows that must not exist, and is named after what would be wrong with them.
@@ -87,38 +88,71 @@ const BROKEN: &[(&str, &str)] = &[
 ];
 
 /// Looks at each service: an assignment is named once, its words fit its phase, and what its host runs is known.
-fn services(connection: &Connection) {
+fn services(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut ids = BTreeSet::new();
-    for service in super::services::all(connection).unwrap() {
-        assert!(!service::is_gone(&service), "removed, and nothing is left");
-        assert!(service.replicas > 0, "{service:?}");
+    let mut broken = Vec::new();
+    for service in super::services::all(connection)? {
+        let mut must = |holds: bool, rule: &str| {
+            if !holds {
+                broken.push(format!("{rule}: {service:?}"));
+            }
+        };
+        must(
+            !service::is_gone(&service),
+            "a removed service is gone with its last assignment",
+        );
+        must(service.replicas > 0, "a service has replicas");
         for one in &service.assignments {
-            assert!(one.id.is_empty() || ids.insert(one.id.clone()), "twice");
-            assert_eq!(one.id.is_empty(), one.phase.is_none(), "{one:?}");
+            let is_new = one.id.is_empty() || ids.insert(one.id.clone());
+            must(is_new, "an assignment is named once");
+            must(
+                one.id.is_empty() == one.phase.is_none(),
+                "an assignment with an id has a phase",
+            );
             let Some(phase) = one.phase else { continue };
-            assert_eq!(one.status, phase.status(), "{one:?}");
-            assert!(one.endpoint.is_none() || phase == Phase::Ready, "{one:?}");
+            must(one.status == phase.status(), "words fit the phase");
+            must(
+                one.endpoint.is_none() || phase == Phase::Ready,
+                "only what is ready has an endpoint",
+            );
             let mut kept = service.kept.forms.iter();
             let known = one.generation == service.generation
                 || kept.any(|form| form.generation == one.generation);
-            assert!(known || phase.is_over(), "{service:?}");
+            must(known || phase.is_over(), "the form that runs is known");
         }
     }
+    Ok(broken)
+}
+
+/// Looks the whole file over and returns what does not fit together. Slow: for tests and simulations.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn what_is_broken(path: &Path) -> Result<Vec<String>, Error> {
+    let connection = super::open::open_reader(path)?;
+    look(&connection).map_err(|source| super::fault::error("look over", path, source))
+}
+
+fn look(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut broken = Vec::new();
+    for (rule, sql) in BROKEN {
+        if connection.prepare(sql)?.exists([])? {
+            broken.push((*rule).to_owned());
+        }
+    }
+    broken.extend(services(connection)?);
+    let found: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+    if found != "ok" {
+        broken.push(found);
+    }
+    Ok(broken)
 }
 
 /// Looks the whole file over.
 ///
 /// # Panics
 /// When something does not fit together.
+#[cfg(test)]
 pub fn check(path: &Path) {
-    let connection = Connection::open(path).unwrap();
-    for (rule, sql) in BROKEN {
-        let broken = connection.prepare(sql).unwrap().exists([]).unwrap();
-        assert!(!broken, "broken: {rule}");
-    }
-    services(&connection);
-    let found: String = connection
-        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(found, "ok");
+    assert_eq!(what_is_broken(path).unwrap(), Vec::<String>::new());
 }

@@ -8,7 +8,6 @@ mod due;
 mod fault;
 mod hash;
 mod hosts;
-#[cfg(test)]
 mod invariants;
 mod journal;
 mod keys;
@@ -40,6 +39,8 @@ pub use apply::Applied;
 pub use backup::{CopyError, back_up, restore, would_prune};
 #[cfg(test)]
 pub use invariants::check as check_invariants;
+#[doc(hidden)]
+pub use invariants::what_is_broken;
 pub use journal::{Edit, Journal, Line, path_for as journal_of};
 pub use pinned::{Pinned, sync};
 pub use read::{Cursor, JobFilter, JobView, Page, Reader};

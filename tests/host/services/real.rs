@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use skyclaw::client::ServiceLogQuery;
 use skyclaw::protocol::api::{
-    Assignment, ChangeService, DeployService, Phase, ServiceRecord, WantedAssignment,
+    Assignment, ChangeService, DeployService, Phase, Restart, ServiceRecord, WantedAssignment,
 };
 
 use super::get;
@@ -77,6 +77,59 @@ fn port(one: &Assignment) -> u16 {
     endpoint.rsplit(':').next().unwrap().parse().unwrap()
 }
 
+/// The latest lines that a service printed.
+fn printed(bed: &Bed, id: &str, lines: u32) -> String {
+    let query = ServiceLogQuery {
+        tail: Some(lines),
+        ..ServiceLogQuery::default()
+    };
+    bed.block_on(async {
+        let mut stream = bed.client().service_logs(id, &query).await.unwrap();
+        let mut bytes = Vec::new();
+        while let Some(piece) = stream.next().await.unwrap() {
+            bytes.extend(STANDARD.decode(piece.data.unwrap_or_default()).unwrap());
+        }
+        String::from_utf8(bytes).unwrap()
+    })
+}
+
+#[test]
+fn what_a_failed_one_printed_is_read_from_its_hosts_files_as_long_as_they_are_there() {
+    let bed = Bed::new();
+    let lab = host(&bed, "lab");
+    let script = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i; done; exit 3";
+    let failing = DeployService {
+        command: "sh".into(),
+        args: Some(vec!["-c".into(), script.into()]),
+        health: None,
+        restart: Some(Restart::Never),
+        ..deploy("loud")
+    };
+    let id = bed.block_on(bed.client().deploy_service(&failing));
+    let id = id.unwrap().id;
+    until(&bed, &id, SOON, |service| {
+        let mut all = service.assignments.iter();
+        all.any(|one| one.phase == Some(Phase::Failed))
+    });
+    // The host has forgotten it, all but its files.
+    assert!(holds_within(SOON, || {
+        let known = bed.ask_host("lab", &["jobs", "--id", "lab"]);
+        !known.expect_code(0).out().contains("loud")
+    }));
+    let text = printed(&bed, &id, 5000);
+    assert!(text.starts_with("line 1\nline 2\n"), "{:.100}", text);
+    assert!(text.ends_with("line 2000\n"));
+    assert_eq!(printed(&bed, &id, 2), "line 1999\nline 2000\n");
+    // Another life of the daemon has not kept them: what is left is what the coordinator was told.
+    lab.terminate();
+    lab.wait(SOON).expect_code(0);
+    let _lab = host(&bed, "lab");
+    assert!(holds_within(SOON, || {
+        let text = printed(&bed, &id, 5000);
+        text.ends_with("line 2000") && text.len() <= 4096
+    }));
+}
+
 #[test]
 fn a_service_is_deployed_updated_read_and_removed() {
     let bed = Bed::new();
@@ -94,19 +147,7 @@ fn a_service_is_deployed_updated_read_and_removed() {
     assert_eq!(get(old, "/env?TEST_SERVICE"), "web");
     get(old, "/say?a-line-to-read");
 
-    let query = ServiceLogQuery {
-        tail: Some(1),
-        ..ServiceLogQuery::default()
-    };
-    let text = bed.block_on(async {
-        let mut stream = bed.client().service_logs(&id, &query).await.unwrap();
-        let mut bytes = Vec::new();
-        while let Some(piece) = stream.next().await.unwrap() {
-            bytes.extend(STANDARD.decode(piece.data.unwrap_or_default()).unwrap());
-        }
-        String::from_utf8(bytes).unwrap()
-    });
-    assert_eq!(text, "a-line-to-read\n");
+    assert_eq!(printed(&bed, &id, 1), "a-line-to-read\n");
 
     // The next form comes up beside the old one, which goes then.
     let mut next = first;

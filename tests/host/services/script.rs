@@ -1,8 +1,6 @@
 //! A coordinator that wants exactly what a test says, and remembers what the host told it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use skyclaw::protocol::api::{
 
 use super::program;
 use crate::bed::{Bed, SOON};
+use crate::common::scripted::{Answer, serve};
 use crate::common::{Running, holds_within};
 
 /// The coordinator.
@@ -50,14 +49,8 @@ impl Script {
     /// Serves where the bed's hosts look for their coordinator.
     pub fn serve(bed: &Bed) -> Self {
         let script = Self(Arc::default());
-        let listener = TcpListener::bind(("127.0.0.1", bed.port())).unwrap();
         let shared = script.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = shared.clone();
-                std::thread::spawn(move || while shared.exchange(&stream).is_some() {});
-            }
-        });
+        serve(bed.port(), move |path, body| shared.reply(path, body));
         script
     }
 
@@ -149,37 +142,13 @@ impl Script {
         found().unwrap()
     }
 
-    fn exchange(&self, mut stream: &TcpStream) -> Option<()> {
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        let path = line.split(' ').nth(1)?.to_owned();
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header).ok()?;
-            let header = header.trim().to_ascii_lowercase();
-            if header.is_empty() {
-                break;
-            }
-            if let Some(value) = header.strip_prefix("content-length:") {
-                length = value.trim().parse().ok()?;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
+    fn reply(&self, path: &str, body: &[u8]) -> Option<Answer> {
         if self.state().away {
             return None;
         }
-        let answer = self.answer(&path, &body)?;
+        let answer = self.answer(path, body)?;
         let status = if answer.is_null() { "404 X" } else { "200 X" };
-        let text = answer.to_string();
-        let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n",
-            text.len()
-        );
-        stream.write_all(head.as_bytes()).ok()?;
-        stream.write_all(text.as_bytes()).ok()
+        Some((status, answer.to_string()))
     }
 
     fn answer(&self, path: &str, body: &[u8]) -> Option<Value> {
@@ -253,6 +222,7 @@ impl Script {
         (!state.away).then(|| SyncedServices {
             assignments: state.wanted.clone(),
             version: state.version,
+            ..SyncedServices::default()
         })
     }
 }

@@ -87,6 +87,7 @@ async fn read(
         tail: which.tail.unwrap_or(TAIL).min(LONGEST),
         follow,
         read: HashMap::new(),
+        last: HashMap::new(),
         over: false,
         wrote: Instant::now(),
         closing,
@@ -123,6 +124,8 @@ struct Reader {
     follow: bool,
     /// Every assignment that was begun with, and whether more may come from there.
     read: HashMap<Source, bool>,
+    /// The last lines of those that are over, in case their hosts have nothing of them any more.
+    last: HashMap<Source, String>,
     /// Nothing is written any more.
     over: bool,
     wrote: Instant,
@@ -168,9 +171,11 @@ impl Reader {
         for word in words {
             match word {
                 Word::Bytes(from, bytes) => {
+                    self.last.remove(&from);
                     piece(out, &from, Some(STANDARD.encode(bytes)), None);
                 }
                 Word::End(from) => {
+                    self.write_last(out, &from);
                     piece(out, &from, None, None);
                     self.read.insert(from, false);
                 }
@@ -228,16 +233,13 @@ impl Reader {
             } else if one.phase == Some(Phase::Lost) {
                 let text = format!("host {host} is not heard of");
                 self.give_up(out, from, text);
-            } else if one.phase.is_some_and(Phase::is_over) {
-                // Its host has forgotten it; these lines are all that is left.
-                if let Some(last) = &one.last_output {
-                    piece(out, &from, Some(STANDARD.encode(last)), None);
-                }
-                piece(out, &from, None, None);
-                self.read.insert(from, false);
             } else {
+                let is_over = one.phase.is_some_and(Phase::is_over);
+                if is_over && let Some(last) = &one.last_output {
+                    self.last.insert(from.clone(), last.clone());
+                }
                 let relay = &self.room.desk.relay;
-                relay.join(&from, &self.inbox, self.tail, self.follow);
+                relay.join(&from, &self.inbox, self.tail, self.follow && !is_over);
                 self.room.desk.nudge(&from.host);
             }
         }
@@ -264,8 +266,18 @@ impl Reader {
         (!there).then_some("has nothing of it any more")
     }
 
+    /// Writes the last lines of what is over if nothing else came.
+    fn write_last(&mut self, out: &mut Vec<u8>, from: &Source) -> bool {
+        let last = self.last.remove(from);
+        if let Some(last) = &last {
+            piece(out, from, Some(STANDARD.encode(last)), None);
+        }
+        last.is_some()
+    }
+
     fn give_up(&mut self, out: &mut Vec<u8>, from: Source, why: String) {
-        piece(out, &from, None, Some(why));
+        let why = (!self.write_last(out, &from)).then_some(why);
+        piece(out, &from, None, why);
         if self.room.desk.relay.leave(&from, &self.inbox) {
             self.room.desk.nudge(&from.host);
         }

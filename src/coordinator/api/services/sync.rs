@@ -14,10 +14,12 @@ use super::super::error::Refused;
 use super::super::reply::Reply;
 use super::super::{Shared, heartbeats, wire};
 use super::check;
-use crate::coordinator::services::endpoint;
+use crate::coordinator::services::{endpoint, reach};
 use crate::coordinator::{Caller, Room};
 use crate::protocol::HostId;
-use crate::protocol::api::{AssignmentReport, SyncServices, SyncedServices};
+use crate::protocol::api::{
+    AssignmentReport, KeptLogs, Phase, ServiceRecord, SyncServices, SyncedServices,
+};
 use crate::queue::domain::service::wanted;
 
 /// How long an answer may be held.
@@ -56,8 +58,9 @@ async fn sync(
         room.desk.wake();
     }
     let mut reports = value.assignments;
+    let ways = reach::ways(&room, &caller, &host, &reports);
     for report in &mut reports {
-        endpoint::complete(report, &caller);
+        endpoint::complete(report, &caller, &ways);
     }
     let seat = room.desk.seat(&host);
     let told = tell(&room, &host, reports).await?;
@@ -75,8 +78,10 @@ async fn sync(
         let answer = answer(&room, &host);
         let is_news = told || value.seen != Some(answer.version);
         if is_news || *room.closing.borrow() || Instant::now() >= end {
-            for one in &answer.assignments {
-                room.desk.relay.wanted(&one.assignment_id, true);
+            let kept = answer.kept_logs.iter().map(|one| &one.assignment_id);
+            let all = answer.assignments.iter().map(|one| &one.assignment_id);
+            for one in all.chain(kept) {
+                room.desk.relay.wanted(one, true);
             }
             return Ok(Reply::new(answer));
         }
@@ -106,7 +111,8 @@ fn answer(room: &Room, host: &HostId) -> SyncedServices {
         one.logs = room.desk.relay.wanted(&one.assignment_id, false);
     }
     // Of the content: it is the same after a restart, and nobody is woken for another's news.
-    let text = serde_json::to_vec(&assignments).unwrap_or_default();
+    let kept_logs = kept_logs(room, host);
+    let text = serde_json::to_vec(&(&assignments, &kept_logs)).unwrap_or_default();
     let digest: [u8; 32] = Sha256::digest(text).into();
     let version = digest
         .iter()
@@ -114,6 +120,30 @@ fn answer(room: &Room, host: &HostId) -> SyncedServices {
         .fold(0, |version, byte| version << 8 | u64::from(*byte));
     SyncedServices {
         assignments,
+        kept_logs,
         version: version & EXACT,
     }
+}
+
+/// Returns the output of what is over on this host that somebody reads.
+fn kept_logs(room: &Room, host: &HostId) -> Vec<KeptLogs> {
+    let mut read = room.desk.relay.read_of(host);
+    if read.is_empty() {
+        return Vec::new();
+    }
+    read.sort();
+    let services = room.desk.all();
+    let kept = read.iter().filter_map(|id| {
+        let is_over = |service: &&Arc<ServiceRecord>| {
+            let mut all = service.assignments.iter();
+            all.any(|one| *one.id == **id && one.phase.is_some_and(Phase::is_over))
+        };
+        let service = services.iter().find(is_over)?;
+        Some(KeptLogs {
+            assignment_id: id.as_ref().to_owned(),
+            name: service.name.clone(),
+            logs: room.desk.relay.wanted(id, false)?,
+        })
+    });
+    kept.collect()
 }

@@ -166,6 +166,15 @@ impl Relay {
         Some(current.wanted)
     }
 
+    /// Returns the assignments of `host` whose output somebody reads.
+    pub fn read_of(&self, host: &HostId) -> Vec<Arc<str>> {
+        let taps = self.taps();
+        let theirs = taps.values().filter(|tap| tap.source.host == *host);
+        theirs
+            .map(|tap| Arc::clone(&tap.source.assignment))
+            .collect()
+    }
+
     /// Returns what keeps the output of `from` from coming; nothing if all is well.
     pub fn trouble(&self, from: &Source) -> Option<&'static str> {
         let taps = self.taps();

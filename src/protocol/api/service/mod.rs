@@ -19,4 +19,4 @@ pub use record::{
     Services,
 };
 pub use report::ReportService;
-pub use sync::{AssignmentReport, SyncServices, SyncedServices, Want, WantedAssignment};
+pub use sync::{AssignmentReport, KeptLogs, SyncServices, SyncedServices, Want, WantedAssignment};

@@ -190,6 +190,9 @@ pub struct ServiceRecord {
     /// Why the latest update went no further; the form before it stays up then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_error: Option<String>,
+    /// What the latest update waits for: it goes on by itself once a host can take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_waits: Option<String>,
     /// It ends everywhere, and is forgotten then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,

@@ -111,6 +111,21 @@ pub struct WantedAssignment {
 pub struct SyncedServices {
     /// Every assignment of this host.
     pub assignments: Vec<WantedAssignment>,
+    /// Output of assignments that failed here, which readers wait for: the host may have kept it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_logs: Vec<KeptLogs>,
     /// To be shown with the next request.
     pub version: u64,
+}
+
+/// Output of an assignment that is over: what there is of it, nothing that follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptLogs {
+    /// [`Assignment::id`](super::Assignment::id).
+    pub assignment_id: String,
+    /// The service's name.
+    pub name: String,
+    /// What of it.
+    pub logs: WantedLogs,
 }

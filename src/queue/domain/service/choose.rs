@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::ServiceHost;
 use super::life::{is_live, is_over};
 use crate::protocol::HostId;
-use crate::protocol::api::ServiceRecord;
 use crate::protocol::api::service::{FailedOn, Form};
+use crate::protocol::api::{Restart, ServiceRecord};
 use crate::support::clock::Timestamp;
 
 /// For this long a host is avoided by the generation that failed on it, if there is another one.
@@ -120,6 +120,10 @@ impl<'a> Board<'a> {
         });
         able.filter_map(|host| {
             let standing = standing(service, &host.id, form.generation, now);
+            if form.restart == Restart::Never && has_failed_on(service, &host.id, form.generation) {
+                // It would be started again after all, only by us.
+                return None;
+            }
             let of_service = count(service, &host.id, |_| true);
             let fits = match room {
                 Room::Any => standing != Standing::Paused,
@@ -134,6 +138,11 @@ impl<'a> Board<'a> {
         .min()
         .map(|(.., id)| id.clone())
     }
+}
+
+fn has_failed_on(service: &ServiceRecord, host: &HostId, generation: u64) -> bool {
+    let mut failures = service.kept.failures.iter();
+    failures.any(|one| one.host_id == *host && one.generation == generation)
 }
 
 fn count(service: &ServiceRecord, host: &HostId, wanted: impl Fn(u64) -> bool) -> usize {

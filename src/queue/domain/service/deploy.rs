@@ -100,6 +100,7 @@ fn fresh(ask: &DeployService, id: &str, node: &str, now: Timestamp) -> ServiceRe
         drain_ms: ask.drain_ms,
         stopped: false,
         update_error: None,
+        update_waits: None,
         removing: false,
         kept: Default::default(),
     }

@@ -64,7 +64,7 @@ pub const fn is_done(one: &Assignment, restart: Restart) -> bool {
             Restart::Always => false,
             Restart::OnFailure | Restart::Never => true,
         },
-        // One that never came up did not even have its one try.
+        // One that never came up may do so on another host; `choose` gives it one try on each.
         Some(Phase::Failed) => matches!(restart, Restart::Never) && one.started_at.is_some(),
         None
         | Some(

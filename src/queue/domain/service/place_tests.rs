@@ -506,3 +506,37 @@ fn a_host_that_came_after_the_hosts_were_counted_keeps_what_it_took() {
     let later = NOW.plus(Duration::from_secs(2));
     assert_eq!(shown(&placed(&before, "a", later)), "b:1:lost a:1:assigned");
 }
+
+#[test]
+fn an_update_that_no_host_can_take_says_so_and_goes_on_once_one_can() {
+    let mut before = made(1, 2, "a:1:ready");
+    before.required_capabilities.push("gpu".to_owned());
+    let waits = placed(&before, "a b", NOW);
+    assert_eq!(shown(&waits), "a:1:ready");
+    let why = waits.update_waits.clone().unwrap();
+    assert!(why.contains("generation 2") && why.contains("gpu"), "{why}");
+    assert_eq!(waits.update_error, None, "nothing failed");
+    assert_eq!(placed(&waits, "a b", NOW), waits, "and says it once");
+    let mut able = hosts("a b");
+    able[1].capabilities.push("gpu".to_owned());
+    let all = place(std::slice::from_ref(&waits), &able, [7; 16], NODE, NOW);
+    assert_eq!(shown(&all[0]), "a:1:ready b:2:assigned");
+    assert_eq!(all[0].update_waits, None);
+}
+
+#[test]
+fn what_is_never_to_be_started_again_gets_one_try_on_each_host() {
+    use crate::protocol::api::Restart;
+    let (a, b) = (HostId::new("a").unwrap(), HostId::new("b").unwrap());
+    let mut before = made(1, 1, "");
+    before.restart = Restart::Never;
+    super::choose::note_failure(&mut before, &a, 1, BEFORE);
+    let much_later = NOW.plus(Duration::from_secs(86_400));
+    assert_eq!(shown(&placed(&before, "a", much_later)), "");
+    assert_eq!(shown(&placed(&before, "a b", NOW)), "b:1:assigned");
+    super::choose::note_failure(&mut before, &b, 1, BEFORE);
+    assert_eq!(shown(&placed(&before, "a b", much_later)), "");
+    // A person may say once more.
+    let again = change(&before, ChangeService::Restart, NODE, NOW);
+    assert_eq!(shown(&placed(&again, "a", NOW)), "a:2:assigned");
+}

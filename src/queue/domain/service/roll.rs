@@ -9,6 +9,8 @@ use crate::protocol::api::{Assignment, Phase, ServiceRecord};
 
 /// Decides what `service` needs next and writes it into the record.
 pub fn decide(service: &mut ServiceRecord, placing: &mut Placing<'_>) {
+    // Said anew as long as it is so.
+    service.update_waits = None;
     if service.stopped || service.removing {
         drain_all(service, placing.now, |_| true);
         return;
@@ -110,6 +112,10 @@ fn roll(service: &mut ServiceRecord, placing: &mut Placing<'_>) {
     let form = form::current(service);
     for _ in 0..may_begin.min(target.saturating_sub(have)) {
         if !placing.add(service, &form, Room::Any) {
+            service.update_waits = Some(format!(
+                "generation {wanted} waits for a host that is there, takes something new and can do {}",
+                form.required_capabilities.join(", ")
+            ));
             break;
         }
     }

@@ -34,11 +34,14 @@ pub fn judge(service: &mut ServiceRecord, hosts: &[ServiceHost], now: Timestamp)
         let generation = one.generation;
         if let Some(one) = service.assignments.get_mut(index) {
             set_phase(one, Phase::Failed, now);
-            one.error = Some(format!(
-                "host {} did not say within {} that it is ready, or why it is not",
-                one.host_id,
-                span::human(within.saturating_add(MARGIN))
-            ));
+            let within = span::human(within.saturating_add(MARGIN));
+            one.error = Some(match &one.error {
+                Some(why) => format!("not ready for {within}: {why}"),
+                None => format!(
+                    "host {} did not say within {within} that it is ready, or why it is not",
+                    one.host_id
+                ),
+            });
             failed.push((one.host_id.clone(), generation));
         }
     }

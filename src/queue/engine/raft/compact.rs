@@ -5,26 +5,26 @@ use std::time::Duration;
 use super::log::Log;
 use super::types::Raft;
 
-/// After this many new entries the older ones may go. Few in tests, which would take long otherwise.
-pub const EVERY_ENTRIES: u64 = if cfg!(test) { 60 } else { 4_000 };
-
-/// After this many bytes of new entries too.
-pub const EVERY_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
-
-/// How many entries stay for members that are behind.
+/// How many entries stay for members that are behind, and after how many new ones the older may go, unless
+/// the queue's options say otherwise. Few in tests, which would take long otherwise.
 pub const KEPT_ENTRIES: u64 = if cfg!(test) { 40 } else { 4_000 };
 
-/// How many bytes of them at most.
+/// After this many bytes of new entries the older ones may go, however few they are.
+pub const EVERY_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
+
+/// How many bytes of entries stay at most for members that are behind.
 pub const KEPT_BYTES: u64 = if cfg!(test) { 512 << 10 } else { 32 << 20 };
 
-/// How many entries go at once at least.
-pub const STEP: u64 = if cfg!(test) { 1 } else { 256 };
+/// Returns how many entries go at once at least, of a log that keeps `entries`.
+pub const fn step(entries: u64) -> u64 {
+    1 + entries / 16
+}
 
 /// How often it is looked at at most.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
 
-/// Works until the engine ends.
-pub async fn run(raft: Raft, log: Log) {
+/// Works until the engine ends; after `entries` new entries the older ones may go.
+pub async fn run(raft: Raft, log: Log, entries: u64) {
     let mut metrics = raft.metrics();
     // Where the log ended, in bytes, when it was shortened last.
     let mut stayed = log.bytes();
@@ -40,7 +40,7 @@ pub async fn run(raft: Raft, log: Log) {
         };
         let bytes = log.bytes();
         stayed = stayed.min(bytes);
-        let is_long = applied.saturating_sub(snapshot) >= EVERY_ENTRIES;
+        let is_long = applied.saturating_sub(snapshot) >= entries;
         let is_heavy = bytes - stayed >= EVERY_BYTES && applied > snapshot;
         if !is_long && !is_heavy {
             continue;

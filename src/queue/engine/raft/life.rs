@@ -40,6 +40,8 @@ pub struct Core {
     pub carrier: Arc<dyn Carrier>,
     /// How soon a leader is missed.
     pub timing: Timing,
+    /// How many entries the log keeps.
+    pub log_entries: u64,
     /// Where it stands.
     pub status: watch::Sender<Status>,
     /// What ended it.
@@ -86,8 +88,8 @@ impl Core {
             election_timeout_max: millis(self.timing.election_max),
             // See `compact`: by bytes too, and not in the middle of a write.
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: compact::KEPT_ENTRIES,
-            purge_batch_size: compact::STEP,
+            max_in_snapshot_log_to_keep: self.log_entries,
+            purge_batch_size: compact::step(self.log_entries),
             max_payload_entries: 1024,
             ..Config::default()
         };
@@ -123,7 +125,7 @@ impl Core {
         let (confirm, asking) = mpsc::unbounded_channel();
         let (stopping, stops) = watch::channel(false);
         tokio::spawn(confirm::run(raft.clone(), asking));
-        tokio::spawn(compact::run(raft.clone(), log.clone()));
+        tokio::spawn(compact::run(raft.clone(), log.clone(), self.log_entries));
         tokio::spawn(watching::run(
             raft.clone(),
             self.cluster.clone(),

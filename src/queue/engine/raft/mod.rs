@@ -32,6 +32,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, RwLock, mpsc, oneshot};
 
 pub use carry::{Carrier, CarryError, Kind};
+pub use compact::KEPT_ENTRIES;
 pub use force::{Forced, force_new_cluster};
 pub use member::{ClusterId, Member, MemberId, PROTOCOL};
 pub use status::{FIRST_TERM, Role, Status};
@@ -69,6 +70,7 @@ impl Queue {
     ) -> Result<(Self, Cluster), Error> {
         let path = options.path.clone();
         let timing = options.timing;
+        let log_entries = options.log_entries;
         let mut queue = Self::open_any(options)?;
         life::tidy(&path);
         let opened = life::open_log(&path)?;
@@ -84,6 +86,7 @@ impl Queue {
             now: Arc::clone(&queue.now),
             carrier,
             timing,
+            log_entries,
             status: tokio::sync::watch::Sender::new(Status::lone(id)),
             fault: Fault::new(),
             cluster: OwnCluster::default(),

@@ -7,167 +7,19 @@
     reason = "a test may panic"
 )]
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use skyclaw::client::{Client, Error, JobQuery, LogEvent, LogQuery, Settings, parse_url, unix_url};
+use skyclaw::client::{Client, Error, JobQuery, LogEvent, LogQuery, parse_url, unix_url};
 use skyclaw::protocol::api::{Code, SubmitJob};
 use skyclaw::protocol::{HostId, JobId, Payload};
 use skyclaw::support::secret::Secret;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 
-/// What a server does with one request.
-#[derive(Clone)]
-enum Reply {
-    /// Answers with a status and a body.
-    Say(u16, String),
-    /// Reads the request and says nothing.
-    Silence,
-    /// Reads the request and closes.
-    Close,
-    /// Sends these events and closes.
-    Events(String),
-}
+mod members;
+mod server;
 
-/// Answers the requests in turn; the last reply is given for ever. Remembers what it was asked.
-struct Server {
-    url: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let replies = Arc::new(Mutex::new(replies.into_iter().collect::<VecDeque<_>>()));
-        let seen = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&seen), Arc::clone(&replies)));
-            }
-        });
-        Self { url, asked }
-    }
-
-    /// The same at a Unix socket, where `replies` are given to whatever connects.
-    fn start_at(path: &std::path::Path, replies: impl IntoIterator<Item = Reply>) -> Self {
-        let listener = UnixListener::bind(path).unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let replies = Arc::new(Mutex::new(replies.into_iter().collect::<VecDeque<_>>()));
-        let seen = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&seen), Arc::clone(&replies)));
-            }
-        });
-        let url = unix_url(path).unwrap().to_string();
-        Self { url, asked }
-    }
-
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
-    }
-}
-
-async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    asked: Arc<Mutex<Vec<String>>>,
-    replies: Arc<Mutex<VecDeque<Reply>>>,
-) {
-    loop {
-        let Some(request) = read_request(&mut stream).await else {
-            return;
-        };
-        asked.lock().unwrap().push(request);
-        let reply = {
-            let mut replies = replies.lock().unwrap();
-            match replies.len() {
-                1 => replies[0].clone(),
-                _ => replies.pop_front().unwrap(),
-            }
-        };
-        let text = match reply {
-            Reply::Say(status, body) => format!(
-                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            ),
-            Reply::Silence => std::future::pending().await,
-            Reply::Close => return,
-            Reply::Events(events) => {
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-                let _ = stream.write_all(format!("{head}{events}").as_bytes()).await;
-                return;
-            }
-        };
-        if stream.write_all(text.as_bytes()).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
-    let mut bytes = Vec::new();
-    loop {
-        let mut chunk = [0; 4096];
-        let read = stream.read(&mut chunk).await.ok()?;
-        if read == 0 {
-            return None;
-        }
-        bytes.extend_from_slice(&chunk[..read]);
-        let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
-                .unwrap_or(0);
-            if body.len() >= length {
-                return Some(text);
-            }
-        }
-    }
-}
-
-fn queue_state() -> Reply {
-    let counts = json!({"queued": 1, "leased": 0, "completed": 0, "failed": 0});
-    Reply::Say(200, json!({"paused": false, "counts": counts}).to_string())
-}
-
-fn refusal(status: u16, code: &str) -> Reply {
-    Reply::Say(status, json!({"error": "no", "code": code}).to_string())
-}
-
-fn job_json(id: JobId, status: &str) -> serde_json::Value {
-    json!({
-        "id": id, "status": status, "createdAt": "2026-01-01T00:00:00.000Z",
-        "updatedAt": "2026-01-01T00:00:00.000Z", "attempts": 0,
-        "requirement": {"requiredCapabilities": []}, "payload": {"kind": "shell", "command": "true"},
-        "priority": 0, "updatedBy": "node_1", "version": 1,
-    })
-}
-
-/// A port on which nobody listens.
-async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
-fn settings(urls: &[&str]) -> Settings {
-    Settings::new(urls.iter().map(|url| parse_url(url).unwrap()).collect())
-}
-
-fn client(urls: &[&str]) -> Client {
-    Client::new(settings(urls)).unwrap()
-}
-
-fn header<'r>(request: &'r str, name: &str) -> Option<&'r str> {
-    request
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
+use server::{Reply, Server, client, header, job_json, nobody, queue_state, refusal, settings};
 
 #[tokio::test]
 async fn who_does_not_answer_is_passed_over_and_who_answers_is_kept_to() {
