@@ -202,7 +202,11 @@ impl Caller {
         while !self.world.closed.get() {
             let request = ClaimRequest {
                 claimants: vec![Claimant {
-                    max: if self.is_over() { 1 } else { self.chance.between(1, 4) as u16 },
+                    max: if self.is_over() {
+                        1
+                    } else {
+                        self.chance.between(1, 4) as u16
+                    },
                     ..Claimant::new(HostId::new(self.name.clone()).unwrap())
                 }],
                 group: None,

@@ -147,10 +147,7 @@ fn whoever_is_broken_is_noticed() {
             Flaw::DiskLies,
             &["is missing", "went back", "differ", "but in the end"],
         ),
-        (
-            Flaw::Twin,
-            &["two leaders in term"],
-        ),
+        (Flaw::Twin, &["two leaders in term"]),
     ];
     for (flaw, says) in cases {
         seeds::is_noticed(flaw, says);
