@@ -52,6 +52,14 @@ pub async fn run(members: Arc<Members>) {
         if waits.await.map(drop).is_err() {
             return;
         }
+        if members.targets().is_empty() {
+            let text = "SKYCLAW_PEER_URLS names nobody to ask";
+            if say.due(text) {
+                tracing::warn!("waits to be taken into a cluster: {text}");
+            }
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
         let seen = look_round(&members).await;
         if let Some(urls) = founding::different(&seen) {
             let text = listed(&urls);

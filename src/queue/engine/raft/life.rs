@@ -185,9 +185,12 @@ impl Core {
         let _turning = self.turning.lock().await;
         let role = self.status.borrow().role;
         if !matches!(role, Role::Lone | Role::Waiting) {
-            return Err(Error::NotAMember(
-                "it is in a cluster already and cannot found another one".to_owned(),
-            ));
+            return Err(in_one());
+        }
+        // Whatever is said of it, it must not forget what it agreed on with others.
+        let past = self.local.with(|store| store.replica()).await?;
+        if past.is_some_and(|past| past.applied.is_some()) {
+            return Err(in_one());
         }
         // One that waits runs an engine, which knows of nothing yet.
         self.halt().await;
@@ -299,6 +302,10 @@ impl Core {
         });
         opened.await
     }
+}
+
+fn in_one() -> Error {
+    Error::NotAMember("it is in a cluster already and cannot found another one".to_owned())
 }
 
 /// The beginning of a cluster: one member, and a log that is gone up to some entry.

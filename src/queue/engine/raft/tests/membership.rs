@@ -172,3 +172,31 @@ async fn the_last_survivor_goes_on_alone() {
         Err(Error::NotAMember(_))
     ));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_starts_again_is_not_taken_for_one_that_waits() {
+    let net = Arc::new(Net::default());
+    let mut nodes = cluster(&net, 3).await;
+    let job = nodes[0].submit().await.unwrap();
+    agree(&nodes.iter().collect::<Vec<_>>()).await;
+    let own = nodes[1].cluster.status().cluster;
+    for _ in 0..10 {
+        let node = nodes.remove(1).restart().await;
+        let mut watch = node.cluster.watch();
+        // From the first moment on, until it has heard of the others.
+        while watch.borrow_and_update().leader.is_none() {
+            assert_ne!(watch.borrow().role, Role::Waiting);
+            watch.changed().await.unwrap();
+        }
+        nodes.insert(1, node);
+    }
+    // Even if it were, it would keep what it has agreed on.
+    let core = nodes[1].cluster.core();
+    core.status
+        .send_modify(|status| status.role = Role::Waiting);
+    let refused = nodes[1].cluster.found(nodes[1].member()).await;
+    assert!(matches!(refused, Err(Error::NotAMember(_))), "{refused:?}");
+    agree(&nodes.iter().collect::<Vec<_>>()).await;
+    assert_eq!(nodes[1].cluster.status().cluster, own);
+    assert!(has(&nodes[1], job).await);
+}
