@@ -9,10 +9,6 @@ use super::super::{Kind, Role};
 use super::harness::{Net, Node, SOON, agree, cluster, has};
 use crate::queue::store::{Edit, Journal, Place};
 
-/// What the options say in tests.
-const EVERY_ENTRIES: u64 = 50;
-const KEPT_ENTRIES: u64 = 50;
-
 /// Ends a cluster of one, puts an entry into its log, starts it again and returns what it dies of.
 async fn dies_of(kind: u8, body: &[u8]) -> String {
     let net = Arc::new(Net::default());
