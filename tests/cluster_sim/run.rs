@@ -220,8 +220,8 @@ impl Run<'_> {
         self.steps += 1;
         self.board.look();
         // One member's file after the other: a whole look costs as much as many steps.
-        if self.steps.is_multiple_of(50) {
-            let turn = (self.steps / 50) as usize % self.seats.len();
+        if self.steps.is_multiple_of(100) {
+            let turn = (self.steps / 100) as usize % self.seats.len();
             if !self.down.contains(&turn) && place::database(&self.seats[turn].dir).exists() {
                 place::look_over(&self.seats[turn].dir)?;
             }
@@ -487,7 +487,7 @@ impl Run<'_> {
         self.until("every job ended", Duration::from_secs(120), |run| {
             looked += 1;
             let leader = run.board.leader();
-            looked % 20 == 0
+            looked % 50 == 0
                 && leader.is_some_and(|one| place::open_jobs(&run.seats[one].dir) == Some(0))
         })
     }
