@@ -311,16 +311,18 @@ def run(bench):
             if theirs := postgres(seconds):
                 rates["PostgreSQL"] = max(rates.get("PostgreSQL", 0), theirs)
         bench.note("k: submits/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
-        written = nodes[0].get("/v1/queue")["counts"]["queued"]
-        log = [node.size("-raft", "-snapshots") / 2**20 for node in nodes]
-        data = [node.size("") / 2**20 for node in nodes]
-        bench.note(f"k: after {written} jobs: log and snapshots {max(log):.0f} MiB")
         count = 200 if quick else 1000
         took = {name: claims(node, f"host-{name}", count) for name, node in (("leader", leader), ("follower", followers[0]), ("lone", lone))}
         bench.note("k: claim ms: " + ", ".join(f"{name} {half:.2f}" for name, (half, _) in took.items()))
         site.end([lone])
         lost = losses(nodes, kills)
         bench.note(f"k: leader loss: p50 {statistics.median(lost):.2f} s, worst {max(lost):.2f} s of {kills}")
+        fill(settled(nodes)[0], jobs)
+        settled(nodes)
+        written = nodes[0].get("/v1/queue")["counts"]["queued"]
+        log = [node.size("-raft", "-snapshots") / 2**20 for node in nodes]
+        data = [node.size("") / 2**20 for node in nodes]
+        bench.note(f"k: after {written} jobs: log and snapshots {max(log):.0f} MiB of {max(data):.0f} MiB")
         site.end(nodes)
         joined = joins(site, jobs)
         bench.note(f"k: join with {jobs} jobs: " + ", ".join(f"{one:.1f} s" for one in joined))
