@@ -232,6 +232,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         port,
     };
     let membership = among.enter(cluster, &place, &db).await?;
+    let part = among::Part::of(&membership);
     let socket = Given::of(&args.socket).map(|path| socket::open(path));
     let socket = socket.transpose()?;
     let node = settings.node_id.clone();
@@ -260,7 +261,9 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         unix: socket,
         ..Doors::from(listener)
     };
-    coordinator::serve(serving, doors, shutdown).await?;
+    let served = coordinator::serve(serving, doors, shutdown).await;
+    part.close().await;
+    served?;
     Ok(Exit::Success)
 }
 

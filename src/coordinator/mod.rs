@@ -252,7 +252,7 @@ pub async fn serve(front: Front, doors: impl Into<Doors>, shutdown: Shutdown) ->
         .map(|membership| membership.cluster.clone());
     let died = async {
         match &cluster {
-            Some(cluster) => cluster.failed().await,
+            Some(cluster) => what_to_do(cluster.failed().await, &cluster.status()),
             None => std::future::pending().await,
         }
     };
@@ -263,4 +263,16 @@ pub async fn serve(front: Front, doors: impl Into<Doors>, shutdown: Shutdown) ->
         part = parts.failed() => Err(Error::Part { part }),
         served = front::serve(front, doors.into(), shutdown) => served,
     }
+}
+
+/// Adds to what has died what follows from it.
+fn what_to_do(why: String, status: &queue::cluster::Status) -> String {
+    let safe = match status.role {
+        queue::cluster::Role::Lone => "What was acknowledged is in its file",
+        _ => "What was acknowledged is safe with the majority of its cluster",
+    };
+    format!(
+        "{why}. {safe}: start it again when the cause is gone; a member whose files are damaged is started with an \
+         empty database and joins as a new one"
+    )
 }

@@ -7,10 +7,6 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What the consensus library says of itself is for its developers: several lines for each heartbeat that does not arrive. What
-/// an operator should know of that is said by us.
-const CONSENSUS: &str = "openraft";
-
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Verbosity {
@@ -28,14 +24,6 @@ impl Verbosity {
             (false, 1) => LevelFilter::INFO,
             (false, 2) => LevelFilter::DEBUG,
             (false, _) => LevelFilter::TRACE,
-        }
-    }
-
-    fn consensus(self) -> LevelFilter {
-        match (self.quiet, self.more) {
-            (true, _) | (false, 0 | 1) => LevelFilter::OFF,
-            (false, 2) => LevelFilter::WARN,
-            (false, _) => LevelFilter::DEBUG,
         }
     }
 }
@@ -57,14 +45,19 @@ pub fn start(verbosity: Verbosity, colour: bool, form: Form) {
         .with_ansi(colour && form == Form::Text)
         .with_max_level(verbosity.filter())
         .with_target(verbosity.more > 1);
-    let shown = Targets::new()
+    // What goes on between members of a cluster is told in our own words, once; openraft tells every try.
+    let consensus = match verbosity.more {
+        0 | 1 => LevelFilter::OFF,
+        _ => verbosity.filter(),
+    };
+    let wanted = Targets::new()
         .with_default(verbosity.filter())
-        .with_target(CONSENSUS, verbosity.consensus());
+        .with_target("openraft", consensus);
     let _ = match form {
-        Form::Text => lines.finish().with(shown).try_init(),
+        Form::Text => lines.finish().with(wanted).try_init(),
         Form::Json => {
             let lines = lines.json().flatten_event(true);
-            lines.finish().with(shown).try_init()
+            lines.finish().with(wanted).try_init()
         }
     };
 }

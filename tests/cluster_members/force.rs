@@ -29,7 +29,7 @@ fn the_last_survivor_becomes_a_new_cluster_and_the_old_members_stay_out() {
     // Not while it runs.
     let refused = a.run(&[&force[..], &["-y"]].concat()).expect_code(1);
     assert!(refused.err().contains("is served by"), "{refused}");
-    a.logs("the other members do not answer");
+    a.logs("no leader");
     a.stop();
     // Not without a word from somebody.
     let asked = a.run(&force).expect_code(2);

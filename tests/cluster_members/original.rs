@@ -18,6 +18,8 @@ fn the_database_of_a_lone_coordinator_becomes_that_of_a_cluster() {
     b.told_of(&[&a.url()]).start();
     c.told_of(&[&b.url()]).start();
     settled(&[&a, &b, &c], 3, 3);
+    // Until then the change is half done, and needs all who were there before.
+    a.logs("voters=3");
     for job in &jobs {
         all_have(&[&b, &c], job);
     }

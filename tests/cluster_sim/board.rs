@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use skyclaw::queue::cluster::{Role, Status};
+use skyclaw::queue::cluster::{MemberId, Role, Status};
 use tokio::sync::watch;
 
 use super::wire::Traffic;
@@ -19,8 +19,8 @@ pub struct Board {
 struct Inner {
     /// What the running members say of themselves.
     seats: BTreeMap<usize, watch::Receiver<Status>>,
-    /// Who led which term. A place, not an id: two may have the same.
-    leaders: BTreeMap<u64, usize>,
+    /// Who led by which vote. A place, not an id: two may have the same.
+    leaders: BTreeMap<(u64, MemberId), usize>,
     /// The hash at each index, and who told it first.
     hashes: BTreeMap<u64, ([u8; 32], String)>,
     /// The newest index at which each member told its hash.
@@ -81,16 +81,28 @@ impl Board {
             .map(|(n, _)| n)
     }
 
-    /// Looks at everybody: at most one leads in a term.
+    /// Looks at everybody: who leads does so by a vote that is its own. Votes are ordered by term and then by
+    /// member, and a later one beats an earlier one: in one term a greater member may follow a smaller one, but
+    /// never the other way round, and no vote is that of two places.
     pub fn look(&self) {
         for (number, status) in self.statuses() {
             if status.role != Role::Leader {
                 continue;
             }
+            let (term, id) = (status.term, status.id);
             let mut inner = self.inner();
-            let first = *inner.leaders.entry(status.term).or_insert(number);
+            let greatest = inner.leaders.range((term, MemberId::from(0))..);
+            let greatest = greatest
+                .map(|(vote, _)| *vote)
+                .take_while(|vote| vote.0 == term)
+                .last();
+            let first = inner.leaders.get(&(term, id)).copied();
+            if first.is_none() && greatest.is_some_and(|vote| vote > (term, id)) {
+                let what = format!("in term {term} m{number} leads after a greater member");
+                inner.wrong.push(what);
+            }
+            let first = *inner.leaders.entry((term, id)).or_insert(number);
             if first != number {
-                let term = status.term;
                 let what = format!("two leaders in term {term}: m{first} and m{number}");
                 inner.wrong.push(what);
             }
@@ -122,7 +134,7 @@ impl Board {
         names.iter().all(|name| told.get(name) == Some(&applied))
     }
 
-    /// Returns how many states were compared, and how many terms had a leader.
+    /// Returns how many states were compared, and how many leaders there were.
     pub fn compared(&self) -> (usize, usize) {
         let inner = self.inner();
         (inner.hashes.len(), inner.leaders.len())

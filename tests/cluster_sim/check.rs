@@ -161,10 +161,8 @@ fn results_stay(history: &History, last: &HashMap<JobId, &Seen>) -> Result<(), S
                 job,
                 seen: Some(seen),
                 ..
-            } if far(seen).1 == ENDED => {
-                if last.get(job).is_some_and(|end| *end != seen) {
-                    return Err(format!("{seen:?} became {:?}", last.get(job)));
-                }
+            } if far(seen).1 == ENDED && last.get(job).is_some_and(|end| *end != seen) => {
+                return Err(format!("{seen:?} became {:?}", last.get(job)));
             }
             _ => {}
         }

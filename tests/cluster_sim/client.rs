@@ -202,7 +202,11 @@ impl Caller {
         while !self.world.closed.get() {
             let request = ClaimRequest {
                 claimants: vec![Claimant {
-                    max: if self.is_over() { 1 } else { self.chance.between(1, 4) as u16 },
+                    max: if self.is_over() {
+                        1
+                    } else {
+                        self.chance.between(1, 4) as u16
+                    },
                     ..Claimant::new(HostId::new(self.name.clone()).unwrap())
                 }],
                 group: None,
@@ -239,8 +243,13 @@ impl Caller {
         let mut until = claimed + lasts;
         let ends = now() + self.chance.between(20, 700) * 1000;
         // Some take longer than a lease lasts. When all is over, hosts do well too.
-        let is_long = self.chance.happens(5) && !self.is_over();
-        let ends = ends + if is_long { 2 * lasts } else { 0 };
+        let is_long = self.chance.happens(20) && !self.is_over();
+        let ends = ends
+            + if is_long {
+                self.chance.below(2 * lasts)
+            } else {
+                0
+            };
         while now() < until {
             if now() >= ends {
                 self.world.pen.hold(mine, from, now());

@@ -58,10 +58,18 @@ pub fn draw(chance: &mut Chance, leader: Option<usize>, members: usize, all: usi
             let cut = clients.filter(|_| chance.happens(50));
             Fault::Cut(cut.map(|client| (aimed, client)).collect())
         }
-        50..58 => Fault::Held((0..all).filter(|o| *o != aimed).map(|o| (aimed, o)).collect()),
+        50..58 => Fault::Held(
+            (0..all)
+                .filter(|o| *o != aimed)
+                .map(|o| (aimed, o))
+                .collect(),
+        ),
         58..63 => Fault::Slow(Duration::from_millis(chance.between(100, 900))),
         63..68 => Fault::Lossy(chance.between(20, 500)),
-        68..75 => Fault::Clock(aimed, *chance.pick(&[-HOUR, -HOUR / 60, 0, HOUR / 60, HOUR])),
+        68..75 => Fault::Clock(
+            aimed,
+            *chance.pick(&[-HOUR, -HOUR / 60, 0, HOUR / 60, HOUR]),
+        ),
         75..93 => Fault::Down(vec![aimed], crash(chance)),
         93..97 => {
             let most = (0..members).filter(|one| *one != anybody);

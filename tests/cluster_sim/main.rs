@@ -40,7 +40,7 @@ use flaw::Flaw;
 use run::{Report, Settings, Wrong};
 
 /// How long things go wrong in one simulation.
-const FAULTS_FOR: Duration = Duration::from_secs(10);
+const FAULTS_FOR: Duration = Duration::from_secs(8);
 
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -147,10 +147,7 @@ fn whoever_is_broken_is_noticed() {
             Flaw::DiskLies,
             &["is missing", "went back", "differ", "but in the end"],
         ),
-        (
-            Flaw::Twin,
-            &["two leaders in term"],
-        ),
+        (Flaw::Twin, &["two leaders in term"]),
     ];
     for (flaw, says) in cases {
         seeds::is_noticed(flaw, says);

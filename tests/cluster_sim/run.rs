@@ -52,7 +52,7 @@ impl std::fmt::Display for Report {
         let churn = if self.churn { ", coming and going" } else { "" };
         write!(
             f,
-            "{} members{churn}, {} jobs, {} answers, {} holds, {} faults, {} terms, {} states compared, \
+            "{} members{churn}, {} jobs, {} answers, {} holds, {} faults, {} leaders, {} states compared, \
              {} entries, {:?} simulated, fingerprint {:016x}",
             self.members,
             self.jobs,
@@ -99,7 +99,11 @@ pub struct Run<'a> {
 /// With what was wrong.
 pub fn run(settings: Settings) -> Result<Report, Wrong> {
     let chance = Chance::new(settings.seed, 0);
-    let voters = if settings.seed % 2 == 0 { 3 } else { 5 };
+    let voters = if settings.seed.is_multiple_of(2) {
+        3
+    } else {
+        5
+    };
     let churn = settings.seed % 3 == 2 && settings.flaw != Flaw::Twin;
     // The spare comes and goes, or is to be somebody's twin.
     let spare = churn || settings.flaw == Flaw::Twin;
@@ -155,7 +159,11 @@ impl Run<'_> {
     }
 
     fn add_member(&mut self, number: usize, name: String) {
-        let wrong_by = *self.chance.pick(&[0, 0, -3_600_000, 3_600_000]);
+        let wrong_by = match self.settings.flaw {
+            // Each new leader is later than all before it.
+            Flaw::NoReprieve => 3_600_000 * number as i64,
+            _ => *self.chance.pick(&[0, 0, -3_600_000, 3_600_000]),
+        };
         let seat = Seat {
             number,
             dir: self.dir.path().join(&name),
@@ -212,8 +220,8 @@ impl Run<'_> {
         self.steps += 1;
         self.board.look();
         // One member's file after the other: a whole look costs as much as many steps.
-        if self.steps % 50 == 0 {
-            let turn = (self.steps / 50) as usize % self.seats.len();
+        if self.steps.is_multiple_of(100) {
+            let turn = (self.steps / 100) as usize % self.seats.len();
             if !self.down.contains(&turn) && place::database(&self.seats[turn].dir).exists() {
                 place::look_over(&self.seats[turn].dir)?;
             }
@@ -328,8 +336,8 @@ impl Run<'_> {
             }
             _ => {}
         }
-        // Every other one for longer than it takes to miss a leader and find another.
-        let longest = *self.chance.pick(&[800, 3500, 3500]);
+        // Many for longer than it takes to miss a leader and find another, which is up to three seconds.
+        let longest = *self.chance.pick(&[800, 5000, 5000]);
         let until = now + Duration::from_millis(self.chance.between(200, longest));
         self.active.push((until, fault));
         self.network();
@@ -479,7 +487,7 @@ impl Run<'_> {
         self.until("every job ended", Duration::from_secs(120), |run| {
             looked += 1;
             let leader = run.board.leader();
-            looked % 20 == 0
+            looked % 50 == 0
                 && leader.is_some_and(|one| place::open_jobs(&run.seats[one].dir) == Some(0))
         })
     }

@@ -24,10 +24,9 @@ impl Done {
 
     /// The line that sums up what happened.
     pub fn last_line(&self) -> &str {
-        let lines = self.said.lines();
+        let mut lines = self.said.lines();
         lines
-            .filter(|line| line.starts_with("seed "))
-            .last()
+            .rfind(|line| line.starts_with("seed "))
             .unwrap_or_default()
     }
 }

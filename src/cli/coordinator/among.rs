@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::error::Failure;
 use super::super::exit::Exit;
@@ -15,6 +16,9 @@ use crate::coordinator::cluster::{
 use crate::protocol::Invalid;
 use crate::queue::cluster::{Cluster, Role};
 use crate::queue::{self, Queue};
+
+/// How long closing the files may take.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What was said about other coordinators.
 pub struct Among {
@@ -127,6 +131,29 @@ impl Among {
             door: Arc::new(door),
             members: Some(members),
         })
+    }
+}
+
+/// This coordinator's part in its cluster, to be ended in good order: the process must not go while its files are open.
+pub struct Part(Cluster);
+
+impl Part {
+    /// Returns it.
+    pub fn of(membership: &Membership) -> Self {
+        Self(membership.cluster.clone())
+    }
+
+    /// Ends it, and waits until its files are closed.
+    pub async fn close(self) {
+        let Self(cluster) = self;
+        let mut status = cluster.watch();
+        cluster.close().await;
+        drop(cluster);
+        // It tells no more once all of it is gone.
+        let gone = async { while status.changed().await.is_ok() {} };
+        if tokio::time::timeout(CLOSED_WITHIN, gone).await.is_err() {
+            tracing::warn!("the database is not closed yet: it is looked over at the next start");
+        }
     }
 }
 

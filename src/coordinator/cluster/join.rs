@@ -148,10 +148,12 @@ async fn look(members: &Members, url: &Url) -> Sighting {
     match who.role {
         Role::Waiting => Sighting::Waiting {
             member: who.member,
+            // It lists this one, as it should.
             peers: who
                 .peers
                 .iter()
                 .filter_map(|url| address::parse(url).ok())
+                .filter(|url| Some(url) != members.url().as_ref())
                 .collect(),
         },
         Role::Lone | Role::Learner | Role::Follower | Role::Candidate | Role::Leader => {

@@ -118,6 +118,7 @@ impl Core {
             carrier: Arc::clone(&self.carrier),
             cluster: self.cluster.clone(),
             local: Arc::clone(&self.local),
+            away: Arc::default(),
         };
         let config = self.config()?;
         let raft = Raft::new(self.id, config, network, log.clone(), state.clone()).await;
@@ -128,7 +129,7 @@ impl Core {
         tokio::spawn(compact::run(raft.clone(), log.clone(), self.log_entries));
         tokio::spawn(watching::run(
             raft.clone(),
-            self.cluster.clone(),
+            (self.cluster.clone(), 2 * self.timing.election_max),
             self.status.clone(),
             self.fault.clone(),
             stops,

@@ -4,8 +4,9 @@
 //! them again. On a slow way that would never end. So a message with entries goes on after openraft
 //! gave up on it; the next attempt joins it, and a mere sign of life is sent meanwhile.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::error::{
@@ -46,6 +47,26 @@ pub struct Network {
     pub cluster: OwnCluster,
     /// The queue that copies are made of.
     pub local: Arc<Local>,
+    /// Who could not be reached last time, so that it is said once.
+    pub away: Arc<Mutex<BTreeSet<MemberId>>>,
+}
+
+impl Network {
+    /// Takes note of whether a member answered.
+    fn heard(&self, who: (MemberId, &Member), failure: Option<&CarryError>) {
+        let (id, member) = who;
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure {
+            None if away.remove(&id) => {
+                tracing::info!(member = %id, name = member.name, "a member of the cluster answers again");
+            }
+            Some(why) if away.insert(id) => {
+                tracing::warn!(member = %id, name = member.name, url = member.url, %why,
+                    "a member of the cluster does not answer");
+            }
+            None | Some(_) => {}
+        }
+    }
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -92,8 +113,10 @@ impl Peer {
         within: Duration,
     ) -> Result<T, CarryError> {
         let carrier = &self.network.carrier;
-        let answer = carrier.carry(self.to, &self.at, kind, body, within);
-        read(&answer.await?)
+        let answer = carrier.carry(self.to, &self.at, kind, body, within).await;
+        self.network
+            .heard((self.to, &self.at), answer.as_ref().err());
+        read(&answer?)
     }
 
     /// Returns the head of a message to this member.
@@ -155,7 +178,11 @@ impl Peer {
         let answered = (&mut pending.answer).await;
         let sent = pending.last;
         self.pending = None;
-        match answered.unwrap_or_else(|ended| Err(CarryError::Unreachable(ended.to_string()))) {
+        let answered =
+            answered.unwrap_or_else(|ended| Err(CarryError::Unreachable(ended.to_string())));
+        self.network
+            .heard((self.to, &self.at), answered.as_ref().err());
+        match answered {
             Ok(AppendEntriesResponse::Success) if sent < last => {
                 Ok(AppendEntriesResponse::PartialSuccess(Some(sent)))
             }

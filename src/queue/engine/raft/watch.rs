@@ -1,6 +1,7 @@
 //! Turns what openraft tells of itself into our own words, and sees when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
@@ -10,10 +11,11 @@ use super::state::OwnCluster;
 use super::types::Raft;
 use super::{Member, MemberId, Role, Status};
 
-/// Keeps `status` up to date until the engine ends. Whether it was asked to is in `stopping`.
+/// Keeps `status` up to date until the engine ends. Whether it was asked to is in `stopping`. A leader that no
+/// majority has answered for `alone_for` is called a candidate: the others may have another one by then.
 pub async fn run(
     raft: Raft,
-    cluster: OwnCluster,
+    (cluster, alone_for): (OwnCluster, Duration),
     status: watch::Sender<Status>,
     fault: Fault,
     stopping: watch::Receiver<bool>,
@@ -27,7 +29,7 @@ pub async fn run(
             }
             return;
         }
-        let now = told(&seen, &cluster);
+        let now = told(&seen, &cluster, alone_for);
         // Before it has read its log openraft knows of nobody: nothing to tell of one that does belong to a cluster.
         let is_reading = now.members.is_empty() && now.cluster.is_some();
         status.send_if_modified(|before| {
@@ -59,17 +61,20 @@ fn note_role(before: &Status, now: &Status) {
     }
 }
 
-fn told(seen: &RaftMetrics<MemberId, Member>, cluster: &OwnCluster) -> Status {
+fn told(seen: &RaftMetrics<MemberId, Member>, cluster: &OwnCluster, alone_for: Duration) -> Status {
     let members = seen.membership_config.membership();
     let voters: BTreeSet<_> = members.voter_ids().collect();
     let everybody: BTreeMap<_, _> = members
         .nodes()
         .map(|(id, member)| (*id, (member.clone(), voters.contains(id))))
         .collect();
-    // In a cluster and without members: it has just begun to look into its files.
-    let is_new = everybody.is_empty() && cluster.get().is_none();
+    let silent_for = seen.millis_since_quorum_ack.map(Duration::from_millis);
+    let is_cut_off = seen.state == ServerState::Leader
+        && voters.len() > 1
+        && silent_for.is_some_and(|span| span > alone_for);
     let role = match seen.state {
-        _ if is_new => Role::Waiting,
+        _ if everybody.is_empty() => Role::Waiting,
+        _ if is_cut_off => Role::Candidate,
         ServerState::Leader => Role::Leader,
         ServerState::Candidate => Role::Candidate,
         ServerState::Follower => Role::Follower,
@@ -86,7 +91,7 @@ fn told(seen: &RaftMetrics<MemberId, Member>, cluster: &OwnCluster) -> Status {
         cluster: cluster.get(),
         role,
         term: seen.current_term,
-        leader: seen.current_leader,
+        leader: seen.current_leader.filter(|_| !is_cut_off),
         last_log,
         applied: seen.last_applied.map_or(0, |at| at.index),
         lag: lag.collect(),

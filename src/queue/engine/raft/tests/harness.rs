@@ -115,12 +115,23 @@ impl Node {
 
     /// Opens a member on what is there.
     pub fn open(net: &Arc<Net>, dir: Arc<TempDir>) -> Result<Self, Error> {
+        Self::open_with(net, dir, |_| ())
+    }
+
+    /// Opens a member on what is there, in another way than others.
+    pub fn open_with(
+        net: &Arc<Net>,
+        dir: Arc<TempDir>,
+        change: impl FnOnce(&mut Options),
+    ) -> Result<Self, Error> {
+        let mut options = Options::new(Self::db(&dir));
+        change(&mut options);
         let wire = Arc::new(Wire {
             net: Arc::clone(net),
             from: OnceLock::new(),
         });
         let carrier: Arc<dyn Carrier> = wire.clone();
-        let (queue, cluster) = Queue::open_member(Options::new(Self::db(&dir)), carrier)?;
+        let (queue, cluster) = Queue::open_member(options, carrier)?;
         let id = cluster.status().id;
         wire.from.set(id).unwrap();
         net.there.lock().unwrap().insert(id, cluster.clone());

@@ -6,5 +6,6 @@ mod faults;
 mod harness;
 mod logs;
 mod membership;
+mod simulated;
 mod suite;
 mod writes;
