@@ -36,6 +36,9 @@ fn every_step_does_what_it_should() {
         "\"nodeId\"",
         "up on port ",
         "$ skyclaw fleet down",
+        "$ kill -9 %1",
+        "before job_",
+        "after job_",
         "[sandbox3] 🦞 done:",
     ] {
         assert!(out.contains(shown), "{shown}: {done}");

@@ -2,6 +2,7 @@
 //!
 //! Runs this very program, as anybody would, and checks its exit codes. Knows nothing a user does not.
 
+mod background;
 mod steps;
 
 use std::path::{Path, PathBuf};
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
+use self::background::Background;
 use self::steps::{KILLED, Step, steps};
 use super::exit::Exit;
 use super::output::Output;
@@ -22,7 +24,6 @@ use crate::support::shutdown::{Cause, Shutdown, Urgency};
 
 const HOSTS: usize = 3;
 const SAMPLE_AGENT: &str = include_str!("../../templates/agents/sample-agent.sh");
-const GATEWAYS_VARIABLE: &str = "SKYCLAW_GATEWAY_URLS";
 const MADE_UP_KEY: &str = "made-up-key";
 /// Variables of the caller that commands get: where programs are, and how to print.
 const KEPT: &[&str] = &[
@@ -36,6 +37,8 @@ const KEPT: &[&str] = &[
     "CLICOLOR_FORCE",
     "TMPDIR",
 ];
+/// How long three coordinators may take to become one queue.
+const TOGETHER: Duration = Duration::from_secs(10);
 /// What a command may still do after it was asked to end.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -43,8 +46,8 @@ const GRACE: Duration = Duration::from_secs(8);
 ///
 /// Prints each command and runs it: status, deploy, dispatch, a task that runs into its limit, a host
 /// that dies in the middle, a controller whose jobs are pushed to one host and pulled by another, a service
-/// behind a gateway, the record of it all, and teardown. Takes about 20 seconds, needs neither keys nor network, touches
-/// nothing of yours and leaves nothing behind.
+/// behind a gateway, a coordinator of three that dies, the record of it all, and teardown. Takes about 25 seconds, needs
+/// neither keys nor network, touches nothing of yours and leaves nothing behind.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: skyclaw demo\n\nExit codes: 0 every step did what it should, 1 one did not, 130/143 stopped by a signal."
@@ -75,10 +78,10 @@ pub async fn run(_args: &Args, output: &Output) -> anyhow::Result<Exit> {
         sandbox,
         shutdown,
         output,
-        gateway: None,
+        background: Background::default(),
     };
     let result = stage.play().await;
-    stage.gateway = None;
+    stage.background.end().await;
     // One that was left behind by a step that failed or was stopped is nobody's child.
     stage.end_controller().await;
     stage.sandbox.stop().await.context("end the sandbox")?;
@@ -101,16 +104,8 @@ struct Stage<'o> {
     sandbox: Sandbox,
     shutdown: Shutdown,
     output: &'o Output,
-    /// Killed on drop: it has nothing to finish.
-    gateway: Option<Gateway>,
-}
-
-/// The gateway that stays while commands call it.
-struct Gateway {
-    _process: Child,
-    /// Without a reader it could not go on printing.
-    _stdout: BufReader<ChildStdout>,
-    url: String,
+    /// What stays while others run.
+    background: Background,
 }
 
 impl Stage<'_> {
@@ -156,12 +151,15 @@ impl Stage<'_> {
 
     /// Runs one command to its end, or until it stays. Returns `None` if the user wants to stop.
     async fn perform(&mut self, step: &Step) -> anyhow::Result<Option<ExitStatus>> {
-        if step.ends_gateway {
-            self.gateway = None;
+        if step.ends_background {
+            self.background.end().await;
+        }
+        if step.kills_first {
+            return self.kill_first().await;
         }
         let mut command = self.command(step.words);
-        if let Some(sign) = step.stays_when {
-            return self.leave_running(command, sign).await;
+        if step.stays_when.is_some() {
+            return self.leave_running(command, step).await;
         }
         if step.kills_when.is_some() {
             command.stdout(Stdio::piped());
@@ -190,43 +188,52 @@ impl Stage<'_> {
         }
     }
 
-    /// Starts a gateway and waits until it says where it is.
+    /// Starts a command and waits until it says what it says when it is there.
     async fn leave_running(
         &mut self,
-        mut command: Command,
-        sign: &str,
+        command: Command,
+        step: &Step,
     ) -> anyhow::Result<Option<ExitStatus>> {
-        let mut process = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("start {}", self.program.display()))?;
-        let Some(stdout) = process.stdout.take() else {
-            return Ok(None);
-        };
-        let mut stdout = BufReader::new(stdout);
         let mut stop = self.shutdown.clone();
-        loop {
-            let mut line = String::new();
-            let read = tokio::select! {
-                read = stdout.read_line(&mut line) => read.context("read what the command says")?,
-                () = stop.reached(Urgency::Stop) => return Ok(None),
-            };
-            if read == 0 {
-                return Ok(Some(process.wait().await.context("wait for the command")?));
-            }
-            self.output.bytes(line.as_bytes());
-            if line.contains(sign) {
-                let url = line.split_whitespace().next_back().unwrap_or_default();
-                self.output
-                    .line(&format!("$ export {GATEWAYS_VARIABLE}={url}"));
-                self.gateway = Some(Gateway {
-                    url: url.to_owned(),
-                    _process: process,
-                    _stdout: stdout,
-                });
-                return Ok(Some(ExitStatus::default()));
-            }
+        let starting = self.background.start(command, step, self.output);
+        let ended = tokio::select! {
+            ended = starting => ended?,
+            () = stop.reached(Urgency::Stop) => return Ok(None),
+        };
+        if let (None, Some(variable)) = (ended, step.exports) {
+            let url = self.background.variable(variable);
+            self.output.line(&format!("$ export {variable}={url}"));
         }
+        Ok(Some(ended.unwrap_or_default()))
+    }
+
+    /// Kills the first in the background, once three coordinators have a vote: two of which one dies could not go on.
+    async fn kill_first(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let mut stop = self.shutdown.clone();
+        let together = timeout(TOGETHER, async {
+            while self.voters().await < 3 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        tokio::select! {
+            done = together => done.context("wait for three coordinators with a vote")?,
+            () = stop.reached(Urgency::Stop) => return Ok(None),
+        }
+        self.background.kill_first().await;
+        Ok(Some(ExitStatus::default()))
+    }
+
+    /// Returns how many coordinators have a vote.
+    async fn voters(&self) -> usize {
+        let mut command = self.command(&["peer", "list", "--json"]);
+        command.stderr(Stdio::null());
+        let Ok(done) = command.output().await else {
+            return 0;
+        };
+        let peers: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
+        let members = peers.get("members").and_then(|list| list.as_array());
+        let votes = |one: &&serde_json::Value| one.get("voter").is_some_and(|vote| vote == true);
+        members.map_or(0, |members| members.iter().filter(votes).count())
     }
 
     /// Ends the controller if one runs.
@@ -253,11 +260,7 @@ impl Stage<'_> {
             .env("XDG_CACHE_HOME", below(".cache"))
             .env("SKYCLAW_FLEET_CONFIG", self.sandbox.fleet_path() as &Path)
             .env(KEY_VARIABLE, MADE_UP_KEY)
-            .envs(
-                self.gateway
-                    .iter()
-                    .map(|gateway| (GATEWAYS_VARIABLE, &gateway.url)),
-            )
+            .envs(self.background.variables())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command

@@ -14,11 +14,14 @@ pub struct Step {
     pub expected: i32,
     /// When this is in its output, a host dies.
     pub kills_when: Option<&'static str>,
-    /// It stays in the background once this is in a line of its output; the address at the end of that line is where
-    /// later commands find it.
+    /// It stays in the background once this is in a line of its output.
     pub stays_when: Option<&'static str>,
+    /// The address at the end of that line is given to later commands in this variable.
+    pub exports: Option<&'static str>,
+    /// No command: the first of those in the background is killed, once all of them belong together.
+    pub kills_first: bool,
     /// What stayed in the background ends before it begins.
-    pub ends_gateway: bool,
+    pub ends_background: bool,
 }
 
 impl Step {
@@ -29,12 +32,30 @@ impl Step {
             expected,
             kills_when: None,
             stays_when: None,
-            ends_gateway: false,
+            exports: None,
+            kills_first: false,
+            ends_background: false,
+        }
+    }
+
+    /// A coordinator on a port and a database of its own, whose address the next command gets as `exports`.
+    fn coordinator(
+        why: &'static str,
+        words: &'static [&'static str],
+        exports: &'static str,
+    ) -> Self {
+        Self {
+            stays_when: Some("listening on http"),
+            exports: Some(exports),
+            ..Self::new(why, words, 0)
         }
     }
 
     /// Returns the command as one would type it.
     pub fn shown(&self) -> String {
+        if self.kills_first {
+            return "kill -9 %1".to_owned();
+        }
         let mut line = String::from("skyclaw");
         for word in self.words {
             if word.contains([' ', '[', '*']) {
@@ -180,6 +201,7 @@ pub fn steps() -> Vec<Step> {
         ),
         Step {
             stays_when: Some("listening on http"),
+            exports: Some("SKYCLAW_GATEWAY_URLS"),
             ..Step::new(
                 "A gateway knows where services are.",
                 &["gateway", "--port", "0"],
@@ -197,10 +219,87 @@ pub fn steps() -> Vec<Step> {
             0,
         ),
         Step {
-            ends_gateway: true,
+            ends_background: true,
             ..Step::new("The controller ends when told to.", &["fleet", "down"], 0)
         },
-        Step::new("Every run is on record.", &["fleet", "runs"], 0),
+        Step::coordinator(
+            "A queue need not hang on one machine. Here is a coordinator,",
+            &[
+                "coordinator",
+                "--port",
+                "0",
+                "--node-id",
+                "one",
+                "--db",
+                "one.db",
+            ],
+            "SKYCLAW_PEER_URLS",
+        ),
+        Step::coordinator(
+            "a second one that joins through it,",
+            &[
+                "coordinator",
+                "--port",
+                "0",
+                "--node-id",
+                "two",
+                "--db",
+                "two.db",
+            ],
+            "SKYCLAW_PEER_URLS",
+        ),
+        Step::coordinator(
+            "and a third that is told of the second alone. They are one queue.",
+            &[
+                "coordinator",
+                "--port",
+                "0",
+                "--node-id",
+                "three",
+                "--db",
+                "three.db",
+            ],
+            "SKYCLAW_COORDINATOR_URL",
+        ),
+        Step {
+            stays_when: Some("host registered"),
+            ..Step::new(
+                "A host that knows the third one.",
+                &["host", "--name", "here"],
+                0,
+            )
+        },
+        Step::new(
+            "A job, taken by the third and given out by whichever leads.",
+            &[
+                "enqueue-shell",
+                "--follow",
+                "sh",
+                "-c",
+                "echo before $SKYCLAW_JOB_ID",
+            ],
+            0,
+        ),
+        Step {
+            kills_first: true,
+            ..Step::new("The first one, which leads, dies.", &[], 0)
+        },
+        Step::new(
+            "The others choose another leader, and the queue goes on.",
+            &[
+                "enqueue-shell",
+                "--follow",
+                "sh",
+                "-c",
+                "echo after $SKYCLAW_JOB_ID",
+            ],
+            0,
+        ),
+        Step::new("Two of three are up.", &["peer", "list"], 0),
+        Step {
+            ends_background: true,
+            ..Step::new("Every run is on record.", &["fleet", "runs"], 0)
+        },
         Step::new(
             "This is what came of the last one.",
             &["fleet", "show", "last"],
