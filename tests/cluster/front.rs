@@ -2,11 +2,15 @@
 
 use std::collections::HashSet;
 
+use axum::http::Request;
+use bytes::Bytes;
 use reqwest::Method;
 use serde_json::json;
 use skyclaw::client::{Client, unix_url};
-use skyclaw::coordinator::Tokens;
-use skyclaw::queue::cluster::FIRST_TERM;
+use skyclaw::coordinator::cluster::{Introduction, Links, Secrets};
+use skyclaw::coordinator::{Caller, Tokens};
+use skyclaw::queue::cluster::{FIRST_TERM, MemberId, PROTOCOL};
+use skyclaw::support::clock::{Clock, SystemClock};
 
 use crate::harness::{Begins, Got, Member, Net, done, id, job, until};
 
@@ -93,6 +97,31 @@ async fn the_leader_checks_tokens_and_the_owner_needs_none_at_any_of_them() {
     let url = unix_url(&follower.socket()).unwrap();
     let owner = Client::new(skyclaw::client::Settings::new(vec![url])).unwrap();
     assert!(owner.hosts().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_passed_on_once_is_not_passed_on_again() {
+    let net = Net::three().await;
+    let (leader, follower, _) = net.roles().await;
+    let follower = &net.members[follower];
+    // Somebody who knows the secret and believes that this one leads.
+    let links = Links::new(Secrets::of(None, &Tokens::default()));
+    let (status, me) = (follower.status(), MemberId::random());
+    let to = (status.id, follower.known());
+    links.introduce(move || Introduction {
+        member: me,
+        ..Introduction::of(&status, "node_x", PROTOCOL, SystemClock.now())
+    });
+    let request = Request::post("/v1/jobs").header("x-idempotency-key", "k");
+    let request = request.body(Bytes::from(job().to_string())).unwrap();
+    let passed_on = links.forward_whole(&to, request, &Caller::Owner).await;
+    let (head, body) = passed_on.unwrap().into_parts();
+    assert_eq!(head.status, 503);
+    let text = axum::body::to_bytes(body, 4096).await.unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(said["code"], "no_leader");
+    let jobs = net.members[leader].get("/v1/jobs").await.ok();
+    assert_eq!(jobs["jobs"], json!([]), "nobody did it");
 }
 
 #[tokio::test]
