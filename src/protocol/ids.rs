@@ -23,22 +23,31 @@ macro_rules! text_schema {
     };
 }
 
-/// Writes a type as its `Display` text and reads it back through `FromStr`.
-macro_rules! text_serde {
+/// Writes a type as its `Display` text and reads it back through `FromStr`, so that it may also be the key of a
+/// JSON object.
+macro_rules! as_text {
     ($name:ident) => {
-        impl Serialize for $name {
+        impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
+        impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                let text: std::borrow::Cow<'de, str> =
+                    serde::Deserialize::deserialize(deserializer)?;
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
+    };
+}
+pub(crate) use as_text;
 
+/// As [`as_text`], for a type that is also in the description of the API.
+macro_rules! text_serde {
+    ($name:ident) => {
+        as_text!($name);
         text_schema!($name);
     };
 }

@@ -11,6 +11,7 @@ pub mod requirement;
 
 pub use ends::Ends;
 pub use group::{GroupCounts, GroupRecord};
+pub(crate) use ids::as_text;
 pub use ids::{AttemptNo, GroupId, HostId, JobId, LeaseToken};
 pub use job::{AttemptEnd, AttemptRecord, CancelRecord, JobRecord, JobResult, JobStatus, Reason};
 pub use output::{OUTPUT_LIMIT, Output};

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-pub use crate::room::{Got, SOON, client, done};
+pub use crate::room::{Got, SOON, client, done, events_until};
 
 /// Several coordinators.
 pub struct Net {

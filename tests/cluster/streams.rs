@@ -1,37 +1,12 @@
 //! Streams through a member that does not lead, and through a change of leaders.
 
-use reqwest::{Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
 use skyclaw::client::{Client, LogEvent, LogQuery, Settings};
 use skyclaw::protocol::JobId;
 use tokio::time::timeout;
 
-use crate::harness::{Net, SOON, done, until};
-
-/// Reads until an event of `kind` came; returns all with their ids.
-async fn read(stream: &mut Response, kind: &str) -> Vec<(String, Value)> {
-    let mut text = String::new();
-    let read = async {
-        loop {
-            let events: Vec<(String, Value)> = text
-                .split("\n\n")
-                .filter_map(|block| {
-                    let id = block.lines().find_map(|line| line.strip_prefix("id: "))?;
-                    let data = block.lines().find_map(|line| line.strip_prefix("data: "))?;
-                    Some((id.to_owned(), serde_json::from_str(data).ok()?))
-                })
-                .collect();
-            if events.iter().any(|(_, event)| event["type"] == kind) {
-                return events;
-            }
-            let bytes = stream.chunk().await.unwrap().expect("it goes on");
-            text.push_str(std::str::from_utf8(&bytes).unwrap());
-        }
-    };
-    timeout(SOON, read)
-        .await
-        .unwrap_or_else(|_| panic!("no {kind}"))
-}
+use crate::harness::{Net, SOON, done, events_until, until};
 
 #[tokio::test]
 async fn events_come_through_a_follower_and_a_new_leader_tells_of_a_gap() {
@@ -41,7 +16,7 @@ async fn events_come_through_a_follower_and_a_new_leader_tells_of_a_gap() {
     let mut stream = listen.send().await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
     net.members[other].host("h").await;
-    let events = read(&mut stream, "host-registered").await;
+    let events = events_until(&mut stream, "host-registered").await;
     let (last, _) = events.last().unwrap();
     net.members[leader].kill().await;
     // It ends, however: the listener comes back.
@@ -54,7 +29,7 @@ async fn events_come_through_a_follower_and_a_new_leader_tells_of_a_gap() {
     let listen = listen.header("last-event-id", last);
     let mut stream = listen.send().await.unwrap();
     net.members[other].submit().await;
-    let events = read(&mut stream, "job-ready").await;
+    let events = events_until(&mut stream, "job-ready").await;
     assert_eq!(events[0].1["type"], "gap", "{events:?}");
 }
 

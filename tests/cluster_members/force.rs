@@ -5,14 +5,7 @@ use crate::site::{Node, SOON, settled};
 
 #[test]
 fn the_last_survivor_becomes_a_new_cluster_and_the_old_members_stay_out() {
-    let mut nodes = Node::all(["a", "b", "c"]);
-    nodes[0].start();
-    let first = nodes[0].url();
-    for node in &mut nodes[1..] {
-        node.told_of(&[&first]).start();
-    }
-    settled(&nodes.each_ref(), 3, 3);
-    nodes[0].logs("voters=3");
+    let nodes = Node::three();
     let job = nodes[0].submit("acknowledged");
     crate::site::all_have(&nodes.each_ref(), &job);
     let [mut a, mut b, mut c] = nodes;

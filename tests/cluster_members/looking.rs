@@ -3,18 +3,11 @@
 use serde_json::Value;
 
 use crate::common::eventually;
-use crate::site::{Node, SOON, leader, settled};
+use crate::site::{Node, SOON, leader};
 
 #[test]
 fn people_and_programs_see_how_the_members_are() {
-    let mut nodes = Node::all(["a", "b", "c"]);
-    nodes[0].start();
-    let first = nodes[0].url();
-    for node in &mut nodes[1..] {
-        node.told_of(&[&first]).start();
-    }
-    settled(&nodes.each_ref(), 3, 3);
-    nodes[0].logs("voters=3");
+    let mut nodes = Node::three();
     let leads = leader(&nodes.each_ref());
     let asked = nodes[(leads + 1) % 3].url();
     let run = |args: &[&str]| nodes[0].run(&[args, &["--coordinator", &asked]].concat());

@@ -57,6 +57,20 @@ impl Node {
         names.map(Self::new)
     }
 
+    /// Three that are one cluster, each with a vote: the first began it, the others joined through that.
+    #[track_caller]
+    pub fn three() -> [Self; 3] {
+        let mut nodes = Self::all(["a", "b", "c"]);
+        nodes[0].start();
+        let first = nodes[0].url();
+        for node in &mut nodes[1..] {
+            node.told_of(&[&first]).start();
+        }
+        settled(&nodes.each_ref(), 3, 3);
+        nodes[0].logs("voters=3");
+        nodes
+    }
+
     /// With one more variable, from the next start on.
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.env.retain(|(known, _)| known != name);

@@ -4,14 +4,7 @@ use crate::site::{Node, all_have, leader, settled};
 
 #[test]
 fn a_wiped_disk_is_a_new_member_in_the_place_of_the_old_one() {
-    let mut nodes = Node::all(["a", "b", "c"]);
-    nodes[0].start();
-    let first = nodes[0].url();
-    for node in &mut nodes[1..] {
-        node.told_of(&[&first]).start();
-    }
-    settled(&nodes.each_ref(), 3, 3);
-    nodes[0].logs("voters=3");
+    let mut nodes = Node::three();
     let job = nodes[0].submit("kept by the others");
     let lost = (leader(&nodes.each_ref()) + 1) % 3;
     let through = nodes[(lost + 1) % 3].url();

@@ -35,7 +35,7 @@ fn a_leader_that_hears_and_is_not_heard_is_replaced() {
     let load = Load::start(&site);
     load.more(20);
     let leader = site.await_leader();
-    let others: Vec<usize> = (0..3).filter(|number| *number != leader).collect();
+    let others = site.all_but(leader);
     for other in &others {
         site.nodes[leader]
             .cable
@@ -61,7 +61,7 @@ fn two_followers_that_cannot_talk_to_each_other_disturb_nobody() {
     let load = Load::start(&site);
     load.more(20);
     let leader = site.await_leader();
-    let others: Vec<usize> = (0..3).filter(|number| *number != leader).collect();
+    let others = site.all_but(leader);
     let (one, other) = (&site.nodes[others[0]].cable, &site.nodes[others[1]].cable);
     one.cut_towards(other);
     load.more(40);

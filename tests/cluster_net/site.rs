@@ -213,6 +213,13 @@ impl Site {
         worker.daemon = Some(Running::start(&mut command, None));
     }
 
+    /// Returns the numbers of all members but this one.
+    pub fn all_but(&self, number: usize) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|other| *other != number)
+            .collect()
+    }
+
     /// Returns a client of these members that learns of no others.
     pub fn client_of(&self, numbers: &[usize]) -> Client {
         let url = |number: &usize| parse_url(&self.nodes[*number].url()).unwrap();

@@ -1,35 +1,8 @@
 //! The stream of events.
 
 use reqwest::{Method, Response};
-use serde_json::Value;
-use tokio::time::timeout;
 
-use crate::harness::{Room, SOON, done};
-
-/// Reads until an event of `kind` came; returns all with their ids.
-async fn until(stream: &mut Response, kind: &str) -> Vec<(String, Value)> {
-    let mut text = String::new();
-    let read = async {
-        loop {
-            let events: Vec<(String, Value)> = text
-                .split("\n\n")
-                .filter_map(|block| {
-                    let id = block.lines().find_map(|line| line.strip_prefix("id: "))?;
-                    let data = block.lines().find_map(|line| line.strip_prefix("data: "))?;
-                    Some((id.to_owned(), serde_json::from_str(data).ok()?))
-                })
-                .collect();
-            if events.iter().any(|(_, event)| event["type"] == kind) {
-                return events;
-            }
-            let bytes = stream.chunk().await.unwrap().expect("it goes on");
-            text.push_str(std::str::from_utf8(&bytes).unwrap());
-        }
-    };
-    timeout(SOON, read)
-        .await
-        .unwrap_or_else(|_| panic!("no {kind}"))
-}
+use crate::harness::{Room, done, events_until};
 
 async fn listen(room: &Room, last: Option<&str>) -> Response {
     let mut request = room.request(Method::GET, "/v1/events");
@@ -50,7 +23,7 @@ async fn what_happens_to_a_job_is_told_in_order_and_from_where_one_left() {
     room.post(&format!("/v1/jobs/{id}/complete"), done(&job, "a"))
         .await
         .ok();
-    let events = until(&mut stream, "job-ended").await;
+    let events = events_until(&mut stream, "job-ended").await;
     let kinds: Vec<&str> = events
         .iter()
         .map(|(_, event)| event["type"].as_str().unwrap())
@@ -64,7 +37,7 @@ async fn what_happens_to_a_job_is_told_in_order_and_from_where_one_left() {
         (Some(&*id), Some("completed"))
     );
     let mut again = listen(&room, Some(&events[0].0)).await;
-    assert_eq!(until(&mut again, "job-ended").await, events[1..]);
+    assert_eq!(events_until(&mut again, "job-ended").await, events[1..]);
     room.stop().await;
 }
 
@@ -73,7 +46,7 @@ async fn an_id_of_another_start_gives_a_gap_first() {
     let room = Room::open().await;
     room.host("a", &[]).await;
     let mut stream = listen(&room, Some("ffffffff-12")).await;
-    let events = until(&mut stream, "host-registered").await;
+    let events = events_until(&mut stream, "host-registered").await;
     assert_eq!(events[0].1["type"], "gap");
     let (_, rest) = room.stop_with(stream).await;
     assert!(rest, "a stop ends the stream");
@@ -90,7 +63,7 @@ async fn only_some_kinds_come_if_so_asked() {
     room.post(&format!("/v1/jobs/{id}/complete"), done(&job, "a"))
         .await
         .ok();
-    let events = until(&mut stream, "job-ended").await;
+    let events = events_until(&mut stream, "job-ended").await;
     assert_eq!(events.len(), 1, "{events:?}");
     // Going on after it misses nothing of that kind.
     let again = room
@@ -100,7 +73,7 @@ async fn only_some_kinds_come_if_so_asked() {
     room.post("/v1/hosts/a/drain", serde_json::json!({}))
         .await
         .ok();
-    let more = until(&mut again, "host-changed").await;
+    let more = events_until(&mut again, "host-changed").await;
     assert_eq!(more.len(), 1, "{more:?}");
     let wrong = room.get("/v1/events?only=nonsense").await;
     let text = wrong.refused(400, "bad_request");

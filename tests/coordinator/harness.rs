@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use skyclaw::coordinator::{self, Deps, Doors, OwnersSocket, Settings, Visitor};
 use skyclaw::queue::{Options, Queue};
@@ -12,6 +12,7 @@ use skyclaw::support::shutdown::{self, Cause, Trigger};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Long enough for a busy machine; nothing waits for it when all is well.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -242,4 +243,29 @@ impl Room {
         });
         (dir, ended.await.is_ok())
     }
+}
+
+/// Reads until an event of `kind` came; returns all with their ids.
+pub async fn events_until(stream: &mut Response, kind: &str) -> Vec<(String, Value)> {
+    let mut text = String::new();
+    let read = async {
+        loop {
+            let events: Vec<(String, Value)> = text
+                .split("\n\n")
+                .filter_map(|block| {
+                    let id = block.lines().find_map(|line| line.strip_prefix("id: "))?;
+                    let data = block.lines().find_map(|line| line.strip_prefix("data: "))?;
+                    Some((id.to_owned(), serde_json::from_str(data).ok()?))
+                })
+                .collect();
+            if events.iter().any(|(_, event)| event["type"] == kind) {
+                return events;
+            }
+            let bytes = stream.chunk().await.unwrap().expect("it goes on");
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+    };
+    timeout(SOON, read)
+        .await
+        .unwrap_or_else(|_| panic!("no {kind}"))
 }

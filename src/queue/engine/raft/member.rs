@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::Invalid;
+use crate::protocol::{Invalid, as_text};
 use crate::support::ids;
 
 /// The version of the messages between members. One that speaks another is not let in.
@@ -92,24 +92,6 @@ impl FromStr for ClusterId {
                 )
             })
     }
-}
-
-/// Writes a type as its text, so that it may also be the key of a JSON object.
-macro_rules! as_text {
-    ($name:ident) => {
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
 }
 
 as_text!(MemberId);

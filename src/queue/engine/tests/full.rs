@@ -1,35 +1,7 @@
 //! A disk without room: everybody is told, nothing that was accepted is lost, and it passes.
 
-use std::process::Command;
-
+use super::small_disk::SmallDisk;
 use super::*;
-
-/// A small file system in memory, gone when the test is over.
-struct Small(tempfile::TempDir);
-
-impl Small {
-    /// Returns nothing, and says so, where this process may not mount.
-    fn mount(size: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mounted = rustix::process::geteuid().is_root()
-            && Command::new("mount")
-                .args(["-t", "tmpfs", "-o", size, "tmpfs"])
-                .arg(dir.path())
-                .status()
-                .is_ok_and(|status| status.success());
-        if !mounted {
-            eprintln!("SKIPPED: a full disk needs the right to mount a small file system");
-            return None;
-        }
-        Some(Self(dir))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
 
 /// Puts jobs in until there is no room. Returns those that were accepted.
 async fn fill(queue: &Queue) -> Vec<JobId> {
@@ -45,12 +17,12 @@ async fn fill(queue: &Queue) -> Vec<JobId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_told_to_all_and_loses_nothing() {
-    let Some(disk) = Small::mount("size=2m") else {
+    let Some(disk) = SmallDisk::mount("size=2m") else {
         return;
     };
-    let filler = disk.0.path().join("filler");
+    let filler = disk.path().join("filler");
     std::fs::write(&filler, vec![0; 256 * 1024]).unwrap();
-    let (queue, _) = open(disk.0.path());
+    let (queue, _) = open(disk.path());
     let accepted = fill(&queue).await;
     assert!(accepted.len() > 100, "{}", accepted.len());
     let heavy = NewJob::new(Payload::parse(format!(r#""{}""#, "x".repeat(100_000))).unwrap());
@@ -77,9 +49,9 @@ async fn a_full_disk_is_told_to_all_and_loses_nothing() {
     for id in &accepted {
         assert!(queue.job(*id).await.unwrap().is_some());
     }
-    check(disk.0.path());
+    check(disk.path());
     drop(queue);
-    let (queue, _) = open(disk.0.path());
+    let (queue, _) = open(disk.path());
     let counts = queue.counts().await.unwrap();
     assert_eq!(counts.total(), accepted.len() as u64 + 1);
 }

@@ -4,6 +4,7 @@ mod full;
 mod lone;
 mod one_member;
 mod processes;
+pub mod small_disk;
 
 use std::path::Path;
 

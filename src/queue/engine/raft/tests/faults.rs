@@ -1,10 +1,10 @@
 //! What must end a member: files that fail, and faults of ours.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use super::harness::{Net, Node, SOON, agree, cluster, has, leader};
 use crate::queue::Error;
+use crate::queue::engine::tests::small_disk::SmallDisk;
 use crate::queue::store::journal_of;
 
 async fn dies(node: &Node) -> String {
@@ -12,30 +12,14 @@ async fn dies(node: &Node) -> String {
     died.expect("it lives on")
 }
 
-/// Makes a file system in memory of this size in a new directory. Nothing where this process may not.
-fn small_disk(size: &str) -> Option<Arc<tempfile::TempDir>> {
-    let dir = tempfile::tempdir().unwrap();
-    let mounted = rustix::process::geteuid().is_root()
-        && Command::new("mount")
-            .args(["-t", "tmpfs", "-o", size, "tmpfs"])
-            .arg(dir.path())
-            .status()
-            .is_ok_and(|status| status.success());
-    if !mounted {
-        eprintln!("SKIPPED: a full disk needs the right to mount a small file system");
-        return None;
-    }
-    Some(Arc::new(dir))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_ends_the_member_and_the_others_go_on() {
-    let Some(disk) = small_disk("size=6m") else {
+    let Some(disk) = SmallDisk::mount("size=6m") else {
         return;
     };
     let net = Arc::new(Net::default());
     let nodes = cluster(&net, 2).await;
-    let poor = Node::open(&net, Arc::clone(&disk)).unwrap();
+    let poor = Node::open(&net, disk.dir()).unwrap();
     nodes[0].take_in(&poor).await;
     let mut jobs = Vec::new();
     let why = loop {
@@ -54,7 +38,6 @@ async fn a_full_disk_ends_the_member_and_the_others_go_on() {
         assert!(has(&nodes[1], job).await);
     }
     poor.kill().await;
-    let _ = Command::new("umount").arg("-l").arg(disk.path()).status();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
