@@ -18,7 +18,8 @@ use super::api::error::Refused;
 use super::api::key::decode;
 use super::auth::shows;
 use super::caller::Caller;
-use super::cluster::{local, seat, voters_for};
+use super::cluster::front::{local, seat};
+use super::cluster::voters_for;
 use crate::protocol::api::Code;
 
 const PUBLIC: &str = "/v1/public/jobs";

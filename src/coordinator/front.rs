@@ -116,9 +116,9 @@ pub(super) async fn serve(front: Front, doors: Doors, mut shutdown: Shutdown) ->
         let parts = front.parts();
         let (cluster, links) = (membership.cluster.clone(), membership.links.clone());
         let status = cluster.watch();
-        let seat = cluster::seat::run(Arc::clone(&front), cluster);
+        let seat = cluster::front::seat::run(Arc::clone(&front), cluster);
         tasks.spawn(parts.watched("what follows the cluster", seat));
-        let letting_go = cluster::seat::let_go(status, links);
+        let letting_go = cluster::front::seat::let_go(status, links);
         tasks.spawn(parts.watched("what lets former leaders go", letting_go));
         if let Some(members) = &members {
             cluster::start(members, &parts, &mut tasks);

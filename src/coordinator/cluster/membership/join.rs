@@ -8,10 +8,11 @@ use std::time::Duration;
 use reqwest::Url;
 use tokio::time::{Instant, timeout};
 
+use super::address;
 use super::asks::{self, Consent, Consented, Join, Joined, Nothing};
 use super::founding::{self, FOUND_WITHIN, Next, Sighting, Why};
 use super::members::{CHANGE_WITHIN, Ending, Members};
-use super::{LinkError, address};
+use crate::coordinator::cluster::LinkError;
 use crate::queue::cluster::{MemberId, PROTOCOL, Role};
 use crate::support::ids;
 

@@ -10,9 +10,9 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::parcel::{Parcel, Sent, Why};
-use super::{LinkError, Membership};
 use crate::coordinator::Caller;
 use crate::coordinator::api::error::Refused;
+use crate::coordinator::cluster::{LinkError, Membership};
 use crate::coordinator::front::Front;
 use crate::coordinator::office::Office;
 use crate::protocol::api::Code;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::link::Link;
+use super::connection::Link;
 use crate::queue::cluster::MemberId;
 
 /// How many idle ones are kept for one place.

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use reqwest::Url;
 
+use super::connection::{Link, Unanswered};
 use super::error::{ForwardError, LinkError};
 use super::hops;
-use super::link::{Link, Unanswered};
 use super::links::Links;
 use super::marks::{AS, written};
 use super::outgoing::Outgoing;

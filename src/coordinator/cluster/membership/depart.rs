@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::asks::{self, About, Nothing};
 use super::members::{CHANGE_WITHIN, Ending, Members, no_leader};
-use super::{LinkError, address, admit, removal};
+use super::{address, admit, removal};
 use crate::coordinator::api::error::Refused;
+use crate::coordinator::cluster::LinkError;
 use crate::protocol::api::{Code, RemovePeer};
 use crate::queue::cluster::{MemberId, Role};
 

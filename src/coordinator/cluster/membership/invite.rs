@@ -2,10 +2,11 @@
 
 use std::sync::PoisonError;
 
+use super::address;
 use super::asks::{self, Invite, Nothing};
 use super::members::{CHANGE_WITHIN, Members};
-use super::{LinkError, address};
 use crate::coordinator::api::error::Refused;
+use crate::coordinator::cluster::LinkError;
 use crate::protocol::api::Code;
 use crate::queue;
 use crate::queue::cluster::Role;

@@ -7,10 +7,10 @@ use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1::SendRequest;
 use serde::Serialize;
 
+use super::connection::Means;
 use super::door::{HELLO, PROVE};
 use super::error::LinkError;
 use super::hello::{Answer, Ask, Introduction, Prove};
-use super::link::Means;
 use super::outgoing::Outgoing;
 use super::place::Place;
 use super::proof::{Nonce, Parley, Session, Side};

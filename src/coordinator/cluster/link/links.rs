@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::connection::{Link, Means, Unanswered};
 use super::door::MESSAGE;
 use super::error::LinkError;
 use super::hello::{Hello, Identity, Introduction};
-use super::link::{Link, Means, Unanswered};
 use super::live::Lives;
 use super::nonces::Nonces;
 use super::outgoing::Outgoing;

@@ -1,4 +1,15 @@
-//! What a member of a cluster answers itself and what it leaves to the leader.
+//! Who answers a request.
+//!
+//! ```text
+//!  seat: follows who leads ──► opens and ends the office here
+//!  answer ─► office: this member leads, or is alone     ──► onward ──► parcel: to the one that does
+//!     │ local: from the own file, where that is asked for        │ arrived: from a member that was told so
+//! ```
+
+pub(in crate::coordinator) mod local;
+mod onward;
+mod parcel;
+pub(in crate::coordinator) mod seat;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +18,10 @@ use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 
-use super::{Membership, PeerMark, is_for_peers, local, onward};
 use crate::coordinator::Caller;
 use crate::coordinator::api::error::Refused;
 use crate::coordinator::api::reply::Reply;
+use crate::coordinator::cluster::{Membership, PeerMark, is_for_peers};
 use crate::coordinator::front::Front;
 use crate::coordinator::office::Office;
 use crate::protocol::api::{Code, Health};

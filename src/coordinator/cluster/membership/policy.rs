@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::members::{CHANGE_WITHIN, Members};
-use super::{LinkError, address, join, members, promotion};
+use super::{address, join, members, promotion};
+use crate::coordinator::cluster::LinkError;
 use crate::queue;
 use crate::queue::cluster::{Member, Role, Status};
 use crate::support::clock::{Clock, SystemClock};

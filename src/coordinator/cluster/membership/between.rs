@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::address;
 use super::asks::{self, About, Consent, Consented, Invite, Join, Nothing, Roster, Standing};
 use super::members::{Members, no_leader};
-use super::{LinkError, PeerDoor, Proven, address};
 use crate::coordinator::api::error::Refused;
+use crate::coordinator::cluster::{LinkError, PeerDoor, Proven};
 use crate::protocol::api::Code;
 use crate::queue::cluster::Role;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::trail::Trail;
-use super::{Hello, LinkError};
+use crate::coordinator::cluster::{Hello, LinkError};
 use crate::queue::cluster::{MemberId, Status};
 use crate::support::clock::Timestamp;
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::address;
 use super::asks::{self, Nothing, Roster};
 use super::members::{self, Members};
-use super::{LinkError, address};
+use crate::coordinator::cluster::LinkError;
 use crate::protocol::api::{PeerRecord, PeerRole, Peers};
 use crate::queue::cluster::{Member, MemberId, PROTOCOL, Role, Status};
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::address;
 use super::asks::{self, About, Standing};
 use super::depart;
 use super::members::{Ending, Members};
-use super::{LinkError, address};
+use crate::coordinator::cluster::LinkError;
 use crate::queue::cluster::{ClusterId, MemberId, Role, Status};
 
 /// How long nobody must have led before the others are asked, and again after that.

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::Links;
+use crate::coordinator::cluster::Links;
 use crate::coordinator::front::Front;
 use crate::coordinator::office::Office;
 use crate::queue::Error;

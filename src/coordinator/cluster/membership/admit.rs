@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use reqwest::Url;
 use tokio::time::timeout;
 
+use super::address;
 use super::asks::{self, Join, Joined};
 use super::members::{self, CHANGE_WITHIN, Members, changing_failed, no_leader};
 use super::newcomer::{self, Answer, Decision, Newcomer};
-use super::{LinkError, Proven, address};
 use crate::coordinator::api::error::Refused;
+use crate::coordinator::cluster::{LinkError, Proven};
 use crate::protocol::api::Code;
 use crate::queue::cluster::{MemberId, Role, Status};
 

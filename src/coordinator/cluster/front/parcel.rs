@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 
-use super::{ForwardError, LinkError, Links};
 use crate::coordinator::Caller;
 use crate::coordinator::api::body;
 use crate::coordinator::api::error::Refused;
+use crate::coordinator::cluster::{ForwardError, LinkError, Links};
 use crate::protocol::api::{Code, ErrorBody};
 use crate::queue::cluster::{Member, MemberId};
 
