@@ -15,6 +15,7 @@ mod common;
 #[path = "../gateway/raw.rs"]
 mod raw;
 
+mod among;
 mod away;
 mod hosts;
 mod kills;

@@ -21,6 +21,8 @@ pub struct Story {
     pub gateways: Vec<Gateway>,
     pub hosts: Vec<Host>,
     pub coordinator: Option<Coordinator>,
+    /// The others of its cluster, if it has one.
+    peers: Vec<Coordinator>,
     port: u16,
     pub dir: tempfile::TempDir,
 }
@@ -48,19 +50,7 @@ pub struct Replica {
 impl Story {
     /// A coordinator with hosts of these names and two gateways; nothing where Node is missing.
     pub fn begin(names: &[&'static str]) -> Option<Self> {
-        if !require_packaged("node", "nodejs") {
-            return None;
-        }
-        // One that can come back where it was.
-        let port = free_port();
-        let dir = tempfile::tempdir().unwrap();
-        let mut story = Self {
-            gateways: Vec::new(),
-            hosts: Vec::new(),
-            coordinator: Some(Plan::new(dir.path()).port(port).start()),
-            port,
-            dir,
-        };
+        let mut story = Self::with_a_coordinator()?;
         for name in names {
             story.start_host(name);
         }
@@ -71,6 +61,61 @@ impl Story {
             story.gateways.push(gateway);
         }
         Some(story)
+    }
+
+    /// Three coordinators as one, each with the one host that knows of it, and gateways that know the second and the third.
+    pub fn of_three(names: [&'static str; 3]) -> Option<Self> {
+        let mut story = Self::with_a_coordinator()?;
+        for number in 0..2 {
+            let dir = story.dir.path().join(format!("peer{number}"));
+            std::fs::create_dir(&dir).unwrap();
+            let first = story.url();
+            let peer = Plan::new(&dir).env("SKYCLAW_PEER_URLS", &first).start();
+            story.peers.push(peer);
+        }
+        eventually(SOON, || {
+            let known = story.coordinator.as_ref().unwrap().get("/v1/network/peers");
+            let followers = known["members"].as_array().map_or(0, |all| {
+                all.iter().filter(|one| one["role"] == "follower").count()
+            });
+            followers == 2
+        });
+        let urls: Vec<String> = std::iter::once(story.url())
+            .chain(story.peers.iter().map(Coordinator::url))
+            .collect();
+        for (name, knows) in names.into_iter().zip(&urls) {
+            story.start_host_of(name, knows);
+        }
+        for knows in &urls[1..] {
+            let gateway = story.start_gateway(knows);
+            story.gateways.push(gateway);
+        }
+        Some(story)
+    }
+
+    /// One that can come back where it was, and nobody else; nothing where Node is missing.
+    fn with_a_coordinator() -> Option<Self> {
+        if !require_packaged("node", "nodejs") {
+            return None;
+        }
+        let port = free_port();
+        let dir = tempfile::tempdir().unwrap();
+        Some(Self {
+            gateways: Vec::new(),
+            hosts: Vec::new(),
+            coordinator: Some(Plan::new(dir.path()).port(port).start()),
+            peers: Vec::new(),
+            port,
+            dir,
+        })
+    }
+
+    /// Kills the coordinator and goes on with another one of its cluster.
+    pub fn change_coordinator(&mut self) {
+        self.coordinator.take().unwrap().kill();
+        let next = self.peers.remove(0);
+        self.port = next.address.port();
+        self.coordinator = Some(next);
     }
 
     pub fn url(&self) -> String {
@@ -97,8 +142,14 @@ impl Story {
 
     /// Starts a daemon, or starts it again.
     pub fn start_host(&mut self, name: &'static str) {
+        self.start_host_of(name, &self.url());
+    }
+
+    /// Starts a daemon that knows this coordinator alone.
+    fn start_host_of(&mut self, name: &'static str, knows: &str) {
         let mut command = self.command(&["host", "--name", name, "--id", name]);
         command
+            .env("SKYCLAW_COORDINATOR_URL", knows)
             .env("SKYCLAW_SERVICE_BASE_PORT", base_port().to_string())
             .env("SKYCLAW_ALLOWED_COMMANDS", "node");
         let daemon = Running::start(&mut command, None);
@@ -217,6 +268,7 @@ impl Drop for Story {
         self.gateways.clear();
         self.hosts.clear();
         self.coordinator = None;
+        self.peers.clear();
         let marker = self.marker();
         if std::thread::panicking() {
             for process in processes_with(&marker) {
