@@ -11,8 +11,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::bed::SOON;
 use super::require::{is_root, on_path};
 use super::sshd::{Sshd, SshdBuilder};
+use super::wait::holds_within;
 use super::world::World;
 
 /// The port of every sshd; not 22, so that known hosts and fleet file always name it.
@@ -237,12 +239,17 @@ impl NetHost {
 
     fn port_state(&self, state: &str) {
         let (namespace, link) = &self.uplink;
-        let done = Command::new("bridge")
-            .args(["-n", namespace, "link", "set", "dev", link, "state", state])
-            .output()
-            .expect("run bridge");
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "bridge link set {link}: {said}");
+        let mut said = String::new();
+        // A port that was just set up is down until both ends have noticed.
+        let set = holds_within(SOON, || {
+            let done = Command::new("bridge")
+                .args(["-n", namespace, "link", "set", "dev", link, "state", state])
+                .output()
+                .expect("run bridge");
+            said = String::from_utf8_lossy(&done.stderr).into_owned();
+            done.status.success() || !said.contains("Network is down")
+        });
+        assert!(set && said.is_empty(), "bridge link set {link}: {said}");
     }
 }
 

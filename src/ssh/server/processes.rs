@@ -1,23 +1,32 @@
 //! Finds and ends processes by a variable of their environment, which even a new session inherits.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Rounds of looking for what was started while we looked.
-const ROUNDS: usize = 50;
+/// For how long it is looked for what was started meanwhile, and for those that were killed and are not gone yet, which
+/// takes a while on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+/// So many looks in a row must find nobody: whoever replaces its program right now shows no environment for a moment.
+const CALM: usize = 2;
 
-/// Kills every process whose environment has a variable that begins with `start`, such as `NAME=/dir/`.
+/// Kills every process whose environment has a variable that begins with `start`, such as `NAME=/dir/`, and returns once
+/// they are gone.
 ///
 /// Does nothing where there is no `/proc`; there only process groups are ended.
 pub fn end_with_variable(start: &str) {
-    for _ in 0..ROUNDS {
+    let began = Instant::now();
+    let mut calm = 0;
+    while calm < CALM && began.elapsed() < PATIENCE {
         let found = with_variable(start.as_bytes());
-        if found.is_empty() {
-            return;
-        }
+        calm = if found.is_empty() { calm + 1 } else { 0 };
         for pid in found {
             // Gone already is fine.
             let _ = kill_process(pid, Signal::KILL);
         }
+        std::thread::sleep(PAUSE);
     }
 }
 
