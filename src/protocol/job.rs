@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AttemptNo, GroupId, HostId, JobId, Output, Payload, Requirement};
+use super::{AttemptNo, GroupId, HostId, JobId, Output, Payload, Requirement, Usage};
 use crate::support::clock::Timestamp;
 
 /// Where a job stands. These four words are the whole set; [`Reason`] says more.
@@ -384,6 +384,9 @@ pub struct JobRecord {
     /// What came of the last try that ended with a report.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<JobResult>,
+    /// What its agent says it used, where one job is asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub usage: Option<Usage>,
     /// What went wrong, for people.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,

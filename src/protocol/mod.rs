@@ -8,6 +8,7 @@ pub mod job;
 pub mod output;
 pub mod payload;
 pub mod requirement;
+pub mod usage;
 
 pub use ends::Ends;
 pub use group::{GroupCounts, GroupRecord};
@@ -17,6 +18,7 @@ pub use job::{AttemptEnd, AttemptRecord, CancelRecord, JobRecord, JobResult, Job
 pub use output::{OUTPUT_LIMIT, Output};
 pub use payload::Payload;
 pub use requirement::Requirement;
+pub use usage::Usage;
 
 /// A value that does not have the form its type demands. Trying again with the same text does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -84,6 +84,22 @@ fn each_kind_runs_its_agent() {
 }
 
 #[test]
+fn what_openclaw_used_is_known() {
+    let bed = Bed::new();
+    let said = r#"{"ok":true,"final":"2","usage":{"input":812,"output":9,"total":821},"costUsd":0.5,"model":"m-1"}"#;
+    let program = format!("#!/bin/sh\necho '{said}'\n");
+    let path = with_program(bed.dir.path(), "openclaw", &program);
+    let _host = bed.host("lab", &[("PATH", path.as_str())]);
+    let job = bed.wait(bed.submit(&openclaw(&["agent", "exec", "--json", "1+1"], None)));
+    assert_done(&job);
+    let usage = bed.look(job.id).usage.unwrap();
+    assert_eq!(
+        usage.to_string(),
+        "812 tokens in, 9 tokens out, 821 in all, 0.5 USD, m-1"
+    );
+}
+
+#[test]
 fn an_agent_that_is_not_here_is_named() {
     let bed = Bed::new();
     let vars = [

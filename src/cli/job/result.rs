@@ -52,7 +52,7 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     screen.result(result);
     screen.finish();
     output.document(&json!({
-        "job": job.id, "status": job.status, "reason": job.reason, "result": result,
+        "job": job.id, "status": job.status, "reason": job.reason, "result": result, "usage": job.usage,
     }))?;
     Ok(Exit::Success)
 }

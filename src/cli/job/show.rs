@@ -60,6 +60,7 @@ fn facts(job: &JobRecord) -> Vec<(&'static str, String)> {
     let optional = [
         ("exit", Some(words::exit(job))),
         ("error", job.error.clone()),
+        ("used", job.usage.as_ref().map(ToString::to_string)),
         ("needs", Some(wanted.required_capabilities.join(", "))),
         ("labels", Some(labels.join(", "))),
         ("hosts", Some(wanted.hosts.join(", "))),

@@ -158,6 +158,7 @@ fn after(
         last_host_id: Some(claimed.host.clone()),
         started_at: Some(claimed.expires_at.minus(claimed.lease_for)),
         cancel: None,
+        usage: None,
         error: result.error.clone(),
         result: Some(result),
     }

@@ -223,6 +223,7 @@ fn record(job: &NewJob, group: Option<GroupId>, now: Timestamp) -> JobRecord {
         last_host_id: None,
         started_at: None,
         cancel: None,
+        usage: None,
         result: None,
         error: None,
     }

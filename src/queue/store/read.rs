@@ -11,7 +11,7 @@ use super::view::{Found, add, read_attempt, read_group, read_view, running, stat
 use super::{fault, open};
 use crate::protocol::{
     AttemptNo, AttemptRecord, GroupCounts, GroupId, GroupRecord, HostId, JobId, JobRecord,
-    JobResult, JobStatus, Reason,
+    JobResult, JobStatus, Reason, Usage,
 };
 use crate::queue::Error;
 
@@ -140,6 +140,8 @@ impl Reader {
         let job = JobRecord {
             last_host_id: last.as_ref().map(|last| last.host.clone()),
             started_at: last.as_ref().map(|last| last.started_at),
+            usage: (found.job.result.as_ref())
+                .and_then(|result| Usage::of(&found.job.payload, result)),
             ..found.job
         };
         Ok(JobView { job, last })

@@ -116,6 +116,7 @@ pub fn read_view(row: &Row<'_>) -> rusqlite::Result<(i64, Found)> {
         last_host_id: None,
         started_at: None,
         cancel,
+        usage: None,
         error: result.as_ref().and_then(|result| result.error.clone()),
         result,
     };
