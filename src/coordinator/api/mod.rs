@@ -21,6 +21,7 @@ mod openapi;
 mod public;
 mod queue;
 mod replicate;
+pub(super) mod repeat;
 pub(super) mod reply;
 mod scope;
 mod services;
