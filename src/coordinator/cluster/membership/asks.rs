@@ -20,6 +20,8 @@ pub const INVITE: &str = "/raft/invite";
 pub const REMOVE: &str = "/raft/remove";
 /// Tells a member that it was removed.
 pub const REMOVED: &str = "/raft/removed";
+/// Asks a member to stand for election, because the leader is about to go.
+pub const STAND: &str = "/raft/stand";
 /// Asks whether somebody is a member.
 pub const STANDING: &str = "/raft/standing";
 /// Asks the leader how all members are.
@@ -90,7 +92,7 @@ pub struct Invite {
     pub url: String,
 }
 
-/// Body of [`REMOVE`], [`REMOVED`] and [`STANDING`].
+/// Body of [`REMOVE`], [`REMOVED`], [`STAND`] and [`STANDING`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// Who is meant.

@@ -179,14 +179,23 @@ impl Members {
         self.ending.borrow().clone()
     }
 
-    /// Returns what is asked to stop when `shutdown` is, and when this coordinator is to end.
-    pub fn or_end(&self, mut shutdown: Shutdown) -> Shutdown {
+    /// Returns what is asked to stop when `shutdown` is, once another member leads, and when this coordinator is to end.
+    pub fn or_end(self: &Arc<Self>, mut shutdown: Shutdown) -> Shutdown {
         let (trigger, both) = shutdown::manual();
         let mut ending = self.ending.subscribe();
+        let members = Arc::clone(self);
         tokio::spawn(async move {
-            tokio::select! {
-                () = shutdown.reached(Urgency::Stop) => {}
-                Ok(_) = ending.wait_for(Option::is_some) => {}
+            let stops = tokio::select! {
+                () = shutdown.reached(Urgency::Stop) => true,
+                Ok(_) = ending.wait_for(Option::is_some) => false,
+            };
+            if stops {
+                members.cluster.retire().await;
+                // While the others still reach this one: it has to give its vote.
+                tokio::select! {
+                    _ = members.hand_over() => {}
+                    () = shutdown.reached(Urgency::Now) => {}
+                }
             }
             trigger.ask(shutdown.cause().unwrap_or(Cause::Terminate));
             shutdown.reached(Urgency::Now).await;

@@ -3,6 +3,7 @@
 //! ```text
 //!  join ──► founding (who founds)                   between ──► admit ──► newcomer (who is let in)
 //!    │ looks for others, asks to be taken in           │ depart ──► removal (who may go) · invite · roster
+//!  handover: another leads before this one goes
 //!  policy ──► promotion (who votes next), lookout    outcast: nobody leads; is this still a member?
 //! ```
 
@@ -12,6 +13,7 @@ mod asks;
 mod between;
 mod depart;
 mod founding;
+mod handover;
 mod invite;
 mod join;
 mod lookout;
