@@ -9,13 +9,17 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answers;
+mod disks;
 mod floor;
 mod force;
 mod founding;
 mod joining;
 mod leaving;
 mod looking;
+mod lossy;
 mod original;
 mod refused;
 mod site;
+mod stopping;
 mod wiped;

@@ -104,6 +104,10 @@ impl Node {
         self.env("SKYCLAW_PEER_URLS", &others.join(","))
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -167,6 +171,12 @@ impl Node {
         let running = self.running.take().expect("it runs");
         running.kill9();
         running.wait(SOON);
+    }
+
+    /// Hands its process over to the test.
+    #[track_caller]
+    pub fn take(&mut self) -> Running {
+        self.running.take().expect("it runs")
     }
 
     /// Waits until it ends by itself.
