@@ -16,9 +16,7 @@ fn named(node: &Node, name: &str, max: u16) -> Option<Value> {
 fn claim(to: std::net::SocketAddr, name: &str, body: &Value) -> Option<Value> {
     let http = Http::connect(to).ok()?;
     let mut http = http.with("x-skyclaw-request", name);
-    let reply = http
-        .send("POST", CLAIM, body.to_string().as_bytes())
-        .ok()?;
+    let reply = http.send("POST", CLAIM, body.to_string().as_bytes()).ok()?;
     (reply.status == 200).then(|| reply.json()["jobs"].clone())
 }
 
@@ -98,7 +96,10 @@ fn work_that_was_waited_for_comes_again_when_its_answer_was_lost() {
     let again = claim(other.address(), "r", &waits).unwrap();
     assert_eq!(again.as_array().unwrap().len(), 1, "{again}");
     assert_eq!(again[0]["payload"]["args"], json!(["1"]));
-    assert_eq!(lease(&claim(one.address(), "r", &waits).unwrap()[0]), lease(&again[0]));
+    assert_eq!(
+        lease(&claim(one.address(), "r", &waits).unwrap()[0]),
+        lease(&again[0])
+    );
 }
 
 #[test]

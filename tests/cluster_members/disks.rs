@@ -66,7 +66,10 @@ fn a_full_disk_ends_a_follower_and_the_leader_goes_on() {
         "{ended}"
     );
     assert!(ended.err().contains("no room to write"), "{ended}");
-    assert!(ended.err().contains("coordinator.db"), "says where: {ended}");
+    assert!(
+        ended.err().contains("coordinator.db"),
+        "says where: {ended}"
+    );
     let job = a.submit("after");
     all_have(&[&a, &b], &job);
     drop((c, disk));
@@ -99,9 +102,7 @@ fn a_disk_that_has_become_read_only_is_said_at_the_start() {
         assert!(done.unwrap().success(), "{how}");
     };
     remount("remount,ro");
-    let ended = Running::start(c.command(), None)
-        .wait(SOON)
-        .expect_code(1);
+    let ended = Running::start(c.command(), None).wait(SOON).expect_code(1);
     let said = ended.err();
     assert!(said.contains("coordinator.db"), "{ended}");
     assert!(said.to_lowercase().contains("read"), "{ended}");

@@ -18,6 +18,7 @@ mod joining;
 mod leaving;
 mod looking;
 mod lossy;
+mod moving;
 mod original;
 mod refused;
 mod site;

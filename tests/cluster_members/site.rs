@@ -71,6 +71,13 @@ impl Node {
         nodes
     }
 
+    /// Is somewhere else from the next start on.
+    pub fn move_away(&mut self) -> &mut Self {
+        self.address = fresh_address();
+        self.host = self.address.ip().to_string();
+        self
+    }
+
     /// With one more variable, from the next start on.
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.env.retain(|(known, _)| known != name);

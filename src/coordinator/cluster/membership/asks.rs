@@ -3,6 +3,8 @@
 //!
 //! A field that one side does not know is ignored by it, so members of different versions understand each other.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::api::PeerRecord;
@@ -24,6 +26,8 @@ pub const REMOVED: &str = "/raft/removed";
 pub const STAND: &str = "/raft/stand";
 /// Asks whether somebody is a member.
 pub const STANDING: &str = "/raft/standing";
+/// Tells a member where another one is, and whom it found where the log does not say.
+pub const HERE: &str = "/raft/here";
 /// Asks the leader how all members are.
 pub const ROSTER: &str = "/raft/roster";
 
@@ -83,6 +87,21 @@ pub struct Consented {
     /// Where the founder was seen.
     #[serde(default)]
     pub seen: Option<String>,
+}
+
+/// Body of [`HERE`], and the answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Here {
+    /// Who says so.
+    pub member: MemberId,
+    /// Where it is reached, if it knows.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Where it listens.
+    pub port: u16,
+    /// Where it found others.
+    #[serde(default)]
+    pub found: BTreeMap<MemberId, String>,
 }
 
 /// Body of [`INVITE`].

@@ -18,7 +18,7 @@ pub fn routes(door: PeerDoor, members: &Arc<Members>) -> PeerDoor {
     let with = || Arc::clone(members);
     let (join, consent, release, invite) = (with(), with(), with(), with());
     let (remove, removed, standing, roster) = (with(), with(), with(), with());
-    let stand = with();
+    let (stand, here) = (with(), with());
     door.route(asks::JOIN, move |peer: Arc<Proven>, ask: Join| {
         let members = Arc::clone(&join);
         async move { members.admit(&peer, ask).await }
@@ -44,6 +44,10 @@ pub fn routes(door: PeerDoor, members: &Arc<Members>) -> PeerDoor {
             removed.removed();
         }
         async move { Ok(Nothing {}) }
+    })
+    .route(asks::HERE, move |peer: Arc<Proven>, ask: asks::Here| {
+        let answer = here.here(&peer, ask);
+        async move { answer }
     })
     .route(asks::STAND, move |peer: Arc<Proven>, about: About| {
         let members = Arc::clone(&stand);

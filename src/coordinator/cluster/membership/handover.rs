@@ -63,11 +63,11 @@ impl Members {
         let mut watch = self.cluster.watch();
         let _ = timeout(QUIET_WITHIN, self.quiet(*best)).await;
         if self.voters() > FEW {
-            join_all(others.iter().map(|(_, other)| self.asked_to_stand(me, other))).await;
+            join_all(others.iter().map(|other| self.asked_to_stand(me, other))).await;
         }
         loop {
             let mut heard = false;
-            for (_, heir) in heirs {
+            for heir in heirs {
                 heard = self.asked_to_stand(me, heir).await;
                 if heard {
                     break;
@@ -98,8 +98,9 @@ impl Members {
         }
     }
 
-    async fn asked_to_stand(&self, me: MemberId, heir: &Member) -> bool {
-        let Ok(url) = address::parse(&heir.url) else {
+    async fn asked_to_stand(&self, me: MemberId, (id, heir): &(MemberId, Member)) -> bool {
+        let at = self.links.moved().place(*id, &heir.url);
+        let Ok(url) = address::parse(&at) else {
             return false;
         };
         let about = About { member: me };
@@ -132,7 +133,17 @@ mod tests {
     #[test]
     fn who_lacks_least_is_asked_first_and_who_cannot_lead_never() {
         let id = MemberId::from;
-        let mut status = Status::lone(id(1));
+        let mut status = Status {
+            id: id(1),
+            cluster: None,
+            role: Role::Leader,
+            term: 1,
+            leader: Some(id(1)),
+            members: [].into(),
+            last_log: 9,
+            applied: 9,
+            lag: [(id(2), 7), (id(3), 0), (id(4), 0), (id(5), 0)].into(),
+        };
         for (number, votes) in [(1, true), (2, true), (3, true), (4, false), (5, true)] {
             let member = Member {
                 name: format!("m{number}"),
@@ -140,7 +151,6 @@ mod tests {
             };
             status.members.insert(id(number), (member, votes));
         }
-        status.lag = [(id(2), 7), (id(3), 0), (id(4), 0), (id(5), 0)].into();
         let heirs = heirs(&status, |one| one != id(5));
         let names: Vec<_> = heirs
             .iter()

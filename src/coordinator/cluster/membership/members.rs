@@ -197,6 +197,8 @@ impl Members {
                     () = shutdown.reached(Urgency::Now) => {}
                 }
             }
+            // It holds the queue, which is to be closed when all else has ended.
+            drop(members);
             trigger.ask(shutdown.cause().unwrap_or(Cause::Terminate));
             shutdown.reached(Urgency::Now).await;
             trigger.ask(Cause::Terminate);
@@ -249,7 +251,8 @@ impl Members {
         let leading = status.leader.filter(|leader| *leader != status.id);
         let found = leading.and_then(|leader| {
             let (member, _) = status.members.get(&leader)?;
-            Some((leader, address::parse(&member.url).ok()?))
+            let at = self.links.moved().place(leader, &member.url);
+            Some((leader, address::parse(&at).ok()?))
         });
         found.ok_or_else(|| no_leader("nobody leads the cluster just now: try again"))
     }
