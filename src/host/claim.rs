@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::begin::start;
 use super::core::Core;
-use crate::client::{Error, RequestName};
 use crate::client::holder::Session;
+use crate::client::{Error, RequestName};
 use crate::support::backoff::{Backoff, jittered};
 
 /// How long a claim waits for work.
@@ -70,11 +70,7 @@ enum Turn {
     Nothing,
 }
 
-async fn turn(
-    core: &Arc<Core>,
-    session: &Session,
-    name: &mut RequestName,
-) -> Result<Turn, Error> {
+async fn turn(core: &Arc<Core>, session: &Session, name: &mut RequestName) -> Result<Turn, Error> {
     let mut block = core.block.subscribe();
     let now = block.borrow_and_update().clone();
     if !now.known || now.why().is_some() {

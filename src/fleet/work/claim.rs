@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::core::Core;
 use super::job;
 use super::orders::Orders;
-use crate::client::{Error, RequestName};
 use crate::client::holder::{Held, Holder, Session, key};
+use crate::client::{Error, RequestName};
 use crate::fleet::file::Host;
 use crate::fleet::link::Link;
 use crate::protocol::api::{LeaseName, LeasedJob, Release};
@@ -72,10 +72,10 @@ async fn turn(
             reply = listen(core, session) => reply?,
         }
     } else {
-        let asked = core
-            .means
-            .client
-            .claim_named(name, &session.host, max, Some(session.patience()));
+        let asked =
+            core.means
+                .client
+                .claim_named(name, &session.host, max, Some(session.patience()));
         let reply = asked.await?;
         *name = RequestName::fresh();
         reply

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Queue, mixed_up};
 use crate::protocol::{JobId, LeaseToken, OUTPUT_LIMIT};
 use crate::queue::command::{
-    ClaimMark, ClaimRequest, Claimed, Command, Completion, Envelope, Idempotency, LeaseRef, Outcome, Renewed,
-    Report,
+    ClaimMark, ClaimRequest, Claimed, Command, Completion, Envelope, Idempotency, LeaseRef,
+    Outcome, Renewed, Report,
 };
 use crate::queue::domain::backoff;
 use crate::queue::error::Error;

@@ -100,10 +100,7 @@ fn again(
             ", created_at, submitted_by FROM job INDEXED BY job_holder \
              WHERE state = 2 AND host = ?1 AND substr(token, 1, 8) = ?2 ORDER BY seq"
         ))?
-        .query_map(
-            params![claimant.host.as_str(), mark.as_bytes()],
-            candidate,
-        )?
+        .query_map(params![claimant.host.as_str(), mark.as_bytes()], candidate)?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let mut found = Vec::with_capacity(held.len());
     for one in held {

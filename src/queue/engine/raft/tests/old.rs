@@ -11,10 +11,7 @@ use crate::queue::cluster::{Member, MemberId, PROTOCOL, Role};
 use crate::queue::command::ClaimMark;
 use crate::queue::{ClaimRequest, Claimant, Claimed, JobFilter};
 
-const FIRST: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/fixtures/cluster/form-1"
-);
+const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cluster/form-1");
 
 /// Claims one job for the host `h`, as the request called `name`.
 async fn claim(node: &Node, name: &str) -> Claimed {
