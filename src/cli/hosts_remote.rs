@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::output::{Format, Output};
 use super::table::Table;
 use crate::client::{Client, HostOrder};
-use crate::protocol::api::{HostMode, HostRecord, HostState};
+use crate::protocol::api::{HostMode, HostRecord};
 use crate::support::clock::{Clock, SystemClock};
 use crate::support::span;
 
@@ -310,11 +310,7 @@ async fn chosen(client: &Client, names: &[String]) -> anyhow::Result<Vec<HostRec
 }
 
 fn standing(host: &HostRecord) -> String {
-    let state = match host.state {
-        HostState::Live => "live",
-        HostState::Stale => "stale",
-        HostState::Down => "down",
-    };
+    let state = host.state.as_str();
     let mode = match host.mode {
         HostMode::Active => None,
         HostMode::Draining => Some("draining"),

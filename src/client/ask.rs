@@ -6,6 +6,7 @@ use bytes::Bytes;
 use reqwest::{Method, Url};
 use serde::Serialize;
 
+use super::RequestName;
 use super::error::Error;
 use crate::support::ids;
 
@@ -19,6 +20,8 @@ pub(super) struct Ask {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) body: Option<Bytes>,
     pub(super) key: Option<String>,
+    /// Doing it twice under this name is the same as doing it once.
+    pub(super) name: Option<RequestName>,
     /// What the coordinator itself is asked to wait.
     pub(super) wait: Duration,
     /// How long one coordinator may take if there are others to ask.
@@ -37,6 +40,7 @@ impl Ask {
             query: Vec::new(),
             body: None,
             key: None,
+            name: None,
             wait: Duration::ZERO,
             each: None,
             public: false,
@@ -61,6 +65,12 @@ impl Ask {
     /// Makes it safe to send more than once: with `key`, or a fresh one.
     pub(super) fn keyed(mut self, key: Option<&str>) -> Self {
         self.key = Some(key.map_or_else(ids::random_hex::<16>, str::to_owned));
+        self
+    }
+
+    /// Says that it is safe to send more than once, as it is: under `name`, or a fresh one.
+    pub(super) fn named(mut self, name: Option<&RequestName>) -> Self {
+        self.name = Some(name.cloned().unwrap_or_else(RequestName::fresh));
         self
     }
 
@@ -112,7 +122,7 @@ impl Ask {
 
     /// Whether a coordinator may have done it and lost only the answer without harm.
     pub(super) fn may_be_repeated(&self) -> bool {
-        self.key.is_some() || self.method == Method::GET
+        self.key.is_some() || self.name.is_some() || self.method == Method::GET
     }
 }
 

@@ -152,7 +152,7 @@ impl Shared {
     }
 
     async fn told<T: DeserializeOwned>(&self, teller: &Reach, ask: Ask) -> Option<T> {
-        let answer = self.once(&ask, teller, &read_all).await;
+        let answer = self.once(&ask, teller, Instant::now(), &read_all).await;
         serde_json::from_slice(&answer.ok()?.ok()?).ok()
     }
 }

@@ -16,10 +16,14 @@ use super::neighbour::stranger_at;
 use super::stream::Opened;
 use super::verdict::{NoAnswer, cause, is_failure, soon};
 use super::{Client, Shared};
+use crate::protocol::api::repeat::{REQUEST, WAITED};
 use crate::support::backoff::jittered;
 
 /// More than this is no answer of a coordinator's single route (a state of very many jobs may be large).
 const LONGEST_ANSWER: usize = 256 << 20;
+
+/// Who has waited for less than this says nothing of it.
+const FRESH: Duration = Duration::from_millis(50);
 
 /// The longest pause before it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -90,7 +94,7 @@ impl Shared {
         // Before the one that is asked dies under a long wait.
         self.learn_beside(ask);
         loop {
-            let error = match self.round(ask, limit, &read).await {
+            let error = match self.round(ask, (began, limit), &read).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -109,7 +113,7 @@ impl Shared {
     async fn round<T, F>(
         &self,
         ask: &Ask,
-        limit: Duration,
+        time: (Instant, Duration),
         read: &impl Fn(Response) -> F,
     ) -> Result<(Arc<Reach>, T), Error>
     where
@@ -119,7 +123,7 @@ impl Shared {
         let mut silent: Vec<Arc<Reach>> = Vec::new();
         let mut last_refusal = None;
         for reach in self.members.in_order() {
-            let answer = self.patiently(ask, &reach, limit, read).await;
+            let answer = self.patiently(ask, &reach, time, read).await;
             match answer {
                 Ok(Err(refused)) if is_failure(&refused, &reach) => {
                     tracing::debug!(url = reach.shown, error = %refused, "coordinator failed, asking the next");
@@ -161,7 +165,7 @@ impl Shared {
         &self,
         ask: &Ask,
         reach: &Reach,
-        limit: Duration,
+        (began, limit): (Instant, Duration),
         read: &impl Fn(Response) -> F,
     ) -> Result<Result<T, Error>, NoAnswer>
     where
@@ -172,7 +176,7 @@ impl Shared {
         let once = || async {
             tokio::select! {
                 biased;
-                done = tokio::time::timeout(limit, self.once(ask, reach, read)) => match done {
+                done = tokio::time::timeout(limit, self.once(ask, reach, began, read)) => match done {
                     Ok(done) => done,
                     Err(_) => Err(NoAnswer::Silent(format!(
                         "no answer within {}",
@@ -193,6 +197,7 @@ impl Shared {
         &self,
         ask: &Ask,
         reach: &Reach,
+        began: Instant,
         read: &impl Fn(Response) -> F,
     ) -> Result<Result<T, Error>, NoAnswer>
     where
@@ -216,6 +221,14 @@ impl Shared {
         };
         if let Some(key) = &ask.key {
             request = request.header("x-idempotency-key", key);
+        }
+        if let Some(name) = &ask.name {
+            request = request.header(REQUEST, name.as_str());
+        }
+        let waited = began.elapsed();
+        if !ask.wait.is_zero() && waited > FRESH {
+            let millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+            request = request.header(WAITED, millis);
         }
         if let Some(body) = &ask.body {
             request = request

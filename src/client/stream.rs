@@ -1,7 +1,7 @@
 //! An answer that goes on for as long as it is read, and how it is noticed that nobody is there any more to go on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::Response;
@@ -87,7 +87,7 @@ impl Shared {
         let ask = Ask::get(["health"]);
         // Whatever it says, it says something.
         let head = |_| async { Ok(()) };
-        let asking = self.once(&ask, reach, &head);
+        let asking = self.once(&ask, reach, Instant::now(), &head);
         matches!(tokio::time::timeout(HEALTH, asking).await, Ok(Ok(_)))
     }
 }

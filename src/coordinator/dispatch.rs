@@ -81,7 +81,8 @@ async fn claim(room: &Arc<Room>, picked: Vec<Picked>) -> Vec<crate::protocol::Jo
         group: None,
         lease_for: room.settings.lease_for,
     };
-    let given = match room.queue.claim(request).await {
+    let marks = picked.iter().map(|one| one.mark).collect();
+    let given = match room.queue.claim_once(request, marks).await {
         Ok(given) => given,
         Err(error) => {
             tracing::warn!(%error, "nothing could be claimed for waiting hosts");
@@ -98,7 +99,10 @@ async fn claim(room: &Arc<Room>, picked: Vec<Picked>) -> Vec<crate::protocol::Jo
     for one in picked {
         let given = by_host.remove(&one.claimant.host).unwrap_or_default();
         let lost = room.waiting.settle(one.number, given);
-        give_back(room, lost);
+        // Whose request has a name asks again, and must get the same leases.
+        if one.mark.is_none() {
+            give_back(room, lost);
+        }
     }
     taken
 }

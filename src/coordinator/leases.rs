@@ -88,13 +88,18 @@ impl Leases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a claim gave.
-    pub fn given(&self, claimed: &[Claimed]) {
+    /// Notes what a claim gave. Returns what of it is new: the rest was given to the same request before.
+    pub fn given<'c>(&self, claimed: &'c [Claimed]) -> Vec<&'c Claimed> {
+        let mut new = Vec::new();
         if claimed.is_empty() {
-            return;
+            return new;
         }
         let mut table = self.table();
         for one in claimed {
+            let before = table.remove(one.job, Some(one.token));
+            if before.is_none() {
+                new.push(one);
+            }
             let keep = one.payload.as_str().len() <= KEPT_PAYLOAD;
             table.insert(Held {
                 job: one.job,
@@ -103,12 +108,14 @@ impl Leases {
                 token: one.token,
                 since: one.expires_at.minus(one.lease_for),
                 expires_at: one.expires_at,
-                cancel: false,
+                // Asked before its holder knew of it, that is still to be heard of.
+                cancel: before.is_some_and(|held| held.cancel),
                 nudged: false,
                 left: false,
                 claimed: keep.then(|| Arc::new(one.clone())),
             });
         }
+        new
     }
 
     /// Notes what the queue says `host` holds, in place of what was known.

@@ -108,7 +108,8 @@ impl Means {
 
     /// Returns a room in which nobody works and nothing waits: for looking at what the queue has.
     pub fn reading(&self) -> Room {
-        let room = self.room(Beginning::default(), None);
+        let mut room = self.room(Beginning::default(), None);
+        room.presence = presence::Presence::blind();
         room.closing.send_replace(true);
         room
     }

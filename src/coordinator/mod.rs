@@ -184,8 +184,7 @@ impl Room {
 
     /// Takes note of leases that were given.
     fn took(&self, given: &[Claimed]) {
-        self.leases.given(given);
-        for one in given {
+        for one in self.leases.given(given) {
             self.tell(Event::JobLeased {
                 at: one.expires_at.minus(one.lease_for),
                 job_id: one.job,

@@ -33,11 +33,23 @@ pub struct Known {
 
 /// The hosts.
 #[derive(Debug, Default)]
-pub struct Presence(Mutex<HashMap<HostId, Host>>);
+pub struct Presence {
+    all: Mutex<HashMap<HostId, Host>>,
+    /// Nobody tells it who is there.
+    blind: bool,
+}
 
 impl Presence {
+    /// Returns one that hears of nobody and so says of nobody whether it is there.
+    pub fn blind() -> Self {
+        Self {
+            blind: true,
+            ..Self::default()
+        }
+    }
+
     fn hosts(&self) -> MutexGuard<'_, HashMap<HostId, Host>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over what the queue remembers from before the start. Such hosts are down until heard of.
@@ -278,7 +290,18 @@ impl Presence {
     pub fn record(&self, id: &HostId, node: &str, leases: u32) -> Option<HostRecord> {
         let now = Instant::now();
         let hosts = self.hosts();
-        hosts.get(id).map(|host| host.record(id, node, now, leases))
+        let host = hosts.get(id)?;
+        Some(self.as_known(host.record(id, node, now, leases)))
+    }
+
+    fn as_known(&self, record: HostRecord) -> HostRecord {
+        match self.blind {
+            true => HostRecord {
+                state: HostState::Unknown,
+                ..record
+            },
+            false => record,
+        }
     }
 
     /// Returns every host as others see it, by name, without leases.
@@ -287,7 +310,7 @@ impl Presence {
         let mut records: Vec<HostRecord> = self
             .hosts()
             .iter()
-            .map(|(id, host)| host.record(id, node, now, 0))
+            .map(|(id, host)| self.as_known(host.record(id, node, now, 0)))
             .collect();
         records.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
         records

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::{Room, alone};
-use crate::protocol::api::{Event, HostState};
+use crate::protocol::api::Event;
 use crate::queue::sweeper;
 use crate::support::clock::{Clock, SteadyClock};
 
@@ -105,11 +105,7 @@ pub async fn presence(room: Arc<Room>) {
     loop {
         sleep(TICK).await;
         for (host_id, state) in room.presence.fallen_silent() {
-            let word = match state {
-                HostState::Live => "live",
-                HostState::Stale => "stale",
-                HostState::Down => "down",
-            };
+            let word = state.as_str();
             tracing::info!(host = %host_id, state = word, "a host fell silent");
             room.tell(Event::HostChanged {
                 at: room.now(),

@@ -18,7 +18,7 @@ use self::turns::Turns;
 use super::leases::Held;
 use super::rank::{Load, Standing};
 use crate::protocol::{HostId, JobId, Requirement};
-use crate::queue::{Claimant, Claimed};
+use crate::queue::{ClaimMark, Claimant, Claimed};
 
 /// Why a wait ended.
 #[derive(Debug)]
@@ -34,6 +34,10 @@ pub enum Wake {
 #[derive(Debug)]
 struct Waiter {
     claimant: Arc<Claimant>,
+    /// By what its request finds again what it was given.
+    mark: Option<ClaimMark>,
+    /// Which request waits here: the last one of the same name.
+    asker: u64,
     wake: oneshot::Sender<Wake>,
     /// How its host stands among the others.
     standing: Standing,
@@ -48,6 +52,8 @@ struct Waiter {
 struct Inner {
     next: u64,
     waiters: BTreeMap<u64, Waiter>,
+    /// Those whose requests have names.
+    marked: HashMap<ClaimMark, u64>,
     /// The same in the order in which they are asked.
     order: BTreeSet<(Load, u64, u64)>,
     turns: Turns,
@@ -72,13 +78,52 @@ pub struct Picked {
     pub number: u64,
     /// How it asks.
     pub claimant: Arc<Claimant>,
+    /// By what it finds again what it was given.
+    pub mark: Option<ClaimMark>,
+}
+
+/// A place among those who wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    number: u64,
+    asker: u64,
 }
 
 impl Inner {
     fn remove(&mut self, number: u64) -> Option<Waiter> {
         let waiter = self.waiters.remove(&number)?;
         self.order.remove(&waiter.place(number));
+        if let Some(mark) = waiter.mark {
+            self.marked.remove(&mark);
+        }
         Some(waiter)
+    }
+
+    /// Has the request that came again wait in the place of the one whose answer nobody hears any more.
+    fn taken_over(
+        &mut self,
+        mark: Option<ClaimMark>,
+        claimant: &Claimant,
+        asker: u64,
+        wake: oneshot::Sender<Wake>,
+    ) -> Result<u64, oneshot::Sender<Wake>> {
+        let number = mark.and_then(|mark| self.marked.get(&mark).copied());
+        let found = number.and_then(|number| Some((number, self.waiters.get_mut(&number)?)));
+        match found {
+            Some((number, waiter)) => {
+                waiter.claimant = Arc::new(claimant.clone());
+                waiter.asker = asker;
+                waiter.wake = wake;
+                waiter.expired = false;
+                Ok(number)
+            }
+            None => Err(wake),
+        }
+    }
+
+    fn asks(&self, place: Place) -> Option<&Waiter> {
+        let waiter = self.waiters.get(&place.number)?;
+        (waiter.asker == place.asker).then_some(waiter)
     }
 }
 
@@ -100,63 +145,73 @@ impl Waiting {
     }
 
     /// Begins to wait. `standing` is how its host stands now; `since` is the generation from before the queue was
-    /// asked in vain. A claimant with a `max` of zero waits for [`Wake::Heartbeat`] only. Nothing when the
-    /// coordinator is closing.
+    /// asked in vain. A claimant with a `max` of zero waits for [`Wake::Heartbeat`] only. A request that comes again with
+    /// its `mark` takes the place of the one before. Nothing when the coordinator is closing.
     pub fn enter(
         &self,
         claimant: Claimant,
+        mark: Option<ClaimMark>,
         standing: Standing,
         since: u64,
-    ) -> Option<(u64, oneshot::Receiver<Wake>)> {
+    ) -> Option<(Place, oneshot::Receiver<Wake>)> {
         let (wake, woken) = oneshot::channel();
         let mut inner = self.inner();
         if inner.closed {
             return None;
         }
-        let number = inner.next;
+        let asker = inner.next;
         inner.next += 1;
-        let waiter = Waiter {
-            turn: inner.turns.of(&claimant.host),
-            claimant: Arc::new(claimant),
-            wake,
-            standing,
-            busy: false,
-            expired: false,
+        let number = match inner.taken_over(mark, &claimant, asker, wake) {
+            Ok(number) => number,
+            Err(wake) => {
+                let waiter = Waiter {
+                    turn: inner.turns.of(&claimant.host),
+                    claimant: Arc::new(claimant),
+                    mark,
+                    asker,
+                    wake,
+                    standing,
+                    busy: false,
+                    expired: false,
+                };
+                inner.order.insert(waiter.place(asker));
+                inner.waiters.insert(asker, waiter);
+                inner.marked.extend(mark.map(|mark| (mark, asker)));
+                asker
+            }
         };
-        inner.order.insert(waiter.place(number));
-        inner.waiters.insert(number, waiter);
         if self.generation() != since {
             inner.agenda.missed.push(number);
             self.work.notify_one();
         }
-        Some((number, woken))
+        Some((Place { number, asker }, woken))
     }
 
     /// Ends a wait whose time is over. Tells whether a claim is under way whose outcome is still to come.
-    pub fn expire(&self, number: u64) -> bool {
+    pub fn expire(&self, place: Place) -> bool {
         let mut inner = self.inner();
-        match inner.waiters.get_mut(&number) {
+        if inner.waiters.contains_key(&place.number) && inner.asks(place).is_none() {
+            // Another waits in its place.
+            return false;
+        }
+        match inner.waiters.get_mut(&place.number) {
             None => true,
             Some(waiter) if waiter.busy => {
                 waiter.expired = true;
                 true
             }
             Some(_) => {
-                inner.remove(number);
+                inner.remove(place.number);
                 false
             }
         }
     }
 
     /// Ends a wait whose request is gone.
-    pub fn leave(&self, number: u64) {
+    pub fn leave(&self, place: Place) {
         let mut inner = self.inner();
-        if inner
-            .waiters
-            .get(&number)
-            .is_some_and(|waiter| !waiter.busy)
-        {
-            inner.remove(number);
+        if inner.asks(place).is_some_and(|waiter| !waiter.busy) {
+            inner.remove(place.number);
         }
     }
 
@@ -277,6 +332,7 @@ impl Waiting {
                 picked.push(Picked {
                     number: *number,
                     claimant: Arc::clone(claimant),
+                    mark: waiter.mark,
                 });
             }
         }
@@ -305,6 +361,7 @@ impl Waiting {
         Some(Picked {
             number,
             claimant: Arc::clone(&waiter.claimant),
+            mark: waiter.mark,
         })
     }
 

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::begin::start;
 use super::core::Core;
-use crate::client::Error;
 use crate::client::holder::Session;
+use crate::client::{Error, RequestName};
 use crate::support::backoff::{Backoff, jittered};
 
 /// How long a claim waits for work.
@@ -21,6 +21,8 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 /// Claims until the daemon stops, or with `once` until there is nothing left.
 pub(super) async fn keep(core: &Arc<Core>) {
     let mut backoff = Backoff::new(Duration::from_millis(500), core.longest_wait(WAIT));
+    // Until its answer has come: asked again, a claim brings what it brought before.
+    let mut name = RequestName::fresh();
     loop {
         let session = tokio::select! {
             () = core.stopping() => return,
@@ -28,7 +30,7 @@ pub(super) async fn keep(core: &Arc<Core>) {
         };
         let turn = tokio::select! {
             () = core.stopping() => return,
-            turn = turn(core, &session) => turn,
+            turn = turn(core, &session, &mut name) => turn,
         };
         match turn {
             Ok(Turn::Again) => backoff.reset(),
@@ -68,7 +70,7 @@ enum Turn {
     Nothing,
 }
 
-async fn turn(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
+async fn turn(core: &Arc<Core>, session: &Session, name: &mut RequestName) -> Result<Turn, Error> {
     let mut block = core.block.subscribe();
     let now = block.borrow_and_update().clone();
     if !now.known || now.why().is_some() {
@@ -95,9 +97,10 @@ async fn turn(core: &Arc<Core>, session: &Session) -> Result<Turn, Error> {
     let wait = (!core.settings.once).then(|| session.patience());
     let sent = (core.steady.now(), Instant::now());
     let reply = tokio::select! {
-        reply = core.client.claim(&session.host, max, wait) => reply?,
+        reply = core.client.claim_named(name, &session.host, max, wait) => reply?,
         _ = block.changed() => return Ok(Turn::Again),
     };
+    *name = RequestName::fresh();
     core.works();
     if reply.heartbeat {
         core.beat.notify_one();

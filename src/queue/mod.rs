@@ -13,10 +13,10 @@ pub mod store;
 pub mod sweeper;
 
 pub use command::{
-    Cancel, Cancelled, ClaimRequest, Claimant, Claimed, Completion, Expired, HeldLease, HostEntry,
-    Idempotency, IntoGroup, LOG_LIMIT, LeaseProof, LeaseRef, NewGroup, NewHost, NewJob, NewPiece,
-    Original, OriginalHost, OriginalJob, OriginalStatus, Piece, Prune, Pruned, Renewed, Report,
-    Retried, ServiceChanged, ServiceReported, Submit, Submitted, TakenOver, Verdict,
+    Cancel, Cancelled, ClaimMark, ClaimRequest, Claimant, Claimed, Completion, Expired, HeldLease,
+    HostEntry, Idempotency, IntoGroup, LOG_LIMIT, LeaseProof, LeaseRef, NewGroup, NewHost, NewJob,
+    NewPiece, Original, OriginalHost, OriginalJob, OriginalStatus, Piece, Prune, Pruned, Renewed,
+    Report, Retried, ServiceChanged, ServiceReported, Submit, Submitted, TakenOver, Verdict,
 };
 pub use domain::service::ServiceHost;
 pub use engine::raft as cluster;

@@ -59,6 +59,30 @@ async fn a_failing_coordinator_is_passed_over_with_the_same_key() {
 }
 
 #[tokio::test]
+async fn a_claim_is_repeated_under_its_name_and_says_how_long_it_has_waited() {
+    let choosing = Reply::SoonAgain(503, json!({"error": "x", "code": "no_leader"}).to_string());
+    let nothing = Reply::Say(200, json!({"jobs": []}).to_string());
+    let one = Server::start([Reply::Close, choosing.clone()]).await;
+    let other = Server::start([choosing, nothing]).await;
+    let client = client(&[&one.url, &other.url]);
+    let (host, wait) = (HostId::new("h").unwrap(), Some(Duration::from_secs(30)));
+    client.claim(&host, 1, wait).await.unwrap();
+    let asked = [one.asked(), other.asked()].concat();
+    assert!(asked.len() >= 4, "{asked:?}");
+    let names: std::collections::BTreeSet<_> = asked
+        .iter()
+        .map(|request| header(request, "x-skyclaw-request").unwrap())
+        .collect();
+    assert_eq!(names.len(), 1, "{asked:?}");
+    let last = other.asked().pop().unwrap();
+    let waited: u64 = header(&last, "x-skyclaw-waited").unwrap().parse().unwrap();
+    assert!((50..30_000).contains(&waited), "{waited}");
+    client.claim(&host, 1, wait).await.unwrap();
+    let next = other.asked().pop().unwrap();
+    assert!(!names.contains(header(&next, "x-skyclaw-request").unwrap()));
+}
+
+#[tokio::test]
 async fn a_socket_is_a_coordinator_like_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_at(

@@ -67,6 +67,8 @@ async fn a_member_answers_from_its_own_file_when_asked_to() {
     assert!(state["term"].as_u64().unwrap() >= 1);
     assert!(state["appliedIndex"].as_u64().unwrap() >= 3);
     assert_eq!(state["hosts"][0]["activeLeases"], 1);
+    // Hosts are heard of by the leader alone: nothing is said of what is not known.
+    assert_eq!(state["hosts"][0].get("state"), None);
     assert_eq!(state["jobs"][0]["id"], submitted.as_str());
     let page = follower
         .get("/v1/jobs?consistency=local&limit=1")
@@ -81,6 +83,7 @@ async fn a_member_answers_from_its_own_file_when_asked_to() {
     assert_eq!(follower.get(&waits).await.ok()["job"]["status"], "leased");
     // Without the word the leader answers.
     let state = follower.get("/v1/state").await.ok();
+    assert_eq!(state["hosts"][0]["state"], "live");
     assert_eq!(state["nodeId"], net.members[leader].name());
     let index = state["appliedIndex"].as_u64().unwrap();
     net.members[one].submit().await;

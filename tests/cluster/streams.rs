@@ -1,5 +1,7 @@
 //! Streams through a member that does not lead, and through a change of leaders.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use skyclaw::client::{Client, LogEvent, LogQuery, Settings};
@@ -116,4 +118,27 @@ async fn a_followed_log_and_a_wait_for_a_job_go_on_through_a_change() {
     let answer = waiting.await.unwrap().unwrap().text().await.unwrap();
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["job"]["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_wait_that_outlives_its_leader_ends_when_it_would_have() {
+    let mut net = Net::three().await;
+    let (leader, one, other) = net.roles().await;
+    let id = net.members[one].submit().await;
+    let path = format!("/v1/jobs/{id}?waitMs=10000");
+    // Who says that it has waited is believed.
+    let waits = net.members[leader].request(Method::GET, &path);
+    let waits = waits.header("x-skyclaw-waited", "10000").send();
+    let began = std::time::Instant::now();
+    assert_eq!(waits.await.unwrap().status(), 200);
+    assert!(began.elapsed() < Duration::from_secs(8));
+    let began = std::time::Instant::now();
+    let waiting = tokio::spawn(net.members[other].request(Method::GET, &path).send());
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    net.members[leader].kill().await;
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    // Begun anew it would be six seconds and ten, and the choice of a leader.
+    let took = began.elapsed();
+    assert!((9..16).contains(&took.as_secs()), "{took:?}");
 }

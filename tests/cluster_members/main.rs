@@ -9,13 +9,18 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answers;
+mod disks;
 mod floor;
 mod force;
 mod founding;
 mod joining;
 mod leaving;
 mod looking;
+mod lossy;
+mod moving;
 mod original;
 mod refused;
 mod site;
+mod stopping;
 mod wiped;

@@ -71,6 +71,13 @@ impl Node {
         nodes
     }
 
+    /// Is somewhere else from the next start on.
+    pub fn move_away(&mut self) -> &mut Self {
+        self.address = fresh_address();
+        self.host = self.address.ip().to_string();
+        self
+    }
+
     /// With one more variable, from the next start on.
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.env.retain(|(known, _)| known != name);
@@ -102,6 +109,10 @@ impl Node {
     /// Told of these.
     pub fn told_of(&mut self, others: &[&str]) -> &mut Self {
         self.env("SKYCLAW_PEER_URLS", &others.join(","))
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn url(&self) -> String {
@@ -167,6 +178,12 @@ impl Node {
         let running = self.running.take().expect("it runs");
         running.kill9();
         running.wait(SOON);
+    }
+
+    /// Hands its process over to the test.
+    #[track_caller]
+    pub fn take(&mut self) -> Running {
+        self.running.take().expect("it runs")
     }
 
     /// Waits until it ends by itself.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use super::{Holder, Session};
-use crate::client::Error;
+use crate::client::{Error, RequestName};
 use crate::protocol::api::{Code, Complete, CompleteMany, CompleteOne, LeaseName, Outcome};
 use crate::protocol::{JobResult, LeaseToken, Reason};
 use crate::support::backoff::Backoff;
@@ -76,6 +76,8 @@ impl Report {
 pub async fn hand_in<H: Holder>(holder: &H, mut reports: UnboundedReceiver<Report>) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut batch: Vec<Report> = Vec::new();
+    // Until its answer has come, so that what came with a lost one comes again.
+    let mut name = RequestName::fresh();
     loop {
         if batch.is_empty() {
             match reports.recv().await {
@@ -96,13 +98,16 @@ pub async fn hand_in<H: Holder>(holder: &H, mut reports: UnboundedReceiver<Repor
         }
         let session = holder.session().await;
         let handed = if session.batch {
-            together(holder, &session, &mut batch).await
+            together(holder, &session, &name, &mut batch).await
         } else {
             one_by_one(holder, &session, &mut batch).await
         };
         holder.handed_in(handed.is_ok(), reports.is_empty());
         match handed {
-            Ok(()) => backoff.reset(),
+            Ok(()) => {
+                backoff.reset();
+                name = RequestName::fresh();
+            }
             Err(error) => {
                 holder.failed(&error);
                 backoff.wait().await;
@@ -132,6 +137,7 @@ async fn company<H: Holder>(
 async fn together<H: Holder>(
     holder: &H,
     session: &Session,
+    name: &RequestName,
     batch: &mut Vec<Report>,
 ) -> Result<(), Error> {
     let wanted = holder.wants(session);
@@ -139,7 +145,9 @@ async fn together<H: Holder>(
         completions: batch.iter().map(Report::one).collect(),
         claim: wanted.as_ref().map(|wanted| wanted.max),
     };
-    match holder.client().complete(&session.host, &request).await {
+    let client = holder.client();
+    let done = client.complete_named(name, &session.host, &request).await;
+    match done {
         Ok(reply) => {
             holder.works();
             if let (Some(wanted), Some(claimed)) = (wanted, reply.claimed) {

@@ -44,7 +44,7 @@ impl Client {
         self.ask(match register.host_id {
             // Only this one makes something new each time.
             None => ask.keyed(None),
-            Some(_) => ask,
+            Some(_) => ask.named(None),
         })
         .await
     }
@@ -59,7 +59,7 @@ impl Client {
         heartbeat: &Heartbeat,
     ) -> Result<HeartbeatReply, Error> {
         let ask = Ask::post(["v1", "hosts", host.as_str(), "heartbeat"], heartbeat)?;
-        self.ask(ask).await
+        self.ask(ask.named(None)).await
     }
 
     /// The same if it must be said within `limit` to be of use: a coordinator that is silent for half of it is
@@ -74,7 +74,7 @@ impl Client {
         limit: Duration,
     ) -> Result<HeartbeatReply, Error> {
         let ask = Ask::post(["v1", "hosts", host.as_str(), "heartbeat"], heartbeat)?;
-        self.ask(ask.within(limit)).await
+        self.ask(ask.named(None).within(limit)).await
     }
 
     /// Returns every host, by name.

@@ -13,15 +13,16 @@ use utoipa_axum::routes;
 use super::body::Body;
 use super::error::Refused;
 use super::key::Key;
+use super::repeat::Repeat;
 use super::reply::Reply;
 use super::{Shared, heartbeats, wire};
 use crate::coordinator::dispatch::give_back;
 use crate::coordinator::presence::Known;
-use crate::coordinator::waiting::Wake;
+use crate::coordinator::waiting::{Place, Wake};
 use crate::coordinator::{Caller, Room};
 use crate::protocol::HostId;
 use crate::protocol::api::{Claim, ClaimedMany, ClaimedOne, Code};
-use crate::queue::{ClaimRequest, Claimant, Claimed, Idempotency};
+use crate::queue::{ClaimMark, ClaimRequest, Claimant, Claimed, Idempotency};
 use crate::support::ids;
 
 /// How long an answer may be held.
@@ -36,6 +37,26 @@ const SPREAD: Duration = Duration::from_secs(5);
 /// Returns the routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Room>> {
     OpenApiRouter::new().routes(routes!(claim))
+}
+
+/// What a claim gives that comes again.
+#[derive(Debug, Clone)]
+pub(super) enum Same {
+    /// Whatever there is then.
+    No,
+    /// The answer that is remembered under a key.
+    Answer(Idempotency),
+    /// The leases that are still held of those that it gave.
+    Leases(ClaimMark),
+}
+
+impl Same {
+    const fn mark(&self) -> Option<ClaimMark> {
+        match self {
+            Self::Leases(mark) => Some(*mark),
+            Self::No | Self::Answer(_) => None,
+        }
+    }
 }
 
 /// What a claim came to.
@@ -69,7 +90,7 @@ async fn claim(
     State(room): Shared,
     Path(id): Path<String>,
     Extension(caller): Extension<Arc<Caller>>,
-    key: Key,
+    (key, repeat): (Key, Repeat),
     Body { value, bytes }: Body<Claim>,
 ) -> Result<Response, Refused> {
     let id = wire::host_id(&id)?;
@@ -88,8 +109,12 @@ async fn claim(
     } else {
         None
     };
+    let same = match envelope {
+        Some(key) => Same::Answer(key),
+        None => repeat.mark(&id).map_or(Same::No, Same::Leases),
+    };
     let max = value.max.map(|max| caller.at_most(max));
-    let got = get(&room, &id, max, wait, envelope).await?;
+    let got = get(&room, &id, max, repeat.left(wait), same).await?;
     Ok(answer(got, many))
 }
 
@@ -110,7 +135,7 @@ async fn get(
     id: &HostId,
     max: Option<u16>,
     wait: Duration,
-    idempotency: Option<Idempotency>,
+    same: Same,
 ) -> Result<Got, Refused> {
     let known = greet(room, id)?;
     // A host of the original runs one job at a time and asks when that is over, whatever it may run at
@@ -135,8 +160,9 @@ async fn get(
     // Before the queue is asked: whatever becomes ready after this raises it.
     let generation = room.waiting.generation();
     let mut got = Got::default();
+    let mark = same.mark();
     if claimant.max > 0 && room.may_work(id) {
-        (got.jobs, got.replayed) = claim_now(room, claimant.clone(), idempotency).await?;
+        (got.jobs, got.replayed) = claim_now(room, claimant.clone(), same).await?;
     }
     if let Some(before) = before {
         // A remembered answer gives an older lease once more.
@@ -144,7 +170,7 @@ async fn get(
     }
     got.heartbeat = max.is_some() && room.leases.nudge(id);
     if got.jobs.is_empty() && !got.heartbeat && !wait.is_zero() {
-        match hold(room, claimant, generation, wait).await {
+        match hold(room, (claimant, mark), generation, wait).await {
             Wake::Work(jobs) => got.jobs = jobs,
             Wake::Heartbeat => got.heartbeat = true,
             Wake::Nothing => {}
@@ -171,7 +197,7 @@ pub(super) fn greet(room: &Arc<Room>, id: &HostId) -> Result<Known, Refused> {
 async fn claim_now(
     room: &Arc<Room>,
     claimant: Claimant,
-    idempotency: Option<Idempotency>,
+    same: Same,
 ) -> Result<(Vec<Claimed>, bool), Refused> {
     let (tell, told) = oneshot::channel();
     let room = Arc::clone(room);
@@ -181,8 +207,15 @@ async fn claim_now(
             group: None,
             lease_for: room.settings.lease_for,
         };
-        let keyed = idempotency.is_some();
-        let claimed = room.queue.claim_keyed(request, idempotency).await;
+        let named = !matches!(same, Same::No);
+        let claimed = match same {
+            Same::No => room.queue.claim_keyed(request, None).await,
+            Same::Answer(key) => room.queue.claim_keyed(request, Some(key)).await,
+            Same::Leases(mark) => {
+                let claimed = room.queue.claim_once(request, vec![Some(mark)]).await;
+                claimed.map(|given| (given, false))
+            }
+        };
         let answer = match claimed {
             Ok((given, replayed)) => {
                 if !replayed {
@@ -192,9 +225,9 @@ async fn claim_now(
             }
             Err(error) => Err(room.refuse(error)),
         };
-        // With a key the asker will ask again and must get the same leases.
+        // With a key or a name the asker will ask again and must get the same leases.
         if let Err(Ok((given, _))) = tell.send(answer)
-            && !keyed
+            && !named
         {
             give_back(&room, given);
         }
@@ -204,7 +237,12 @@ async fn claim_now(
 }
 
 /// Waits for work for a while.
-async fn hold(room: &Arc<Room>, claimant: Claimant, generation: u64, wait: Duration) -> Wake {
+async fn hold(
+    room: &Arc<Room>,
+    (claimant, mark): (Claimant, Option<ClaimMark>),
+    generation: u64,
+    wait: Duration,
+) -> Wake {
     let wait = if room.started.elapsed() < SPREAD_FOR {
         wait.saturating_sub(SPREAD.min(wait / 4).mul_f64(ids::fraction()))
     } else {
@@ -212,21 +250,23 @@ async fn hold(room: &Arc<Room>, claimant: Claimant, generation: u64, wait: Durat
     };
     let host = claimant.host.clone();
     let standing = room.standing(&host);
-    let Some((number, woken)) = room.waiting.enter(claimant, standing, generation) else {
+    let entered = room.waiting.enter(claimant, mark, standing, generation);
+    let Some((place, woken)) = entered else {
         return Wake::Nothing;
     };
     room.presence.waits(&host, true, room.now());
     let mut ticket = Ticket {
         room,
         host,
-        number,
+        place,
+        is_named: mark.is_some(),
         woken,
         answered: false,
     };
     let wake = match timeout(wait, &mut ticket.woken).await {
         Ok(wake) => wake.unwrap_or(Wake::Nothing),
         // A claim may be under way for this host; its outcome must not be lost.
-        Err(_) if room.waiting.expire(number) => (&mut ticket.woken).await.unwrap_or(Wake::Nothing),
+        Err(_) if room.waiting.expire(place) => (&mut ticket.woken).await.unwrap_or(Wake::Nothing),
         Err(_) => Wake::Nothing,
     };
     ticket.answered = true;
@@ -238,20 +278,24 @@ async fn hold(room: &Arc<Room>, claimant: Claimant, generation: u64, wait: Durat
 struct Ticket<'r> {
     room: &'r Arc<Room>,
     host: HostId,
-    number: u64,
+    place: Place,
+    /// It will be asked for again, and the same leases are due then.
+    is_named: bool,
     woken: oneshot::Receiver<Wake>,
     answered: bool,
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.room.waiting.leave(self.number);
+        self.room.waiting.leave(self.place);
         self.room.presence.waits(&self.host, false, self.room.now());
         if !self.answered {
             self.room.presence.cut_off(&self.host);
         }
         self.woken.close();
-        if let Ok(Wake::Work(given)) = self.woken.try_recv() {
+        if let Ok(Wake::Work(given)) = self.woken.try_recv()
+            && !self.is_named
+        {
             give_back(self.room, given);
         }
     }

@@ -8,10 +8,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{Body, LARGE, Results};
-use super::claims::Got;
+use super::claims::{Got, Same};
 use super::error::Refused;
 use super::exchange::exchange;
 use super::key::Key;
+use super::repeat::Repeat;
 use super::reply::Reply;
 use super::{Shared, wire};
 use crate::coordinator::{Caller, Room};
@@ -192,7 +193,7 @@ async fn complete_many(
     State(room): Shared,
     Path(id): Path<String>,
     Extension(caller): Extension<Arc<Caller>>,
-    key: Key,
+    (key, repeat): (Key, Repeat),
     Results { value, bytes }: Results<CompleteMany>,
 ) -> Result<Reply<CompletedMany>, Refused> {
     let host = wire::host_id(&id)?;
@@ -216,7 +217,11 @@ async fn complete_many(
         Some(max) => {
             let key = key.of("claim");
             let key = key.envelope(&bytes, now, room.settings.idempotency_ttl);
-            let (done, next) = exchange(&room, &host, reports, caller.at_most(max), key).await?;
+            let same = match key {
+                Some(key) => Same::Answer(key),
+                None => repeat.mark(&host).map_or(Same::No, Same::Leases),
+            };
+            let (done, next) = exchange(&room, &host, reports, caller.at_most(max), same).await?;
             (done, Some(next))
         }
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::claims::{self, Got};
+use super::claims::{self, Got, Same};
 use super::error::Refused;
 use crate::coordinator::Room;
 use crate::coordinator::dispatch::give_back;
@@ -17,14 +17,14 @@ pub type Reports = (Vec<(LeaseRef, Report)>, Option<Idempotency>);
 /// What came of them, and whether that was remembered.
 type Told = Result<(Vec<Completion>, bool), Error>;
 
-/// Takes reports and claims up to `max` jobs for the host; `key` is what the claim is remembered by. Waits for
+/// Takes reports and claims up to `max` jobs for the host; `same` is what it gives when it comes again. Waits for
 /// no work. That a claim fails is no fault of the reports, so then there is just no work.
 pub async fn exchange(
     room: &Arc<Room>,
     id: &HostId,
     reports: Reports,
     max: u16,
-    key: Option<Idempotency>,
+    same: Same,
 ) -> Result<(Told, Got), Refused> {
     let claimant = Claimant {
         max: max.min(claims::MOST),
@@ -32,7 +32,7 @@ pub async fn exchange(
     };
     let mut got = Got::default();
     let told = if claimant.max > 0 && room.may_work(id) {
-        let (told, given) = both(room, reports, claimant, key).await?;
+        let (told, given) = both(room, reports, claimant, same).await?;
         if let Some((jobs, replayed)) = given {
             (got.jobs, got.replayed) = (jobs, replayed);
         }
@@ -52,7 +52,7 @@ async fn both(
     room: &Arc<Room>,
     reports: Reports,
     claimant: Claimant,
-    key: Option<Idempotency>,
+    same: Same,
 ) -> Result<(Told, Given), Refused> {
     let (tell, answer) = oneshot::channel();
     let room = Arc::clone(room);
@@ -62,8 +62,12 @@ async fn both(
             group: None,
             lease_for: room.settings.lease_for,
         };
-        let keyed = key.is_some();
-        let (told, given) = room.queue.exchange(reports, (request, key)).await;
+        let named = !matches!(same, Same::No);
+        let (told, given) = match same {
+            Same::No => room.queue.exchange(reports, (request, None)).await,
+            Same::Answer(key) => room.queue.exchange(reports, (request, Some(key))).await,
+            Same::Leases(mark) => room.queue.exchange_once(reports, (request, mark)).await,
+        };
         let given = given.map_err(|error| room.refuse(error)).ok();
         if let Some((jobs, false)) = &given {
             room.took(jobs);
@@ -76,9 +80,9 @@ async fn both(
                 Err((Err(error), given))
             }
         };
-        // With a key the asker will ask again and must get the same leases.
+        // With a key or a name the asker will ask again and must get the same leases.
         if let Err((_, Some((jobs, _)))) = answer
-            && !keyed
+            && !named
         {
             give_back(&room, jobs);
         }

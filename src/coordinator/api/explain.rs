@@ -112,6 +112,7 @@ fn why_not(wanted: &Requirement, host: &HostRecord) -> Option<String> {
             return Some("it was not heard of for 15 s, or its connections have ended".to_owned());
         }
         HostState::Down => return Some("it is down".to_owned()),
+        HostState::Unknown => return Some("it is not known whether it is there".to_owned()),
     }
     match host.mode {
         HostMode::Active => {}

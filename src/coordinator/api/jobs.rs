@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 use super::body::{Asked, Body};
 use super::error::Refused;
 use super::key::Key;
+use super::repeat::Repeat;
 use super::reply::Reply;
 use super::{Consistency, Shared, wire};
 use crate::coordinator::Room;
@@ -113,11 +114,12 @@ struct Wait {
 async fn show(
     State(room): Shared,
     Path(id): Path<String>,
+    repeat: Repeat,
     Asked(wait): Asked<Wait>,
 ) -> Result<Reply<JobReply<JobWire>>, Refused> {
     let id = wire::job_id(&id)?;
     let wait = Duration::from_millis(wait.wait_ms.unwrap_or(0)).min(LONGEST);
-    let job = ended(&room, id, wait).await?;
+    let job = ended(&room, id, repeat.left(wait)).await?;
     Ok(Reply::new(JobReply {
         job: wire::job(job, &room.settings.node_id),
     }))

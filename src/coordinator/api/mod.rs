@@ -20,6 +20,7 @@ mod network;
 mod openapi;
 mod public;
 mod queue;
+pub(super) mod repeat;
 mod replicate;
 pub(super) mod reply;
 mod scope;

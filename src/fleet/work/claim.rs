@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::core::Core;
 use super::job;
 use super::orders::Orders;
-use crate::client::Error;
 use crate::client::holder::{Held, Holder, Session, key};
+use crate::client::{Error, RequestName};
 use crate::fleet::file::Host;
 use crate::fleet::link::Link;
 use crate::protocol::api::{LeaseName, LeasedJob, Release};
@@ -35,9 +35,11 @@ pub(super) fn slots(host: &Host) -> u16 {
 /// Claims and starts jobs until it is dropped.
 pub(super) async fn keep(core: &Arc<Core>, link: &Arc<Link>) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    // Until its answer has come: asked again, a claim brings what it brought before.
+    let mut name = RequestName::fresh();
     loop {
         let session = core.session().await;
-        match turn(core, link, &session).await {
+        match turn(core, link, &session, &mut name).await {
             Ok(pause) => {
                 backoff.reset();
                 if let Some(pause) = pause {
@@ -57,6 +59,7 @@ async fn turn(
     core: &Arc<Core>,
     link: &Arc<Link>,
     session: &Session,
+    name: &mut RequestName,
 ) -> Result<Option<Duration>, Error> {
     let (most, until) = core.crowd.most(usize::from(core.slots));
     let free = most.saturating_sub(core.table.running());
@@ -69,11 +72,13 @@ async fn turn(
             reply = listen(core, session) => reply?,
         }
     } else {
-        let asked = core
-            .means
-            .client
-            .claim(&session.host, max, Some(session.patience()));
-        asked.await?
+        let asked =
+            core.means
+                .client
+                .claim_named(name, &session.host, max, Some(session.patience()));
+        let reply = asked.await?;
+        *name = RequestName::fresh();
+        reply
     };
     core.works();
     if reply.heartbeat {

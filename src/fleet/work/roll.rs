@@ -58,7 +58,7 @@ fn daemons(hosts: Vec<HostRecord>) -> BTreeMap<String, Daemon> {
         }
         let daemon = match host.state {
             HostState::Live => Daemon::Lives,
-            HostState::Stale | HostState::Down => Daemon::Silent,
+            HostState::Stale | HostState::Down | HostState::Unknown => Daemon::Silent,
         };
         let known = daemons.entry(host.name).or_insert(daemon);
         *known = daemon.max(*known);

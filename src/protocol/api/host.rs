@@ -142,8 +142,27 @@ pub enum HostState {
     /// Not within three heartbeats: gets no work.
     Stale,
     /// Not for ten minutes, or not since the coordinator started.
-    #[default]
     Down,
+    /// Whoever says so does not know: a member of a cluster that was asked for what it has itself. Left out.
+    #[default]
+    Unknown,
+}
+
+impl HostState {
+    /// Returns the word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Stale => "stale",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Tells whether nothing is known.
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
 }
 
 /// A host as others see it.
@@ -171,8 +190,9 @@ pub struct HostRecord {
     /// What it is labelled with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Whether it was heard of lately.
-    #[serde(default)]
+    /// Whether it was heard of lately. Absent where that is not known: from a coordinator of the original, and with
+    /// `consistency=local`, because hosts are heard of by the leader alone.
+    #[serde(default, skip_serializing_if = "HostState::is_unknown")]
     pub state: HostState,
     /// Whether it is given work.
     #[serde(default)]

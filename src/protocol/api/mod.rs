@@ -13,6 +13,7 @@ pub mod job;
 pub mod kind;
 pub mod log;
 pub mod network;
+pub mod repeat;
 pub mod service;
 pub mod submit;
 

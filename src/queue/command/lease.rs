@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::protocol::{AttemptNo, GroupId, HostId, JobId, JobResult, LeaseToken, Reason};
 use crate::queue::domain::lease::Proof;
@@ -36,6 +37,32 @@ impl Claimant {
             max: 1,
             limit: None,
         }
+    }
+}
+
+/// What the tokens of all leases begin with that one request for work was given, so that the same request, asked again,
+/// finds them for as long as they are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClaimMark([u8; 8]);
+
+impl ClaimMark {
+    /// Returns the mark of the request that `host` calls `request`.
+    pub fn of(host: &HostId, request: &str) -> Self {
+        let digest = Sha256::new()
+            .chain_update(host.as_str())
+            .chain_update("\n")
+            .chain_update(request)
+            .finalize();
+        let mut mark = [0; 8];
+        for (byte, of) in mark.iter_mut().zip(digest) {
+            *byte = of;
+        }
+        Self(mark)
+    }
+
+    /// Returns what the tokens begin with.
+    pub const fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
     }
 }
 

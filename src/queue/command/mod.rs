@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use host::{HeldLease, HostEntry, NewHost};
-pub use lease::{ClaimRequest, Claimant, LeaseProof, LeaseRef, Report, Verdict};
+pub use lease::{ClaimMark, ClaimRequest, Claimant, LeaseProof, LeaseRef, Report, Verdict};
 pub use log::{LOG_HEAD, LOG_LIMIT, NewPiece, Piece};
 pub use original::{Original, OriginalHost, OriginalJob, OriginalStatus, TakenOver};
 pub use outcome::{
@@ -48,6 +48,17 @@ pub enum Command {
         request: ClaimRequest,
         /// One for each lease that may be given.
         tokens: Vec<LeaseToken>,
+    },
+    /// Hosts ask for work, and whoever asks again gets what it was given before.
+    ClaimOnce {
+        /// When.
+        now: Timestamp,
+        /// Who asks for what.
+        request: ClaimRequest,
+        /// One for each lease that may be given.
+        tokens: Vec<LeaseToken>,
+        /// By what each of those who ask finds its leases again.
+        marks: Vec<Option<ClaimMark>>,
     },
     /// Holders go on.
     Renew {

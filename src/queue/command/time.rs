@@ -9,6 +9,7 @@ macro_rules! time_in {
         match $command {
             Command::Submit { now, .. }
             | Command::Claim { now, .. }
+            | Command::ClaimOnce { now, .. }
             | Command::Renew { now, .. }
             | Command::Complete { now, .. }
             | Command::CompleteMany { now, .. }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Queue, mixed_up};
 use crate::protocol::{JobId, LeaseToken, OUTPUT_LIMIT};
 use crate::queue::command::{
-    ClaimRequest, Claimed, Command, Completion, Envelope, Idempotency, LeaseRef, Outcome, Renewed,
-    Report,
+    ClaimMark, ClaimRequest, Claimed, Command, Completion, Envelope, Idempotency, LeaseRef,
+    Outcome, Renewed, Report,
 };
 use crate::queue::domain::backoff;
 use crate::queue::error::Error;
@@ -37,20 +37,45 @@ impl Queue {
         request: ClaimRequest,
         idempotency: Option<Idempotency>,
     ) -> Result<(Vec<Claimed>, bool), Error> {
-        let command = self.claim_command(request);
+        let command = self.claim_command(request, Vec::new());
         claimed(self.apply_keyed(command, idempotency).await?)
     }
 
-    fn claim_command(&self, request: ClaimRequest) -> Command {
+    /// Claims as [`Self::claim`] does. Whoever has a mark among `marks`, which stand in the order of those who ask, and
+    /// holds leases that were given by it gets those again and no others, each with a whole lease time.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub async fn claim_once(
+        &self,
+        request: ClaimRequest,
+        marks: Vec<Option<ClaimMark>>,
+    ) -> Result<Vec<Claimed>, Error> {
+        let command = self.claim_command(request, marks);
+        let (given, _) = claimed(self.apply(command.into()).await?)?;
+        Ok(given)
+    }
+
+    fn claim_command(&self, request: ClaimRequest, marks: Vec<Option<ClaimMark>>) -> Command {
         let wanted: usize = request
             .claimants
             .iter()
             .map(|claimant| usize::from(claimant.max))
             .sum();
-        Command::Claim {
-            now: self.now.get(),
+        let now = self.now.get();
+        let tokens = (0..wanted).map(|_| LeaseToken::fresh()).collect();
+        if marks.iter().all(Option::is_none) {
+            return Command::Claim {
+                now,
+                request,
+                tokens,
+            };
+        }
+        Command::ClaimOnce {
+            now,
             request,
-            tokens: (0..wanted).map(|_| LeaseToken::fresh()).collect(),
+            tokens,
+            marks,
         }
     }
 
@@ -168,9 +193,25 @@ impl Queue {
             idempotency: reports_key,
         };
         let second = Envelope {
-            command: self.claim_command(request),
+            command: self.claim_command(request, Vec::new()),
             idempotency: request_key,
         };
+        let [told, given] = self.apply_both(first, second).await;
+        (told.and_then(completed), given.and_then(claimed))
+    }
+
+    /// Takes reports as [`Self::complete_many`] does and then claims as [`Self::claim_once`] does, in one commit. Each
+    /// stands alone.
+    pub async fn exchange_once(
+        &self,
+        (reports, reports_key): (Vec<(LeaseRef, Report)>, Option<Idempotency>),
+        (request, mark): (ClaimRequest, ClaimMark),
+    ) -> (Keyed<Vec<Completion>>, Keyed<Vec<Claimed>>) {
+        let first = Envelope {
+            command: self.complete_command(reports),
+            idempotency: reports_key,
+        };
+        let second = self.claim_command(request, vec![Some(mark)]).into();
         let [told, given] = self.apply_both(first, second).await;
         (told.and_then(completed), given.and_then(claimed))
     }

@@ -68,7 +68,13 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> rusqlite::Result<Outcome> {
             now,
             request,
             tokens,
-        } => claim::claim(tx, *now, request, tokens).map(Outcome::Claimed),
+        } => claim::claim(tx, *now, request, &[], tokens).map(Outcome::Claimed),
+        Command::ClaimOnce {
+            now,
+            request,
+            tokens,
+            marks,
+        } => claim::claim(tx, *now, request, marks, tokens).map(Outcome::Claimed),
         Command::Renew { now, leases } => leases
             .iter()
             .map(|lease| renew(tx, *now, lease))

@@ -10,8 +10,9 @@ use super::row::{self, Stored, columns, payload};
 use super::tx::Tx;
 use super::{hosts, needs};
 use crate::protocol::{GroupId, LeaseToken, Payload};
-use crate::queue::command::{ClaimRequest, Claimant, Claimed};
-use crate::queue::domain::{Event, State};
+use crate::queue::command::{ClaimMark, ClaimRequest, Claimant, Claimed};
+use crate::queue::domain::lease::Proof;
+use crate::queue::domain::{Event, Job, State};
 use crate::support::clock::Timestamp;
 
 /// How much of what is due one claim sees to before it looks for work.
@@ -27,24 +28,35 @@ struct Candidate {
     submitted_by: Option<String>,
 }
 
-/// Gives leases to the claimants, in their order.
+/// Gives leases to the claimants, in their order. Who has a mark, and holds leases by it, gets those again and no others.
 pub fn claim(
     tx: &mut Tx<'_>,
     now: Timestamp,
     request: &ClaimRequest,
+    marks: &[Option<ClaimMark>],
     tokens: &[LeaseToken],
 ) -> rusqlite::Result<Vec<Claimed>> {
     super::due::expire(tx, now, DUE_LIMIT)?;
-    if tx.paused()? {
-        return Ok(Vec::new());
-    }
+    let is_paused = tx.paused()?;
     let mut tokens = tokens.iter().copied();
     let mut given = Vec::new();
-    for claimant in &request.claimants {
+    for (at, claimant) in request.claimants.iter().enumerate() {
+        let mark = marks.get(at).copied().flatten();
+        if let Some(mark) = mark {
+            let again = again(tx, now, claimant, mark)?;
+            if !again.is_empty() {
+                given.extend(again);
+                continue;
+            }
+        }
+        if is_paused {
+            continue;
+        }
         for candidate in candidates(tx, now, request.group, claimant)? {
             let Some(token) = tokens.next() else {
                 return Ok(given);
             };
+            let token = mark.map_or(token, |mark| token.marked(*mark.as_bytes()));
             given.extend(take(tx, now, request, claimant, candidate, token)?);
         }
     }
@@ -68,14 +80,52 @@ fn take(
     let Ok(job) = tx.step(stored, event, now, None)? else {
         return Ok(None);
     };
+    Ok(given(candidate, job))
+}
+
+/// Returns the leases that an earlier claim with this mark gave, each with a whole lease time from now.
+fn again(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    claimant: &Claimant,
+    mark: ClaimMark,
+) -> rusqlite::Result<Vec<Claimed>> {
+    let held = tx
+        .connection
+        .prepare_cached(concat!(
+            "SELECT ",
+            columns!(),
+            ", priority, timeout_ms, ",
+            payload!(),
+            ", created_at, submitted_by FROM job INDEXED BY job_holder \
+             WHERE state = 2 AND host = ?1 AND substr(token, 1, 8) = ?2 ORDER BY seq"
+        ))?
+        .query_map(params![claimant.host.as_str(), mark.as_bytes()], candidate)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut found = Vec::with_capacity(held.len());
+    for one in held {
+        let State::Leased(lease) = &one.stored.job.state else {
+            continue;
+        };
+        let event = Event::Renew(Proof::Token(one.stored.job.attempt, lease.token));
+        if let Ok(job) = tx.step(&one.stored, event, now, None)? {
+            found.extend(given(one, job));
+        }
+    }
+    Ok(found)
+}
+
+/// Returns what a host is told of the lease that it holds on a job.
+fn given(candidate: Candidate, job: Job) -> Option<Claimed> {
+    let stored = &candidate.stored;
     let State::Leased(lease) = job.state else {
-        return Ok(None);
+        return None;
     };
-    Ok(Some(Claimed {
+    Some(Claimed {
         job: stored.id,
         host: lease.host,
         attempt: job.attempt,
-        token,
+        token: lease.token,
         expires_at: lease.expires_at,
         payload: Payload::stored(candidate.payload),
         requirement: needs::read(&stored.pin, &stored.need),
@@ -85,7 +135,7 @@ fn take(
         created_at: candidate.created_at,
         submitted_by: candidate.submitted_by,
         priority: candidate.priority,
-    }))
+    })
 }
 
 /// Returns the best jobs for `claimant`, at most as many as it takes.

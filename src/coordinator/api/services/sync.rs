@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 
 use super::super::body::{Body, LARGE};
 use super::super::error::Refused;
+use super::super::repeat::Repeat;
 use super::super::reply::Reply;
 use super::super::{Shared, heartbeats, wire};
 use super::check;
@@ -42,6 +43,7 @@ async fn sync(
     State(room): Shared,
     Path(id): Path<String>,
     Extension(caller): Extension<Arc<Caller>>,
+    repeat: Repeat,
     Body { value, .. }: Body<SyncServices, LARGE>,
 ) -> Result<Reply<SyncedServices>, Refused> {
     let host = wire::host_id(&id)?;
@@ -66,7 +68,8 @@ async fn sync(
     let told = tell(&room, &host, reports).await?;
     let asked = Duration::from_millis(value.wait_ms.unwrap_or(0)).min(LONGEST);
     // It must be heard again before it counts as dead, even if it sends no heartbeats beside.
-    let end = Instant::now() + asked.min(room.settings.service_silence * 2 / 5);
+    let wait = asked.min(room.settings.service_silence * 2 / 5);
+    let end = Instant::now() + repeat.left(wait);
     loop {
         let news = seat.notified();
         tokio::pin!(news);

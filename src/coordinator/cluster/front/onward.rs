@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::parcel::{Parcel, Sent, Why};
 use crate::coordinator::Caller;
 use crate::coordinator::api::error::Refused;
+use crate::coordinator::api::repeat;
 use crate::coordinator::cluster::{LinkError, Membership};
 use crate::coordinator::front::Front;
 use crate::coordinator::office::Office;
@@ -22,6 +23,8 @@ use crate::queue::cluster::{Member, MemberId, Role};
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two tries to reach the same leader.
 const STEP: Duration = Duration::from_millis(50);
+/// A request that was under way for less than this is said to be fresh.
+const FRESH: Duration = Duration::from_millis(50);
 /// How often a request is sent whose answer was lost. One that ends each leader that it comes to must not end them all.
 const MOST: u32 = 3;
 
@@ -60,6 +63,8 @@ pub async fn pass_on(
     caller: Arc<Caller>,
     request: Request<Incoming>,
 ) -> Response {
+    let came = Instant::now();
+    let before = repeat::waited(request.headers());
     let mut parcel = match Parcel::of(request).await {
         Ok(parcel) => parcel,
         Err(refused) => return refused.into_response(),
@@ -67,7 +72,11 @@ pub async fn pass_on(
     let mut end = Instant::now() + PATIENCE;
     let mut lost = 0;
     loop {
-        let to = match next(front, membership) {
+        let next = next(front, membership);
+        if came.elapsed() > FRESH {
+            parcel.waited(before + came.elapsed());
+        }
+        let to = match next {
             Next::Here(office) => {
                 return office.answer(caller, parcel.opened()).await;
             }

@@ -1,5 +1,7 @@
 //! A request that is to be passed on: kept whole, so that it can be sent again, or streamed once.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -11,7 +13,9 @@ use hyper::body::{Body as _, Incoming};
 use crate::coordinator::Caller;
 use crate::coordinator::api::body;
 use crate::coordinator::api::error::Refused;
+use crate::coordinator::api::repeat;
 use crate::coordinator::cluster::{ForwardError, LinkError, Links};
+use crate::protocol::api::repeat::WAITED;
 use crate::protocol::api::{Code, ErrorBody};
 use crate::queue::cluster::{Member, MemberId};
 
@@ -72,6 +76,16 @@ impl Parcel {
         }
     }
 
+    /// Says how long its caller has been waiting, so that who answers waits for the rest only.
+    pub fn waited(&mut self, span: Duration) {
+        let headers = match self {
+            Self::Kept(head, _) => &mut head.headers,
+            Self::Once(request) => request.headers_mut(),
+        };
+        let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(WAITED, millis.into());
+    }
+
     /// Sends it to a member.
     pub async fn send(self, links: &Links, to: &(MemberId, Member), caller: &Caller) -> Sent {
         match self {
@@ -101,6 +115,7 @@ impl Parcel {
 /// Tells whether doing it twice is the same as doing it once.
 fn may_be_repeated(method: &Method, headers: &HeaderMap) -> bool {
     method.is_safe()
+        || repeat::is_named(headers)
         || headers
             .get("x-idempotency-key")
             .is_some_and(|key| !key.as_bytes().trim_ascii().is_empty())

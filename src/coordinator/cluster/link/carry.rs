@@ -23,7 +23,7 @@ impl Carrier for Links {
         within: Duration,
     ) -> BoxFuture<'static, Result<Vec<u8>, CarryError>> {
         let links = self.clone();
-        let url = at.url.clone();
+        let url = self.moved().place(to, &at.url);
         Box::pin(async move {
             if body.len() > MESSAGE {
                 return Err(CarryError::TooLarge);

@@ -80,7 +80,8 @@ impl Links {
             let why = "a host's tunnel ends at the coordinator that dug it";
             return Err(Undone::unsent(body, LinkError::Unfit { why }));
         };
-        let (id, Member { url: text, .. }) = member;
+        let (id, Member { url: known, .. }) = member;
+        let text = &self.moved().place(*id, known);
         let url = match Url::parse(text) {
             Ok(url) => url,
             Err(error) => {

@@ -18,6 +18,7 @@ use super::door::MESSAGE;
 use super::error::LinkError;
 use super::hello::{Hello, Identity, Introduction};
 use super::live::Lives;
+use super::moved::Moved;
 use super::nonces::Nonces;
 use super::outgoing::Outgoing;
 use super::place::Place;
@@ -38,6 +39,7 @@ struct Inner {
     nonces: Nonces,
     lives: Arc<Lives>,
     pool: Arc<Pool>,
+    moved: Moved,
 }
 
 impl std::fmt::Debug for Links {
@@ -65,6 +67,7 @@ impl Links {
             nonces: Nonces::default(),
             lives: Arc::default(),
             pool: Arc::default(),
+            moved: Moved::default(),
         }))
     }
 
@@ -82,6 +85,11 @@ impl Links {
     /// Returns what the members know in common.
     pub fn secrets(&self) -> &Secrets {
         &self.0.secrets
+    }
+
+    /// Returns where members were found that are not where the log says.
+    pub fn moved(&self) -> &Moved {
+        &self.0.moved
     }
 
     pub(super) fn nonces(&self) -> &Nonces {

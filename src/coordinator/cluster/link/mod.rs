@@ -24,6 +24,7 @@ mod hops;
 mod links;
 mod live;
 mod marks;
+mod moved;
 mod nonces;
 mod outgoing;
 mod place;

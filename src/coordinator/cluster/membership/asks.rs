@@ -3,6 +3,8 @@
 //!
 //! A field that one side does not know is ignored by it, so members of different versions understand each other.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::api::PeerRecord;
@@ -20,8 +22,12 @@ pub const INVITE: &str = "/raft/invite";
 pub const REMOVE: &str = "/raft/remove";
 /// Tells a member that it was removed.
 pub const REMOVED: &str = "/raft/removed";
+/// Asks a member to stand for election, because the leader is about to go.
+pub const STAND: &str = "/raft/stand";
 /// Asks whether somebody is a member.
 pub const STANDING: &str = "/raft/standing";
+/// Tells a member where another one is, and whom it found where the log does not say.
+pub const HERE: &str = "/raft/here";
 /// Asks the leader how all members are.
 pub const ROSTER: &str = "/raft/roster";
 
@@ -83,6 +89,21 @@ pub struct Consented {
     pub seen: Option<String>,
 }
 
+/// Body of [`HERE`], and the answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Here {
+    /// Who says so.
+    pub member: MemberId,
+    /// Where it is reached, if it knows.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Where it listens.
+    pub port: u16,
+    /// Where it found others.
+    #[serde(default)]
+    pub found: BTreeMap<MemberId, String>,
+}
+
 /// Body of [`INVITE`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invite {
@@ -90,7 +111,7 @@ pub struct Invite {
     pub url: String,
 }
 
-/// Body of [`REMOVE`], [`REMOVED`] and [`STANDING`].
+/// Body of [`REMOVE`], [`REMOVED`], [`STAND`] and [`STANDING`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// Who is meant.

@@ -18,6 +18,7 @@ pub fn routes(door: PeerDoor, members: &Arc<Members>) -> PeerDoor {
     let with = || Arc::clone(members);
     let (join, consent, release, invite) = (with(), with(), with(), with());
     let (remove, removed, standing, roster) = (with(), with(), with(), with());
+    let (stand, here) = (with(), with());
     door.route(asks::JOIN, move |peer: Arc<Proven>, ask: Join| {
         let members = Arc::clone(&join);
         async move { members.admit(&peer, ask).await }
@@ -43,6 +44,14 @@ pub fn routes(door: PeerDoor, members: &Arc<Members>) -> PeerDoor {
             removed.removed();
         }
         async move { Ok(Nothing {}) }
+    })
+    .route(asks::HERE, move |peer: Arc<Proven>, ask: asks::Here| {
+        let answer = here.here(&peer, ask);
+        async move { answer }
+    })
+    .route(asks::STAND, move |peer: Arc<Proven>, about: About| {
+        let members = Arc::clone(&stand);
+        async move { members.stand(&peer, about).await.map(|()| Nothing {}) }
     })
     .route(asks::STANDING, move |_: Arc<Proven>, about: About| {
         let members = Arc::clone(&standing);
@@ -85,6 +94,17 @@ fn consented(members: &Members, peer: &Proven, ask: &Consent) -> Result<Consente
 }
 
 impl Members {
+    /// Stands for election, if the leader asks for it.
+    async fn stand(&self, peer: &Proven, about: About) -> Result<(), Refused> {
+        let leader = self.status().leader;
+        let is_leader = leader.is_none_or(|leader| leader == about.member);
+        if peer.member != about.member || !is_leader {
+            return Err(Refused::new(Code::Conflict, "only the leader hands over"));
+        }
+        let stands = self.cluster.stand().await;
+        stands.map_err(|error| Refused::new(Code::Unavailable, error.to_string()))
+    }
+
     /// Answers whether somebody is a member. Only the leader knows for sure; others ask it.
     async fn standing(&self, about: About) -> Result<Standing, Refused> {
         let status = self.status();

@@ -47,17 +47,21 @@ impl Members {
                 ));
             }
             Role::Leader => self.let_go(status.id).await?,
-            Role::Learner | Role::Follower | Role::Candidate => {
-                let (_, leader) = self.leader()?;
-                let ask = About { member: status.id };
-                let done: Result<Nothing, LinkError> = self
-                    .links
-                    .ask(&leader, asks::REMOVE, &ask, CHANGE_WITHIN * 2)
-                    .await;
-                done.map_err(|error| admit::passed_back(&error))?;
-            }
+            Role::Learner | Role::Follower | Role::Candidate => self.ask_to_go(status.id).await?,
         }
         Ok(())
+    }
+
+    /// Asks whoever leads to remove this member.
+    async fn ask_to_go(&self, me: MemberId) -> Result<(), Refused> {
+        let (_, leader) = self.leader()?;
+        let ask = About { member: me };
+        let done: Result<Nothing, LinkError> = self
+            .links
+            .ask(&leader, asks::REMOVE, &ask, CHANGE_WITHIN * 2)
+            .await;
+        done.map(|Nothing {}| ())
+            .map_err(|error| admit::passed_back(&error))
     }
 
     /// Removes the member that is meant. Asked of the leader.
@@ -109,6 +113,10 @@ impl Members {
         let alive: BTreeSet<MemberId> = self.answering(&status).await.into_iter().collect();
         removal::check(&status.members, target, &alive)
             .map_err(|refusal| Refused::new(Code::Conflict, refusal.to_string()))?;
+        if target == status.id && self.hand_over().await {
+            // A leader that removes itself would be missed first.
+            return self.ask_to_go(target).await;
+        }
         self.changed(self.cluster.remove(&[target])).await?;
         tracing::info!(member = %target, name = member.name, url = member.url, "a member was removed from the cluster");
         if target == status.id {

@@ -179,15 +179,26 @@ impl Members {
         self.ending.borrow().clone()
     }
 
-    /// Returns what is asked to stop when `shutdown` is, and when this coordinator is to end.
-    pub fn or_end(&self, mut shutdown: Shutdown) -> Shutdown {
+    /// Returns what is asked to stop when `shutdown` is, once another member leads, and when this coordinator is to end.
+    pub fn or_end(self: &Arc<Self>, mut shutdown: Shutdown) -> Shutdown {
         let (trigger, both) = shutdown::manual();
         let mut ending = self.ending.subscribe();
+        let members = Arc::clone(self);
         tokio::spawn(async move {
-            tokio::select! {
-                () = shutdown.reached(Urgency::Stop) => {}
-                Ok(_) = ending.wait_for(Option::is_some) => {}
+            let stops = tokio::select! {
+                () = shutdown.reached(Urgency::Stop) => true,
+                Ok(_) = ending.wait_for(Option::is_some) => false,
+            };
+            if stops {
+                members.cluster.retire().await;
+                // While the others still reach this one: it has to give its vote.
+                tokio::select! {
+                    _ = members.hand_over() => {}
+                    () = shutdown.reached(Urgency::Now) => {}
+                }
             }
+            // It holds the queue, which is to be closed when all else has ended.
+            drop(members);
             trigger.ask(shutdown.cause().unwrap_or(Cause::Terminate));
             shutdown.reached(Urgency::Now).await;
             trigger.ask(Cause::Terminate);
@@ -240,7 +251,8 @@ impl Members {
         let leading = status.leader.filter(|leader| *leader != status.id);
         let found = leading.and_then(|leader| {
             let (member, _) = status.members.get(&leader)?;
-            Some((leader, address::parse(&member.url).ok()?))
+            let at = self.links.moved().place(leader, &member.url);
+            Some((leader, address::parse(&at).ok()?))
         });
         found.ok_or_else(|| no_leader("nobody leads the cluster just now: try again"))
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!  join ──► founding (who founds)                   between ──► admit ──► newcomer (who is let in)
 //!    │ looks for others, asks to be taken in           │ depart ──► removal (who may go) · invite · roster
+//!  handover: another leads before this one goes      seek: all have moved, and find each other
 //!  policy ──► promotion (who votes next), lookout    outcast: nobody leads; is this still a member?
 //! ```
 
@@ -12,6 +13,7 @@ mod asks;
 mod between;
 mod depart;
 mod founding;
+mod handover;
 mod invite;
 mod join;
 mod lookout;
@@ -22,6 +24,7 @@ mod policy;
 mod promotion;
 mod removal;
 mod roster;
+mod seek;
 mod trail;
 mod whereabouts;
 
@@ -47,4 +50,5 @@ pub(in crate::coordinator) fn start(
     tasks.spawn(parts.watched("what joins a cluster", join::run(with())));
     tasks.spawn(parts.watched("what looks after the members", policy::run(with())));
     tasks.spawn(parts.watched("what notices a removal", outcast::run(with())));
+    tasks.spawn(parts.watched("what looks for members that have moved", seek::run(with())));
 }

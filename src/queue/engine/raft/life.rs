@@ -50,6 +50,8 @@ pub struct Core {
     pub cluster: OwnCluster,
     /// Whether this member's part is over for this process.
     pub ended: watch::Sender<bool>,
+    /// Whether it makes way for another leader.
+    pub stepping_back: watch::Sender<bool>,
     /// The engine, while it runs.
     pub running: RwLock<Option<Running>>,
     /// Held while the engine is started or stopped.
@@ -132,7 +134,7 @@ impl Core {
             (self.cluster.clone(), 2 * self.timing.election_max),
             self.status.clone(),
             self.fault.clone(),
-            stops,
+            (stops, self.stepping_back.subscribe()),
         ));
         let inbox = Inbox {
             id: self.id,

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::{Invalid, as_text};
 use crate::support::ids;
 
-/// The version of the messages between members. One that speaks another is not let in.
-pub const PROTOCOL: u32 = 1;
+/// What this program can read of what members say to each other and write into the log; see
+/// `queue/command/since.rs`. Members of different numbers understand each other in what the lower one knows.
+pub const PROTOCOL: u32 = 2;
 
 /// A member's number: drawn at random, kept with its data. A wiped disk is a new member.
 /// Printed, and written down, as 16 hexadecimal digits.

@@ -11,6 +11,7 @@ mod disk;
 mod fault;
 mod force;
 mod format;
+mod handover;
 mod life;
 mod log;
 mod member;
@@ -91,6 +92,7 @@ impl Queue {
             fault: Fault::new(),
             cluster: OwnCluster::default(),
             ended: tokio::sync::watch::Sender::new(false),
+            stepping_back: tokio::sync::watch::Sender::new(false),
             running: RwLock::new(None),
             turning: Mutex::new(()),
             changing: Mutex::new(()),

@@ -129,6 +129,11 @@ impl Proposer {
         for one in posted.each_mut() {
             // Time goes on from what other leaders said, whatever this machine's clock says.
             one.envelope.command.not_before(self.now.told());
+            if self.read_by_all(one.envelope.command.since()).is_err()
+                && let Some(older) = one.envelope.command.in_older_words()
+            {
+                one.envelope.command = older;
+            }
             let form = self
                 .read_by_all(one.envelope.command.since())
                 .and_then(|()| {

@@ -12,13 +12,13 @@ use super::types::Raft;
 use super::{Member, MemberId, Role, Status};
 
 /// Keeps `status` up to date until the engine ends. Whether it was asked to is in `stopping`. A leader that no
-/// majority has answered for `alone_for` is called a candidate: the others may have another one by then.
+/// majority has answered for `alone_for`, or that is stepping `back`, is called a candidate: the others may have another one by then.
 pub async fn run(
     raft: Raft,
     (cluster, alone_for): (OwnCluster, Duration),
     status: watch::Sender<Status>,
     fault: Fault,
-    stopping: watch::Receiver<bool>,
+    (stopping, mut back): (watch::Receiver<bool>, watch::Receiver<bool>),
 ) {
     let mut metrics = raft.metrics();
     loop {
@@ -29,7 +29,8 @@ pub async fn run(
             }
             return;
         }
-        let now = told(&seen, &cluster, alone_for);
+        let is_back = *back.borrow_and_update();
+        let now = told(&seen, &cluster, alone_for, is_back);
         // Before it has read its log openraft knows of nobody: nothing to tell of one that does belong to a cluster.
         let is_reading = now.members.is_empty() && now.cluster.is_some();
         status.send_if_modified(|before| {
@@ -40,7 +41,12 @@ pub async fn run(
             }
             is_news
         });
-        if metrics.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = metrics.changed() => changed,
+            // Who could say so lives as long as the engine.
+            Ok(()) = back.changed() => Ok(()),
+        };
+        if changed.is_err() {
             if !*stopping.borrow() {
                 fault.report("the consensus between the members panicked".to_owned());
             }
@@ -61,7 +67,12 @@ fn note_role(before: &Status, now: &Status) {
     }
 }
 
-fn told(seen: &RaftMetrics<MemberId, Member>, cluster: &OwnCluster, alone_for: Duration) -> Status {
+fn told(
+    seen: &RaftMetrics<MemberId, Member>,
+    cluster: &OwnCluster,
+    alone_for: Duration,
+    is_back: bool,
+) -> Status {
     let members = seen.membership_config.membership();
     let voters: BTreeSet<_> = members.voter_ids().collect();
     let everybody: BTreeMap<_, _> = members
@@ -71,7 +82,7 @@ fn told(seen: &RaftMetrics<MemberId, Member>, cluster: &OwnCluster, alone_for: D
     let silent_for = seen.millis_since_quorum_ack.map(Duration::from_millis);
     let is_cut_off = seen.state == ServerState::Leader
         && voters.len() > 1
-        && silent_for.is_some_and(|span| span > alone_for);
+        && (is_back || silent_for.is_some_and(|span| span > alone_for));
     let role = match seen.state {
         _ if everybody.is_empty() => Role::Waiting,
         _ if is_cut_off => Role::Candidate,

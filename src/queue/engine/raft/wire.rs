@@ -5,9 +5,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::types::{Entry, LogId, Members, Vote, place};
-use super::{ClusterId, MemberId, PROTOCOL, log};
+use super::{ClusterId, MemberId, log};
 use crate::queue::error::Error;
 use crate::queue::store::{Line, Place};
+
+/// The first byte of a message: how it is to be read. Not the protocol number of members, which rises with every new
+/// command while messages stay as they are, so that members can be replaced one by one.
+const FORM: u8 = 1;
 
 /// Which cluster a message is of and whom it is for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,7 +76,7 @@ pub fn message<T: Serialize>(head: &Head<T>, behind: &[&[u8]]) -> Vec<u8> {
     let json = serde_json::to_vec(head).unwrap_or_default();
     let length: usize = behind.iter().map(|part| part.len()).sum();
     let mut bytes = Vec::with_capacity(5 + json.len() + length);
-    bytes.push(u8::try_from(PROTOCOL).unwrap_or(u8::MAX));
+    bytes.push(FORM);
     bytes.extend_from_slice(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_be_bytes());
     bytes.extend_from_slice(&json);
     for part in behind {
@@ -87,9 +91,9 @@ pub fn message<T: Serialize>(head: &Head<T>, behind: &[&[u8]]) -> Vec<u8> {
 /// When it is of another version or is none.
 pub fn parts<T: DeserializeOwned>(message: &[u8]) -> Result<(Head<T>, &[u8]), Error> {
     let (version, rest) = message.split_first().ok_or_else(|| odd("it is empty"))?;
-    if u32::from(*version) != PROTOCOL {
+    if *version != FORM {
         return Err(odd(&format!(
-            "it is of version {version}, this skyclaw speaks {PROTOCOL}"
+            "it is of version {version}, this skyclaw speaks {FORM}"
         )));
     }
     let (length, rest) = rest

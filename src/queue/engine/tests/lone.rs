@@ -2,6 +2,8 @@
 
 use super::*;
 
+#[path = "again.rs"]
+mod again;
 #[path = "basics.rs"]
 mod basics;
 #[path = "hosts.rs"]

@@ -8,8 +8,10 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::queue::cluster::{Carrier, CarryError, Kind, Member, MemberId, Role};
+use crate::queue::cluster::{Carrier, CarryError, Kind, Member, MemberId, PROTOCOL, Role};
 
+#[path = "again.rs"]
+mod again;
 #[path = "basics.rs"]
 mod basics;
 #[path = "hosts.rs"]
@@ -60,7 +62,11 @@ fn open(dir: &Path) -> (Queue, Arc<ManualClock>) {
             }
         };
         if cluster.status().role == Role::Lone {
-            cluster.found(Member::default()).await.unwrap();
+            let me = Member {
+                protocol: PROTOCOL,
+                ..Member::default()
+            };
+            cluster.found(me).await.unwrap();
         }
         let mut watch = cluster.watch();
         let leads = watch.wait_for(|status| status.role == Role::Leader).await;

@@ -6,6 +6,7 @@ mod faults;
 mod harness;
 mod logs;
 mod membership;
+mod old;
 mod simulated;
 mod suite;
 mod writes;
