@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::header::{HeaderName, HeaderValue};
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router};
 use bytes::Bytes;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
-use super::Room;
 use super::api::error::Refused;
 use super::api::key::decode;
 use super::auth::shows;
 use super::caller::Caller;
 use super::cluster::front::{local, seat};
 use super::cluster::voters_for;
+use super::{Room, Settings};
 use crate::protocol::api::Code;
 
 const PUBLIC: &str = "/v1/public/jobs";
@@ -94,6 +94,17 @@ where
         return refused.into_response();
     }
     confirmed(room, router, request).await
+}
+
+/// Tells whether a caller shows what this coordinator knows: what others send is not kept for them. Whether they are
+/// let in is decided by the one that answers.
+pub fn is_known(settings: &Settings, caller: &Caller, headers: &HeaderMap) -> bool {
+    match caller {
+        Caller::Owner | Caller::Host { .. } => true,
+        Caller::Network(_) => {
+            settings.tokens.accept(headers) || settings.keys.find(headers).is_some()
+        }
+    }
 }
 
 /// Refuses writes where a majority of the voters is fewer coordinators than a write must be on. What is about the

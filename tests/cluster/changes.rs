@@ -69,6 +69,27 @@ async fn a_wait_that_is_open_when_the_leader_dies_gets_the_next_job() {
     assert_eq!(got["id"], submitted.as_str());
 }
 
+#[tokio::test]
+async fn who_asked_without_a_key_is_told_that_it_may_have_been_done() {
+    let mut net = Net::three().await;
+    let (leader, one, _) = net.roles().await;
+    let registered = net.members[one].host("h").await["host"].clone();
+    let (client, base) = (
+        net.members[one].client.clone(),
+        net.members[one].base.clone(),
+    );
+    let waiting = tokio::spawn(async move {
+        let body = json!({"max": 1, "waitMs": 30_000}).to_string();
+        Got::of(client.post(format!("{base}/v1/hosts/h/claim")).body(body)).await
+    });
+    until(async || seen(&net, leader).await["lastSeenAt"] != registered["lastSeenAt"]).await;
+    net.members[leader].kill().await;
+    let got = timeout(SOON, waiting).await.expect("it ends").unwrap();
+    assert_eq!(got.header("retry-after"), Some("1"));
+    let text = got.refused(503, "no_leader");
+    assert!(text.contains("may have been done"), "{text}");
+}
+
 /// Asks until it is answered well. Nobody refuses before the time is over that a leader may take.
 async fn patiently(ask: impl AsyncFn() -> Got) -> Value {
     loop {

@@ -1,6 +1,7 @@
 //! Any coordinator takes requests, whoever leads.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use axum::http::Request;
 use bytes::Bytes;
@@ -11,6 +12,9 @@ use skyclaw::coordinator::cluster::{Introduction, Links, Secrets};
 use skyclaw::coordinator::{Caller, Tokens};
 use skyclaw::queue::cluster::{FIRST_TERM, MemberId, PROTOCOL};
 use skyclaw::support::clock::{Clock, SystemClock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::harness::{Begins, Got, Member, Net, done, id, job, until};
 
@@ -97,6 +101,39 @@ async fn the_leader_checks_tokens_and_the_owner_needs_none_at_any_of_them() {
     let url = unix_url(&follower.socket()).unwrap();
     let owner = Client::new(skyclaw::client::Settings::new(vec![url])).unwrap();
     assert!(owner.hosts().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_before_its_body_is_there() {
+    let net = Net::with(3, |settings| settings.tokens = Tokens::parse("t0ken")).await;
+    let (_, follower, _) = net.roles().await;
+    let at = net.members[follower].base.strip_prefix("http://").unwrap();
+    // What may be sent twice is kept until it has arrived, but not for whoever shows nothing.
+    for head in ["GET /v1/jobs", "POST /v1/jobs"] {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let head = format!(
+            "{head} HTTP/1.1\r\nhost: a\r\nx-idempotency-key: k\r\ncontent-length: 1000000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&[b' '; 100_000]).await.unwrap();
+        let mut answer = [0; 12];
+        // Well before the time is over within which a body has to come.
+        let read = timeout(Duration::from_secs(20), stream.read_exact(&mut answer)).await;
+        read.expect("it is answered").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 401");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_alike_by_all() {
+    let net = Net::three().await;
+    let (leader, follower, _) = net.roles().await;
+    for member in [&net.members[leader], &net.members[follower]] {
+        let wrong = member.get("/v1/network/leave").await;
+        wrong.refused(405, "method_not_allowed");
+        let wrong = member.post("/health", json!({})).await;
+        wrong.refused(405, "method_not_allowed");
+    }
 }
 
 #[tokio::test]

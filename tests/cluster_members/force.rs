@@ -1,7 +1,7 @@
 //! The last survivor goes on alone, because a person decides it; nobody comes back into what it was.
 
-use crate::common::Running;
-use crate::site::{Node, SOON, settled};
+use crate::common::{Running, eventually};
+use crate::site::{Node, SOON, leader, settled};
 
 #[test]
 fn the_last_survivor_becomes_a_new_cluster_and_the_old_members_stay_out() {
@@ -51,6 +51,48 @@ fn the_last_survivor_becomes_a_new_cluster_and_the_old_members_stay_out() {
     b.told_of(&[&a.url()]).start();
     settled(&[&a, &b], 2, 2);
     assert!(b.has(&job));
+}
+
+#[test]
+fn one_that_was_forced_out_of_a_living_cluster_does_not_count_as_one_of_its_members() {
+    let [mut a, b, c] = Node::three();
+    a.kill();
+    let db = a.db();
+    a.run(&[
+        "peer",
+        "remove",
+        "--force-new-cluster",
+        "-y",
+        "--db",
+        db.to_str().unwrap(),
+    ])
+    .expect_code(0);
+    a.start();
+    settled(&[&a], 1, 1);
+    let nodes = [&b, &c];
+    b.submit("goes on without it");
+    let leads = leader(&nodes);
+    let (first, other) = (nodes[leads], nodes[1 - leads]);
+    first.logs("it belongs to another cluster now");
+    eventually(SOON, || {
+        let peers = first.peers().unwrap_or_default();
+        let members = peers["members"].as_array().cloned().unwrap_or_default();
+        let mut found = members.iter().filter(|member| member["name"] == "a");
+        found.all(|member| member["reachable"] == false)
+    });
+    // With it there would be a majority, and it answers, but for another cluster.
+    let remove = |name: &str| {
+        let url = first.url();
+        first.run(&["peer", "remove", name, "--coordinator", &url])
+    };
+    let refused = remove(&other.name).expect_code(1);
+    assert!(refused.err().contains("a majority is 2"), "{refused}");
+    remove("a").expect_code(0);
+    settled(&nodes, 2, 2);
+    first.submit("goes on");
+    // What it is now it stays.
+    a.submit("goes on");
+    settled(&[&a], 1, 1);
 }
 
 #[test]

@@ -35,3 +35,17 @@ fn the_same_without_a_name_of_its_own() {
     c.rename("c2").start();
     settled(&[&a, &b, &c], 3, 3);
 }
+
+#[test]
+fn one_that_comes_back_empty_and_alone_is_complained_about_on_both_sides() {
+    let mut nodes = Node::three();
+    // The one that began it was never told of the others.
+    nodes[0].kill();
+    nodes[0].wipe();
+    nodes[0].start();
+    nodes[1].submit("goes on without it");
+    let others = [&nodes[1], &nodes[2]];
+    let leads = others[leader(&others)];
+    leads.logs("serves a queue of its own");
+    nodes[0].logs("a cluster looks for a member here");
+}

@@ -83,7 +83,11 @@ pub fn reading(room: Arc<Room>) -> Router {
             .merge(logs::routes())
             .merge(state::routes())
             .merge(network::routes());
-        Router::from(routes).fallback(|| async { Refused::new(Code::NotFound, "not found") })
+        Router::from(routes)
+            .method_not_allowed_fallback(|| async {
+                Refused::new(Code::MethodNotAllowed, "method not allowed")
+            })
+            .fallback(|| async { Refused::new(Code::NotFound, "not found") })
     });
     ROUTES.clone().with_state(room)
 }

@@ -14,7 +14,7 @@ pub(in crate::coordinator) mod seat;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::Request;
+use axum::http::{Method, Request};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 
@@ -44,7 +44,7 @@ pub async fn answer(
     if is_for_peers(path) {
         return membership.door.answer(mark, &own, request).await;
     }
-    let is_health = path == "/health";
+    let is_health = path == "/health" && matches!(*request.method(), Method::GET | Method::HEAD);
     let effective = match mark.effective(&own, &mut request) {
         Ok(effective) => effective,
         Err(refused) => return refused.into_response(),

@@ -10,12 +10,12 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::parcel::{Parcel, Sent, Why};
-use crate::coordinator::Caller;
 use crate::coordinator::api::error::Refused;
 use crate::coordinator::api::repeat;
 use crate::coordinator::cluster::{LinkError, Membership};
 use crate::coordinator::front::Front;
 use crate::coordinator::office::Office;
+use crate::coordinator::{Caller, admission};
 use crate::protocol::api::Code;
 use crate::queue::cluster::{Member, MemberId, Role};
 
@@ -31,6 +31,13 @@ const MOST: u32 = 3;
 /// Refuses because nobody leads.
 pub fn no_leader() -> Refused {
     let text = "no leader: the members of the cluster are choosing one, or too few of them are up";
+    Refused::new(Code::NoLeader, text).retry_after(Duration::from_secs(1))
+}
+
+/// Says that it is not known whether the request was done.
+fn answer_lost() -> Refused {
+    let text = "the leader was lost while it worked on this: it may have been done. Look before asking again, \
+                or ask with an x-idempotency-key: then it is done once";
     Refused::new(Code::NoLeader, text).retry_after(Duration::from_secs(1))
 }
 
@@ -65,7 +72,8 @@ pub async fn pass_on(
 ) -> Response {
     let came = Instant::now();
     let before = repeat::waited(request.headers());
-    let mut parcel = match Parcel::of(request).await {
+    let known = admission::is_known(&front.means().settings, &caller, request.headers());
+    let mut parcel = match Parcel::of(request, known).await {
         Ok(parcel) => parcel,
         Err(refused) => return refused.into_response(),
     };
@@ -93,7 +101,7 @@ pub async fn pass_on(
             Sent::Answered(answer) => return answer,
             Sent::Unknown(error) => {
                 said(&to, &error);
-                return no_leader().into_response();
+                return answer_lost().into_response();
             }
             Sent::Again(same, why) => {
                 parcel = same;

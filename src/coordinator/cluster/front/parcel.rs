@@ -28,7 +28,7 @@ const REFUSAL: usize = 4 << 10;
 pub enum Parcel {
     /// May be sent as often as is needed.
     Kept(Box<Parts>, Bytes),
-    /// May not be done twice, or is too long to be kept.
+    /// May not be done twice, is too long to be kept, or comes from a stranger, whose bytes fill no memory here.
     Once(Box<Request<Incoming>>),
 }
 
@@ -53,13 +53,14 @@ pub enum Why {
 }
 
 impl Parcel {
-    /// Returns the request in the form in which it can be passed on.
+    /// Returns the request in the form in which it can be passed on. `known`: its caller is one of those who are let in.
     ///
     /// # Errors
     /// When its body does not come.
-    pub async fn of(request: Request<Incoming>) -> Result<Self, Refused> {
+    pub async fn of(request: Request<Incoming>, known: bool) -> Result<Self, Refused> {
         let length = request.body().size_hint().exact();
-        let is_short = length.is_some_and(|length| length <= KEPT as u64);
+        let is_short =
+            length.is_some_and(|length| length <= KEPT as u64) && (known || length == Some(0));
         if !is_short || !may_be_repeated(request.method(), request.headers()) {
             return Ok(Self::Once(Box::new(request)));
         }

@@ -22,6 +22,7 @@ use super::hello::{Answer, Ask, Prove};
 use super::links::Links;
 use super::marks::{Greeted, PeerMark, Proven};
 use super::proof::{Nonce, Parley, Side};
+use super::sought::Sought;
 use crate::coordinator::Caller;
 use crate::coordinator::api::body::{self, LARGE};
 use crate::coordinator::api::error::Refused;
@@ -67,6 +68,7 @@ pub struct PeerDoor {
     guesses: Guesses,
     /// When a wrong proof was complained about.
     said: Mutex<Option<Instant>>,
+    sought: Sought,
     routes: HashMap<&'static str, Route>,
 }
 
@@ -89,6 +91,7 @@ impl PeerDoor {
             receiver: Arc::new(receiver),
             guesses: Guesses::default(),
             said: Mutex::default(),
+            sought: Sought::default(),
             routes: HashMap::new(),
         }
     }
@@ -232,6 +235,15 @@ impl PeerDoor {
         else {
             return Err(self.wrong(address, &greeted.claims.name));
         };
+        let me = self.links.introduction();
+        if me.is_some_and(|me| self.sought.by(&greeted.claims, &me)) {
+            tracing::warn!(
+                by = greeted.claims.name, %address,
+                "a cluster looks for a member here, and this coordinator serves a queue of its own: whoever was told of \
+                 both finds two queues. If this is that member and lost its database, stop it, move what it has now \
+                 away and start it with SKYCLAW_PEER_URLS; if not, `skyclaw peer remove` the old one there"
+            );
+        }
         mark.believe(greeted.claims, greeted.parley.session(key));
         Ok(StatusCode::NO_CONTENT.into_response())
     }

@@ -32,6 +32,7 @@ mod pool;
 mod proof;
 mod prove;
 mod secret;
+mod sought;
 
 pub use self::door::{PeerDoor, Receiver, is_for_peers};
 pub use self::error::{ForwardError, LinkError};

@@ -39,8 +39,11 @@ pub fn routes(door: PeerDoor, members: &Arc<Members>) -> PeerDoor {
         let members = Arc::clone(&remove);
         async move { members.let_go(about.member).await.map(|()| Nothing {}) }
     })
-    .route(asks::REMOVED, move |_: Arc<Proven>, about: About| {
-        if about.member == removed.status().id {
+    .route(asks::REMOVED, move |peer: Arc<Proven>, about: About| {
+        let status = removed.status();
+        // Its former fellows may remove it from the cluster that it was forced out of.
+        let elsewhere = peer.cluster.is_some() && peer.cluster != status.cluster;
+        if about.member == status.id && !elsewhere {
             removed.removed();
         }
         async move { Ok(Nothing {}) }

@@ -27,18 +27,16 @@ const CONSENT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Says the same thing only once in a while.
 #[derive(Default)]
-struct Say(Option<(String, Instant)>);
+struct Say(BTreeMap<String, Instant>);
 
 impl Say {
-    /// Tells whether `text` should be said now.
+    /// Tells whether `text` should be said now. Several things that are wrong at once take turns, so all are remembered.
     fn due(&mut self, text: &str) -> bool {
         let now = Instant::now();
-        let due = match &self.0 {
-            Some((said, at)) => said != text || now.duration_since(*at) >= SAY_EACH,
-            None => true,
-        };
+        self.0.retain(|_, at| now.duration_since(*at) < SAY_EACH);
+        let due = !self.0.contains_key(text);
         if due {
-            self.0 = Some((text.to_owned(), now));
+            self.0.insert(text.to_owned(), now);
         }
         due
     }
@@ -322,5 +320,19 @@ async fn consent(members: &Members, url: &Url) -> Result<(), String> {
         }
         Ok(_) => Err("it has promised another to let that one found".to_owned()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_turns_is_not_said_at_each_turn() {
+        let mut say = Say::default();
+        assert!(say.due("a") && say.due("b"));
+        assert!(!say.due("a") && !say.due("b"));
+        tokio::time::advance(SAY_EACH).await;
+        assert!(say.due("a") && say.due("b"));
     }
 }

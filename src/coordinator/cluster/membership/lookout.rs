@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::trail::Trail;
-use crate::coordinator::cluster::{Hello, LinkError};
-use crate::queue::cluster::{MemberId, Status};
+use crate::coordinator::cluster::Hello;
+use crate::queue::cluster::{ClusterId, MemberId, Role, Status};
 use crate::support::clock::Timestamp;
 
 /// From here on a difference between two clocks is worth a word.
@@ -51,19 +51,13 @@ impl Lookout {
         self.seen().trail.behind(has, now)
     }
 
-    /// Takes note of what a member answered, or that it did not. Warns once of a clock that is far off, and once more when it is
-    /// right again.
-    pub fn looked(
-        &self,
-        id: MemberId,
-        name: &str,
-        answer: &Result<Hello, LinkError>,
-        now: Timestamp,
-    ) {
+    /// Takes note of what was found at a member's address: its answer, or why there is none. Warns once of a clock that
+    /// is far off, and once more when it is right again.
+    pub fn looked(&self, id: MemberId, name: &str, answer: &Result<Hello, String>, now: Timestamp) {
         let mut seen = self.seen();
         let before = seen.members.get(&id).cloned();
         let look = match answer {
-            Ok(hello) if hello.who.member == id => {
+            Ok(hello) => {
                 let offset = offset(now, hello.took, hello.who.now);
                 let off = offset.unsigned_abs() > CLOCK_OFF.as_millis() as u64;
                 if off && seen.warned.insert(id) {
@@ -84,7 +78,7 @@ impl Lookout {
                     clock_offset_ms: Some(offset),
                 }
             }
-            Ok(_) | Err(_) => Look {
+            Err(_) => Look {
                 reachable: false,
                 ..before.clone().unwrap_or(Look {
                     reachable: false,
@@ -95,12 +89,8 @@ impl Lookout {
         let was = before.as_ref().map(|before| before.reachable);
         match (was, look.reachable) {
             (Some(true) | None, false) => {
-                let why = answer.as_ref().err().map(ToString::to_string);
-                tracing::warn!(
-                    member = name,
-                    why = why.unwrap_or_default(),
-                    "another coordinator does not answer"
-                );
+                let why = answer.as_ref().err().map_or("", String::as_str);
+                tracing::warn!(member = name, why, "another coordinator does not answer");
             }
             (Some(false), true) => {
                 tracing::info!(member = name, "another coordinator answers again")
@@ -126,6 +116,32 @@ impl Lookout {
     pub fn clear(&self) {
         *self.seen() = Seen::default();
     }
+}
+
+/// Returns why whoever said this at the address of member `id` is not that member of the cluster `own`; nothing if it is.
+pub fn stranger(id: MemberId, own: Option<ClusterId>, hello: &Hello) -> Option<String> {
+    let who = &hello.who;
+    if who.member == id {
+        // One that was just taken in knows of no cluster yet.
+        let elsewhere = who.cluster.is_some() && who.cluster != own;
+        return elsewhere.then(|| {
+            "it belongs to another cluster now, as after `skyclaw peer remove --force-new-cluster`: \
+             remove it here, or wipe it so that it joins anew"
+                .to_owned()
+        });
+    }
+    Some(match who.role {
+        Role::Lone => format!(
+            "{} answers at its address and serves a queue of its own, as after a start with an empty database and \
+             without SKYCLAW_PEER_URLS: whoever asks there gets that queue. Stop it, move its database away and \
+             start it with SKYCLAW_PEER_URLS",
+            who.name
+        ),
+        Role::Waiting => format!("{} answers at its address and waits to join", who.name),
+        Role::Learner | Role::Follower | Role::Candidate | Role::Leader => {
+            format!("another coordinator, {}, answers at its address", who.name)
+        }
+    })
 }
 
 /// Returns how far a clock is ahead that showed `theirs` some time within the `took` before `now`.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::address;
 use super::depart;
 use super::founding::Promise;
-use super::lookout::Lookout;
+use super::lookout::{self, Lookout};
 use super::promotion;
 use super::whereabouts::Whereabouts;
 use crate::coordinator::api::error::Refused;
@@ -231,12 +231,13 @@ impl Members {
         answers.into_iter().flatten().collect()
     }
 
-    /// Tells whether this member answers at its address as itself.
+    /// Tells whether this member answers at its address as itself, and in this cluster.
     pub async fn is_there(&self, id: MemberId, member: &Member) -> bool {
         match address::parse(&member.url) {
             Ok(url) => {
                 let said = self.hello(&url).await;
-                said.is_ok_and(|hello| hello.who.member == id)
+                let own = self.status().cluster;
+                said.is_ok_and(|hello| lookout::stranger(id, own, &hello).is_none())
             }
             Err(_) => false,
         }

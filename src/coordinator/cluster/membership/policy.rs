@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::members::{CHANGE_WITHIN, Members};
-use super::{address, join, members, promotion};
-use crate::coordinator::cluster::LinkError;
+use super::{address, join, lookout, members, promotion};
 use crate::queue;
 use crate::queue::cluster::{Member, Role, Status};
 use crate::support::clock::{Clock, SystemClock};
@@ -97,13 +96,17 @@ async fn look(members: &Members) {
     let others = status.members.iter().filter(|(id, _)| **id != status.id);
     let looks = others.map(|(id, (member, _))| async move {
         let answer = match address::parse(&member.url) {
-            Ok(url) => members.hello(&url).await,
-            Err(error) => Err(LinkError::Address {
-                url: member.url.clone(),
-                why: error.to_string(),
-            }),
+            Ok(url) => members.hello(&url).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         };
         let now = SystemClock.now();
+        let answer =
+            answer.and_then(
+                |hello| match lookout::stranger(*id, status.cluster, &hello) {
+                    Some(why) => Err(why),
+                    None => Ok(hello),
+                },
+            );
         members.lookout.looked(*id, &member.name, &answer, now);
     });
     futures_util::future::join_all(looks).await;
