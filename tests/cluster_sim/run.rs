@@ -14,6 +14,7 @@ use super::board::Board;
 use super::chance::Chance;
 use super::check::check;
 use super::client::{Caller, World};
+use super::disk;
 use super::faults::{self, Crash, Fault};
 use super::flaw::Flaw;
 use super::history::Pen;
@@ -152,6 +153,7 @@ impl Run<'_> {
             dir: place::fresh(),
             stale: BTreeMap::new(),
         };
+        disk::watch(run.dir.path(), settings.flaw == Flaw::SyncLies);
         for number in 0..members {
             run.add_member(number, format!("m{number}"));
         }
@@ -172,6 +174,7 @@ impl Run<'_> {
             board: self.board.clone(),
             first: Arc::new(AtomicBool::new(number == 0)),
             flaw: self.settings.flaw,
+            seed: self.settings.seed,
         };
         std::fs::create_dir_all(&seat.dir).unwrap();
         let software = seat.clone();
@@ -218,6 +221,9 @@ impl Run<'_> {
     pub fn step(&mut self) -> Result<(), Wrong> {
         self.sim.step().map_err(|error| error.to_string())?;
         self.steps += 1;
+        if let Some((dir, left)) = disk::sprung() {
+            self.end_in_the_middle(&dir, &left);
+        }
         self.board.look();
         // One member's file after the other: a whole look costs as much as many steps.
         if self.steps.is_multiple_of(100) {
@@ -231,6 +237,19 @@ impl Run<'_> {
         match super::panicked().or_else(|| self.board.first_wrong()) {
             None => Ok(()),
             Some(wrong) => Err(wrong),
+        }
+    }
+
+    /// The member in `dir` ended somewhere in the step that is over, and left these files.
+    fn end_in_the_middle(&mut self, dir: &std::path::Path, left: &disk::Files) {
+        let Some(one) = self.seats.iter().position(|seat| seat.dir == dir) else {
+            return;
+        };
+        tracing::warn!(now = ?self.sim.elapsed(), one, "ended in the middle of something");
+        if self.down.insert(one) {
+            self.board.down(one);
+            self.sim.crash(self.names[one].as_str());
+            disk::put(left, dir);
         }
     }
 
@@ -319,6 +338,7 @@ impl Run<'_> {
         let members = voters.max(self.seats.len());
         let fault = match self.settings.flaw {
             Flaw::DiskLies => Fault::Down((0..members).collect(), Crash::Killed),
+            Flaw::SyncLies => Fault::Down(vec![0], Crash::Power(self.chance.next())),
             _ => faults::draw(&mut self.chance, leader, members, self.names.len()),
         };
         if self.active.len() >= 3 {
@@ -331,6 +351,9 @@ impl Run<'_> {
         tracing::warn!(?now, ?fault, ?leader, "begins");
         match &fault {
             Fault::Down(who, how) => who.iter().for_each(|one| self.crash(*one, *how)),
+            Fault::Trap(one, after, power) if !self.down.contains(one) => {
+                disk::set_trap(&self.seats[*one].dir, *after, *power);
+            }
             Fault::Clock(one, by) => {
                 return self.seats[*one].wrong_by.store(*by, Ordering::Relaxed);
             }
@@ -348,6 +371,7 @@ impl Run<'_> {
         self.crash(spare, Crash::Stopped);
         let of = self.board.leader().unwrap_or(0);
         place::copy(&self.seats[of].dir, &self.seats[spare].dir);
+        disk::settle(&self.seats[spare].dir);
         self.restart(spare);
     }
 
@@ -356,8 +380,13 @@ impl Run<'_> {
             self.active.drain(..).partition(|(until, _)| *until <= now);
         self.active = on;
         for (_, fault) in &over {
-            if let Fault::Down(who, _) = fault {
-                who.iter().for_each(|one| self.restart(*one));
+            match fault {
+                Fault::Down(who, _) => who.iter().for_each(|one| self.restart(*one)),
+                Fault::Trap(one, ..) => {
+                    disk::disarm();
+                    self.restart(*one);
+                }
+                _ => {}
             }
         }
         if !over.is_empty() {
@@ -376,14 +405,24 @@ impl Run<'_> {
         }
         let (dir, name) = (self.seats[one].dir.clone(), self.names[one].clone());
         let left = self.dir.path().join(format!("left-{one}"));
-        if how == Crash::Killed {
-            place::copy(&dir, &left);
-        }
+        let survived = match how {
+            Crash::Power(seed) => Some(disk::after_power_loss(&dir, seed)),
+            Crash::Killed => {
+                place::copy(&dir, &left);
+                None
+            }
+            Crash::Stopped => None,
+        };
         self.board.down(one);
         self.sim.crash(name.as_str());
-        if how == Crash::Killed {
-            let stale = self.stale_copy(one);
-            place::restore(&stale.unwrap_or(left), &dir);
+        match (how, survived) {
+            (Crash::Killed, _) => {
+                let stale = self.stale_copy(one);
+                place::restore(&stale.unwrap_or(left), &dir);
+                disk::settle(&dir);
+            }
+            (_, Some(survived)) => disk::put(&survived, &dir),
+            (_, None) => {}
         }
     }
 
@@ -451,6 +490,7 @@ impl Run<'_> {
             let dir = &self.seats[one].dir;
             std::fs::remove_dir_all(dir).unwrap();
             std::fs::create_dir_all(dir).unwrap();
+            disk::settle(dir);
             if !was_down {
                 self.restart(one);
             }
@@ -460,6 +500,7 @@ impl Run<'_> {
     /// All faults end, everybody is up, and every job ends.
     fn heal(&mut self) -> Result<(), Wrong> {
         self.active.clear();
+        disk::disarm();
         self.network();
         for one in self.down.clone() {
             self.restart(one);

@@ -187,9 +187,11 @@ impl Core {
         if !matches!(role, Role::Lone | Role::Waiting) {
             return Err(in_one());
         }
-        // Whatever is said of it, it must not forget what it agreed on with others.
+        // Whatever is said of one whose engine runs, it must not forget what it agreed on with others. Without
+        // a log, what the queue says of a cluster is a founding that was cut short, or came with a backup.
         let past = self.local.with(|store| store.replica()).await?;
-        if past.is_some_and(|past| past.applied.is_some()) {
+        let is_running = self.running.read().await.is_some();
+        if is_running && past.is_some_and(|past| past.applied.is_some()) {
             return Err(in_one());
         }
         // One that waits runs an engine, which knows of nothing yet.
