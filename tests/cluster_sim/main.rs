@@ -24,6 +24,7 @@ mod chance;
 mod check;
 mod client;
 mod disk;
+mod ends;
 mod faults;
 mod flaw;
 mod history;

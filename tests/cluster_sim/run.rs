@@ -74,24 +74,24 @@ pub type Wrong = String;
 
 pub struct Run<'a> {
     pub sim: Sim<'a>,
-    settings: Settings,
+    pub(super) settings: Settings,
     chance: Chance,
     pub board: Board,
     pub world: World,
     chores: Chores,
     /// Members first, then clients.
-    names: Vec<String>,
-    seats: Vec<Seat>,
+    pub(super) names: Vec<String>,
+    pub(super) seats: Vec<Seat>,
     /// Clients that end by themselves when all is over, and have not yet.
     busy: Rc<Cell<usize>>,
-    down: BTreeSet<usize>,
+    pub(super) down: BTreeSet<usize>,
     /// What goes wrong now, and until when.
     active: Vec<(Duration, Fault)>,
     faults: usize,
     steps: u64,
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
     /// For disks that lie: copies made earlier, with their time.
-    stale: BTreeMap<usize, Vec<Duration>>,
+    pub(super) stale: BTreeMap<usize, Vec<Duration>>,
 }
 
 /// Runs one simulation.
@@ -240,19 +240,6 @@ impl Run<'_> {
         }
     }
 
-    /// The member in `dir` ended somewhere in the step that is over, and left these files.
-    fn end_in_the_middle(&mut self, dir: &std::path::Path, left: &disk::Files) {
-        let Some(one) = self.seats.iter().position(|seat| seat.dir == dir) else {
-            return;
-        };
-        tracing::warn!(now = ?self.sim.elapsed(), one, "ended in the middle of something");
-        if self.down.insert(one) {
-            self.board.down(one);
-            self.sim.crash(self.names[one].as_str());
-            disk::put(left, dir);
-        }
-    }
-
     /// Steps until `done`, for at most `limit`.
     fn until(
         &mut self,
@@ -366,15 +353,6 @@ impl Run<'_> {
         self.network();
     }
 
-    /// The spare machine starts with the files of another.
-    fn make_twin(&mut self, spare: usize) {
-        self.crash(spare, Crash::Stopped);
-        let of = self.board.leader().unwrap_or(0);
-        place::copy(&self.seats[of].dir, &self.seats[spare].dir);
-        disk::settle(&self.seats[spare].dir);
-        self.restart(spare);
-    }
-
     fn end_faults(&mut self, now: Duration) {
         let (over, on): (Vec<_>, Vec<_>) =
             self.active.drain(..).partition(|(until, _)| *until <= now);
@@ -397,63 +375,6 @@ impl Run<'_> {
     fn network(&mut self) {
         let faults = self.active.iter().map(|(_, fault)| fault);
         faults::set_network(&mut self.sim, &self.names, faults);
-    }
-
-    fn crash(&mut self, one: usize, how: Crash) {
-        if !self.down.insert(one) {
-            return;
-        }
-        let (dir, name) = (self.seats[one].dir.clone(), self.names[one].clone());
-        let left = self.dir.path().join(format!("left-{one}"));
-        let survived = match how {
-            Crash::Power(seed) => Some(disk::after_power_loss(&dir, seed)),
-            Crash::Killed => {
-                place::copy(&dir, &left);
-                None
-            }
-            Crash::Stopped => None,
-        };
-        self.board.down(one);
-        self.sim.crash(name.as_str());
-        match (how, survived) {
-            (Crash::Killed, _) => {
-                let stale = self.stale_copy(one);
-                place::restore(&stale.unwrap_or(left), &dir);
-                disk::settle(&dir);
-            }
-            (_, Some(survived)) => disk::put(&survived, &dir),
-            (_, None) => {}
-        }
-    }
-
-    fn restart(&mut self, one: usize) {
-        if self.down.remove(&one) {
-            let name = self.names[one].clone();
-            self.sim.bounce(name.as_str());
-        }
-    }
-
-    fn keep_stale(&mut self, one: usize) {
-        if self.settings.flaw == Flaw::DiskLies && !self.down.contains(&one) {
-            let now = self.sim.elapsed();
-            let to = self
-                .dir
-                .path()
-                .join(format!("stale-{one}-{}", now.as_millis()));
-            place::copy(&self.seats[one].dir, &to);
-            self.stale.entry(one).or_default().push(now);
-        }
-    }
-
-    /// Returns the newest copy that is two seconds old.
-    fn stale_copy(&self, one: usize) -> Option<std::path::PathBuf> {
-        let old = self.sim.elapsed().checked_sub(Duration::from_secs(2))?;
-        let at = self.stale.get(&one)?.iter().rev().find(|at| **at <= old)?;
-        Some(
-            self.dir
-                .path()
-                .join(format!("stale-{one}-{}", at.as_millis())),
-        )
     }
 
     /// One member goes for good, and comes again as a new one; or one that is none comes.
