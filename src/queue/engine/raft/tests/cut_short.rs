@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::compact::KEPT_ENTRIES;
 use super::super::life::Begin;
@@ -12,6 +13,20 @@ use crate::protocol::JobId;
 use crate::queue::Error;
 use crate::queue::engine::tests::small_disk::SmallDisk;
 use crate::queue::store::{Edit, Journal, Pinned, Store, journal_of};
+
+/// Waits until nobody has the queue of a member that was ended open: its writer ends a little later.
+async fn let_go(queue: &Path) {
+    let mut lock = queue.as_os_str().to_owned();
+    lock.push("-lock");
+    let lock = std::fs::File::open(lock).unwrap();
+    let alone = async {
+        while lock.try_lock().is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let free = tokio::time::timeout(SOON, alone).await;
+    free.expect("it is still open");
+}
 
 /// Copies the files of a member that has ended, as they are.
 fn move_to(from: &Path, to: &Path) {
@@ -56,7 +71,9 @@ async fn a_copy_for_which_there_was_no_room_is_taken_over_once_there_is() {
     let died = tokio::time::timeout(SOON, poor.cluster.failed()).await;
     let why = died.expect("it lives on");
     assert!(why.contains("no room"), "{why}");
+    let path = poor.path();
     poor.kill().await;
+    let_go(&path).await;
     let larger = Arc::new(tempfile::tempdir().unwrap());
     move_to(disk.path(), larger.path());
     let back = Node::open(&net, larger).unwrap();
@@ -138,6 +155,7 @@ async fn who_goes_on_alone_with_a_members_queue_can_found_a_cluster_again() {
     let last = nodes.pop().unwrap();
     let path = last.path();
     let dir = last.kill().await;
+    let_go(&path).await;
     drop(nodes);
     // As after a backup was put back: the queue alone.
     for ending in ["", "-wal", "-shm"] {
@@ -166,12 +184,14 @@ async fn a_log_that_was_put_back_beside_a_newer_queue_is_refused() {
     let node = nodes.pop().unwrap();
     let path = node.path();
     let dir = node.kill().await;
+    let_go(&path).await;
     let earlier = tempfile::tempdir().unwrap();
     move_to(dir.path(), earlier.path());
     let node = Node::open(&net, Arc::clone(&dir)).unwrap();
     nodes[0].submit().await.unwrap();
     agree(&[&nodes[0], &nodes[1], &node]).await;
     node.kill().await;
+    let_go(&path).await;
     for ending in ["", "-wal", "-shm"] {
         let mut file = journal_of(&path).into_os_string();
         file.push(ending);
