@@ -86,10 +86,10 @@ impl Core {
             heartbeat_interval: millis(self.timing.heartbeat),
             election_timeout_min: millis(self.timing.election_min),
             election_timeout_max: millis(self.timing.election_max),
-            // See `compact`: by bytes too, and not in the middle of a write.
+            // See `compact`: by bytes too, and not in the middle of a write. openraft itself lets nothing go: what
+            // it would let go may be less than what it was told to and has put off, and that it takes for a fault.
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: self.log_entries,
-            purge_batch_size: compact::step(self.log_entries),
+            max_in_snapshot_log_to_keep: u64::MAX,
             max_payload_entries: 1024,
             ..Config::default()
         };

@@ -8,7 +8,7 @@ use super::super::compact::KEPT_ENTRIES;
 use super::super::life::Begin;
 use super::super::log::{Notes, note, to_note};
 use super::super::{ClusterId, Role, send};
-use super::harness::{Net, Node, SOON, agree, cluster, has};
+use super::harness::{Net, Node, SOON, agree, cluster, has, leader};
 use crate::protocol::JobId;
 use crate::queue::Error;
 use crate::queue::engine::tests::small_disk::SmallDisk;
@@ -43,15 +43,20 @@ fn move_to(from: &Path, to: &Path) {
     }
 }
 
-/// Puts so many jobs in that a member that is away needs a copy; each has this many bytes.
-async fn outrun(node: &Node, seen: u64, bytes: usize) -> Vec<JobId> {
-    let mut jobs = Vec::new();
-    for _ in 0..(3 * KEPT_ENTRIES) {
-        jobs.push(node.submit_long(bytes).await.unwrap());
+/// Puts so many jobs in that a member that is away needs a copy; each has this many bytes. Returns who leads too.
+async fn outrun(nodes: &[Node], seen: u64, bytes: usize) -> (usize, Vec<JobId>) {
+    let (mut at, mut jobs) = (leader(nodes).await, Vec::new());
+    while jobs.len() < 3 * KEPT_ENTRIES as usize {
+        match nodes[at].submit_long(bytes).await {
+            Ok(job) => jobs.push(job),
+            // On a machine that is busy with other things somebody may miss the leader.
+            Err(Error::NoQuorum(_) | Error::NotLeader { .. }) => at = leader(nodes).await,
+            Err(error) => panic!("{error}"),
+        }
     }
-    let purged = || async { node.purged().await > seen };
-    node.poll("the log is never shortened", purged).await;
-    jobs
+    let purged = || async { nodes[at].purged().await > seen };
+    nodes[at].poll("the log is never shortened", purged).await;
+    (at, jobs)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +71,7 @@ async fn a_copy_for_which_there_was_no_room_is_taken_over_once_there_is() {
     let seen = poor.cluster.status().applied;
     poor.kill().await;
     // Room for the copy, but not for becoming it.
-    let jobs = outrun(&nodes[0], seen, 36_000).await;
+    let (_, jobs) = outrun(&nodes, seen, 36_000).await;
     let poor = Node::open(&net, disk.dir()).unwrap();
     let died = tokio::time::timeout(SOON, poor.cluster.failed()).await;
     let why = died.expect("it lives on");
@@ -90,11 +95,11 @@ async fn a_copy_is_taken_over_after_the_log_was_shortened_to_where_it_ends() {
     let away = nodes.pop().unwrap();
     let (seen, path) = (away.cluster.status().applied, away.path());
     let dir = away.kill().await;
-    let jobs = outrun(&nodes[0], seen, 10).await;
+    let (at, jobs) = outrun(&nodes, seen, 10).await;
     // As openraft does: the log goes first, and the queue follows when it can.
     let copy = send::whole(&path);
     std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
-    let view = Pinned::take(&nodes[0].path()).unwrap();
+    let view = Pinned::take(&nodes[at].path()).unwrap();
     view.write_to(&copy).unwrap();
     let upto = view.replica().unwrap().applied.unwrap();
     {
