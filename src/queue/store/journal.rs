@@ -211,6 +211,41 @@ impl Journal {
         read().map_err(|error| self.unread(error))
     }
 
+    /// Returns where the last entry is, if there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn last(&self) -> Result<Option<Place>, Error> {
+        self.found(
+            "SELECT place, term, node FROM entry ORDER BY place DESC LIMIT ?1",
+            1,
+        )
+    }
+
+    /// Returns in whose term the entry of this index was written, if it is there.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn place(&self, index: u64) -> Result<Option<Place>, Error> {
+        self.found(
+            "SELECT place, term, node FROM entry WHERE place = ?1",
+            bound(index),
+        )
+    }
+
+    fn found(&self, sql: &str, with: i64) -> Result<Option<Place>, Error> {
+        let place = |row: &rusqlite::Row<'_>| {
+            let number = |at| row.get(at).map(i64::cast_unsigned);
+            Ok(Place {
+                index: number(0)?,
+                term: number(1)?,
+                node: number(2)?,
+            })
+        };
+        let found = self.connection.query_row(sql, [with], place).optional();
+        found.map_err(|error| self.unread(error))
+    }
+
     fn unread(&self, error: rusqlite::Error) -> Error {
         fault::error("read", &self.path, error)
     }

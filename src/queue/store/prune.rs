@@ -20,7 +20,7 @@ pub fn prune(connection: &Connection, now: Timestamp, rule: &Prune) -> rusqlite:
     done.keys = connection
         .prepare_cached(
             "DELETE FROM idempotency WHERE key IN \
-             (SELECT key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)",
+             (SELECT key FROM idempotency WHERE expires_at <= ?1 ORDER BY expires_at, key LIMIT ?2)",
         )?
         .execute(params![now.as_millis(), rule.limit])? as u64;
     done.more = room == 0 || done.keys >= u64::from(rule.limit);

@@ -16,7 +16,7 @@ pub const EVERY_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
 pub const KEPT_BYTES: u64 = if cfg!(test) { 512 << 10 } else { 32 << 20 };
 
 /// Returns how many entries go at once at least, of a log that keeps `entries`.
-pub const fn step(entries: u64) -> u64 {
+const fn step(entries: u64) -> u64 {
     1 + entries / 16
 }
 
@@ -58,11 +58,12 @@ pub async fn run(raft: Raft, log: Log, entries: u64) {
         else {
             return;
         };
-        if let Some(beyond) = log.beyond(KEPT_BYTES) {
-            let upto = beyond.min(built);
-            if upto > purged && raft.trigger().purge_log(upto).await.is_err() {
-                return;
-            }
+        let by_bytes = log.beyond(KEPT_BYTES).map_or(0, |beyond| beyond.min(built));
+        let by_count = built.saturating_sub(entries);
+        let is_worth_it = by_count >= purged + step(entries);
+        let upto = by_bytes.max(if is_worth_it { by_count } else { 0 });
+        if upto > purged && raft.trigger().purge_log(upto).await.is_err() {
+            return;
         }
         stayed = log.bytes().min(KEPT_BYTES);
         tokio::time::sleep(PAUSE).await;

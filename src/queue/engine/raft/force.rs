@@ -8,7 +8,7 @@ use super::life::{Begin, open_log};
 use super::log::{self, Notes};
 use super::state::applied;
 use super::types::{Entry, Members};
-use super::{ClusterId, Member, MemberId, format};
+use super::{ClusterId, Member, MemberId, format, send};
 use crate::queue::error::Error;
 use crate::queue::store::{self, Journal, Replay, Store};
 
@@ -40,15 +40,16 @@ pub struct Forced {
 /// When it is in no cluster, is open, or its files fail.
 pub fn force_new_cluster(path: &Path) -> Result<Forced, Error> {
     let opened = open_log(path)?.filter(|(_, notes)| notes.is_member());
-    let Some((mut journal, notes)) = opened else {
+    let Some((mut journal, mut notes)) = opened else {
         return Err(Error::NotAMember(format!(
             "the queue {} is in no cluster",
             path.display()
         )));
     };
+    send::finish(path, &mut journal, &mut notes)?;
     let store = Store::open(path, true)?;
     let replica = store.replica()?;
-    notes.check(path, replica.as_ref())?;
+    notes.check(&journal, path, replica.as_ref())?;
     let odd = |detail: String| Error::Log {
         path: store::journal_of(path),
         detail,

@@ -88,10 +88,10 @@ impl Core {
             heartbeat_interval: millis(self.timing.heartbeat),
             election_timeout_min: millis(self.timing.election_min),
             election_timeout_max: millis(self.timing.election_max),
-            // See `compact`: by bytes too, and not in the middle of a write.
+            // See `compact`: by bytes too, and not in the middle of a write. openraft itself lets nothing go: what
+            // it would let go may be less than what it was told to and has put off, and that it takes for a fault.
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: self.log_entries,
-            purge_batch_size: compact::step(self.log_entries),
+            max_in_snapshot_log_to_keep: u64::MAX,
             max_payload_entries: 1024,
             ..Config::default()
         };
@@ -189,9 +189,11 @@ impl Core {
         if !matches!(role, Role::Lone | Role::Waiting) {
             return Err(in_one());
         }
-        // Whatever is said of it, it must not forget what it agreed on with others.
+        // Whatever is said of one whose engine runs, it must not forget what it agreed on with others. Without
+        // a log, what the queue says of a cluster is a founding that was cut short, or came with a backup.
         let past = self.local.with(|store| store.replica()).await?;
-        if past.is_some_and(|past| past.applied.is_some()) {
+        let is_running = self.running.read().await.is_some();
+        if is_running && past.is_some_and(|past| past.applied.is_some()) {
             return Err(in_one());
         }
         // One that waits runs an engine, which knows of nothing yet.

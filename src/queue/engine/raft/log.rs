@@ -75,13 +75,31 @@ impl Notes {
         self.cluster.is_some() || self.vote.is_some() || self.purged.is_some()
     }
 
-    /// Sees to it that the queue belongs to this log and is not older than what is gone of it.
+    /// Sees to it that the queue belongs to this log, is not older than what is gone of it, and not newer than what
+    /// is there: a log that was put back forgot whom its member stands by.
     ///
     /// # Errors
     /// When it does not, with what to do.
-    pub fn check(&self, queue: &Path, replica: Option<&Replica>) -> Result<(), Error> {
+    pub fn check(
+        &self,
+        journal: &Journal,
+        queue: &Path,
+        replica: Option<&Replica>,
+    ) -> Result<(), Error> {
         let applied = replica.and_then(|replica| replica.applied);
         let cluster = replica.map_or("", |replica| replica.cluster.as_str());
+        let last = journal.last()?.or(self.purged.as_ref().map(place));
+        let known = match applied {
+            None => true,
+            // Everything that is applied was in the log before, and is until it is gone.
+            Some(applied) => {
+                let same = match journal.place(applied.index)? {
+                    Some(there) => there == applied,
+                    None => true,
+                };
+                same && last.is_some_and(|last| last.index >= applied.index)
+            }
+        };
         let fits = match (&self.purged, applied) {
             (Some(purged), Some(applied)) => applied.index >= purged.index,
             (Some(_), None) => false,
@@ -89,7 +107,7 @@ impl Notes {
         };
         let same = self.cluster.is_none_or(|own| own.to_string() == cluster)
             || (self.purged.is_none() && applied.is_none());
-        if fits && same {
+        if fits && same && known {
             return Ok(());
         }
         let path = store::journal_of(queue);

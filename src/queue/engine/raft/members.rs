@@ -10,6 +10,7 @@ use super::life::Core;
 use super::receive::died;
 use super::types::Raft;
 use super::{Member, MemberId};
+use crate::protocol::Invalid;
 use crate::queue::error::Error;
 
 /// How long a majority may take to agree.
@@ -17,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A member that is no more than this many entries behind gets the rest before anybody notices.
 const CLOSE: u64 = 256;
+
+/// In how many levels of JSON a member's words are wrapped at most, in messages and in the log.
+const WRAPPED: usize = 24;
 
 type Change = ChangeMembers<MemberId, Member>;
 
@@ -26,6 +30,7 @@ impl Core {
     /// # Errors
     /// When this is not the leader or there is no majority.
     pub async fn add(&self, id: MemberId, member: Member) -> Result<(), Error> {
+        readable(&member)?;
         let _changing = self.changing.lock().await;
         let raft = self.raft().await?;
         let node = BTreeMap::from([(id, member.clone())]);
@@ -119,6 +124,18 @@ impl Core {
             .map(|running| running.raft.clone())
             .ok_or_else(|| Error::NotAMember("this coordinator is in no cluster".to_owned()))
     }
+}
+
+/// Sees to it that everybody can read what a newcomer says of itself, in whatever it is wrapped on the way: readers
+/// of JSON go down so many levels and no further, and an entry that a member cannot read ends it.
+fn readable(member: &Member) -> Result<(), Error> {
+    let written = serde_json::to_string(member).map_err(|error| error.to_string());
+    let read = written.and_then(|text| {
+        let wrapped = format!("{}{text}{}", "[".repeat(WRAPPED), "]".repeat(WRAPPED));
+        serde_json::from_str::<serde_json::Value>(&wrapped).map_err(|error| error.to_string())
+    });
+    read.map(drop)
+        .map_err(|error| Invalid::new("member", error).into())
 }
 
 fn unknown(id: MemberId) -> Error {

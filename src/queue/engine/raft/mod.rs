@@ -72,9 +72,13 @@ impl Queue {
         let path = options.path.clone();
         let timing = options.timing;
         let log_entries = options.log_entries;
+        // The log first: only one process has it, and what copies there are is that one's business.
+        let mut opened = life::open_log(&path)?;
+        if let Some((journal, notes)) = opened.as_mut().filter(|(_, notes)| notes.is_member()) {
+            send::finish(&path, journal, notes)?;
+        }
         let mut queue = Self::open_any(options)?;
         life::tidy(&path);
-        let opened = life::open_log(&path)?;
         let notes = opened.as_ref().map(|(_, notes)| notes.clone());
         let notes = notes.unwrap_or_default();
         let id = notes.member.unwrap_or_else(MemberId::random);
@@ -99,7 +103,7 @@ impl Queue {
         });
         if let Some((mut journal, notes)) = member {
             let replica = Pinned::take(&path)?.replica().cloned();
-            notes.check(&path, replica.as_ref())?;
+            notes.check(&journal, &path, replica.as_ref())?;
             let told = replica
                 .as_ref()
                 .and_then(|replica| replica.cluster.parse().ok());

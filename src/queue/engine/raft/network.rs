@@ -18,22 +18,30 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
 use openraft::storage::Snapshot;
-use openraft::{AnyError, OptionalSend, RaftNetwork, RaftNetworkFactory};
+use openraft::{AnyError, OptionalSend, RaftNetwork, RaftNetworkFactory, StorageIOError};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use super::send::Sending;
 use super::state::OwnCluster;
-use super::types::{LogId, Types, Vote};
+use super::types::{LogId, StorageError, Types, Vote};
 use super::wire::{self, Append, Head};
 use super::{Carrier, CarryError, Kind, Member, MemberId};
 use crate::queue::engine::local::Local;
+use crate::queue::error::Error;
+use crate::support::chain::chain;
 
 /// How long a message with entries may be on its way.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a member may take to say that it is there.
+const GREETING: Duration = Duration::from_secs(2);
+
 /// How long nothing is sent to a member that could not be reached.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long to wait before another copy is made for a member that did not take one; longer each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 type Failed<E = RaftError<MemberId>> = RPCError<MemberId, Member, E>;
 type Answered = Result<AppendEntriesResponse<MemberId>, CarryError>;
@@ -78,6 +86,7 @@ impl RaftNetworkFactory<Types> for Network {
             to,
             at: at.clone(),
             pending: None,
+            failed_copies: 0,
         }
     }
 }
@@ -88,6 +97,8 @@ pub struct Peer {
     to: MemberId,
     at: Member,
     pending: Option<Pending>,
+    /// How many copies of the queue it did not take, one after the other.
+    failed_copies: u32,
 }
 
 /// Entries on their way.
@@ -195,6 +206,18 @@ impl Peer {
         }
     }
 
+    /// Tells the other side whom it should stand by, and whether it is there and does.
+    async fn greet(&self, vote: Vote) -> Answered {
+        let says = Append {
+            vote,
+            prev: None,
+            commit: None,
+            entries: Vec::new(),
+        };
+        let body = wire::append(self.network.cluster.get(), self.to, says, &[]);
+        self.ask(Kind::Append, body, GREETING).await
+    }
+
     /// Lets the other side know that its leader is there while a long message is on its way.
     fn sign_of_life(&self, rpc: &AppendEntriesRequest<Types>, within: Duration) {
         let says = Append {
@@ -252,17 +275,50 @@ impl RaftNetwork<Types> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<MemberId>, StreamingError<Types, Fatal<MemberId>>> {
-        let sending = Sending::prepare(self, vote, snapshot).await?;
+        // A copy costs a whole reading of the queue: none is made for a member that is not there.
+        match self.greet(vote).await {
+            Ok(AppendEntriesResponse::HigherVote(higher)) => {
+                return Ok(SnapshotResponse::new(higher));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(Unreachable::new(&error).into()),
+        }
+        let sending = match Sending::prepare(self, vote, snapshot).await {
+            Ok(sending) => sending,
+            Err(error @ Error::Damaged { .. }) => {
+                let error = AnyError::error(chain(&error));
+                let error: StorageError = StorageIOError::read_snapshot(None, error).into();
+                return Err(error.into());
+            }
+            // That there is no room for it, say, must not end the member that has everything.
+            Err(error) => {
+                let why = chain(&error);
+                tracing::warn!(member = %self.to, why, "no copy of the queue can be made for a member that is behind");
+                return Err(Unreachable::new(&AnyError::error(why)).into());
+            }
+        };
+        let mut cancel = std::pin::pin!(cancel);
+        let sent = tokio::select! {
+            closed = &mut cancel => return Err(closed.into()),
+            sent = sending.run() => sent,
+        };
+        let error = match sent {
+            Ok(vote) => {
+                self.failed_copies = 0;
+                return Ok(SnapshotResponse::new(vote));
+            }
+            Err(CarryError::Refused(why)) => {
+                tracing::warn!(member = %self.to, why, "a member refused a copy of the queue");
+                RemoteError::new(self.to, Fatal::Stopped).into()
+            }
+            Err(error) => NetworkError::new(&error).into(),
+        };
+        // The next one costs as much as this one did: whoever has no room for it, say, is asked less and less often.
+        let pause = FIRST_PAUSE * 2_u32.pow(self.failed_copies.min(5));
+        self.failed_copies += 1;
         tokio::select! {
-            closed = cancel => Err(closed.into()),
-            sent = sending.run() => match sent {
-                Ok(vote) => Ok(SnapshotResponse::new(vote)),
-                Err(CarryError::Refused(why)) => {
-                    tracing::warn!(member = %self.to, why, "a member refused a copy of the queue");
-                    Err(RemoteError::new(self.to, Fatal::Stopped).into())
-                }
-                Err(error) => Err(NetworkError::new(&error).into()),
-            },
+            closed = &mut cancel => Err(closed.into()),
+            () = tokio::time::sleep(pause) => Err(error),
         }
     }
 

@@ -11,7 +11,7 @@ use openraft::storage::Snapshot;
 use tokio::sync::Mutex;
 
 use super::fault::Fault;
-use super::send::{at, empty_file};
+use super::send::{at, empty_file, keep};
 use super::state::{Copy, State};
 use super::types::{Raft, Vote};
 use super::wire::{self, Append, Head, Piece, Received};
@@ -111,18 +111,24 @@ impl Inbox {
         let Some(coming) = copy.take() else {
             return Ok(Received { vote, again: true });
         };
+        // On disk first: openraft shortens the log to where the copy ends before the queue has become it.
+        let queue = self.state.local.path().to_owned();
+        let keep = move || keep(coming.file, &queue);
+        let file = off_task(self.state.local.is_inline(), keep).await?;
         let snapshot = Snapshot {
             meta: SnapshotMeta {
                 last_log_id: whole.last,
                 last_membership: whole.members,
                 snapshot_id: whole.id,
             },
-            snapshot: Box::new(Copy::File(coming.file)),
+            snapshot: Box::new(Copy::File(file.clone())),
         };
         let installed = self.raft.install_full_snapshot(piece.vote, snapshot).await;
         let vote: Vote = installed
             .map_err(|error: Fatal<MemberId>| died(&error))?
             .vote;
+        // The queue has become it, or was ahead of it.
+        let _ = std::fs::remove_file(file);
         Ok(Received { vote, again: false })
     }
 
@@ -161,7 +167,8 @@ impl Inbox {
             put(&path, offset, &bytes).map_err(|source| at("write a copy for", &queue, source))
         });
         put.await?;
-        coming.length = length;
+        // One that comes a second time takes back nothing of what came since.
+        coming.length = coming.length.max(length);
         Ok(true)
     }
 }

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::storage::Snapshot;
-use openraft::{AnyError, StorageIOError};
 
+use super::log::{Notes, note, to_note};
 use super::network::Peer;
 use super::state::Copy;
-use super::types::{StorageError, Types, Vote};
+use super::types::{Types, Vote, log_id};
 use super::wire::{self, Piece, Received, Whole};
 use super::{CarryError, Kind, MemberId, off_task};
 use crate::queue::error::Error;
-use crate::support::chain::chain;
+use crate::queue::store::{Edit, Journal, Pinned, Replica, Store};
 use crate::support::paths;
 
 /// How long a piece is: well below what a request may have.
@@ -40,6 +40,11 @@ pub fn directory(queue: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Returns where another member's copy is once it has come whole, until the queue at `queue` has become it.
+pub fn whole(queue: &Path) -> PathBuf {
+    directory(queue).join("whole")
+}
+
 /// Makes an empty file for a copy of the queue at `queue`, which goes when it is dropped.
 ///
 /// # Errors
@@ -50,6 +55,67 @@ pub fn empty_file(queue: &Path) -> Result<tempfile::TempPath, Error> {
     let made = tempfile::Builder::new().prefix("copy-").tempfile_in(&dir);
     let file = made.map_err(|source| at("make a copy of", queue, source))?;
     Ok(file.into_temp_path())
+}
+
+/// Puts a copy that has come where [`whole`] says, on disk, before anybody relies on it.
+///
+/// # Errors
+/// When that fails.
+pub fn keep(copy: tempfile::TempPath, queue: &Path) -> Result<PathBuf, Error> {
+    let (dir, to) = (directory(queue), whole(queue));
+    let kept = || {
+        File::open(&copy)?.sync_all()?;
+        copy.persist(&to).map_err(|failed| failed.error)?;
+        File::open(&dir)?.sync_all()?;
+        // The directory itself may be new.
+        match dir.parent().filter(|above| !above.as_os_str().is_empty()) {
+            Some(above) => File::open(above)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    kept().map_err(|source| at("keep a copy for", queue, source))?;
+    Ok(to)
+}
+
+/// Makes the queue what its log says that it is. The log is shortened to where a copy ends as soon as the copy has
+/// come, and the queue becomes the copy after that: a process that ended in between left the queue behind its
+/// log, and the copy beside it.
+///
+/// # Errors
+/// When a file fails; the copy then stays.
+pub fn finish(queue: &Path, journal: &mut Journal, notes: &mut Notes) -> Result<(), Error> {
+    let copy = whole(queue);
+    if !copy.exists() {
+        return Ok(());
+    }
+    let Some(came) = Pinned::take(&copy)?.replica().cloned() else {
+        return Ok(());
+    };
+    let own = notes.cluster.map(|own| own.to_string());
+    let Some(end) = came
+        .applied
+        .filter(|_| own.is_none_or(|own| own == came.cluster))
+    else {
+        return Ok(());
+    };
+    let mut store = Store::open(queue, false)?;
+    let index = |replica: Option<Replica>| {
+        let applied = replica.and_then(|replica| replica.applied);
+        applied.map_or(0, |at| at.index)
+    };
+    let gone = notes.purged.map_or(0, |purged| purged.index);
+    if index(store.replica()?) < gone && gone <= end.index {
+        tracing::info!(path = %queue.display(), "takes over a copy of the queue that had come before the last end");
+        store.become_file(&copy)?;
+    }
+    let last = journal.last()?.map_or(gone, |last| last.index);
+    if store.replica()?.and_then(|replica| replica.applied) == Some(end) && last < end.index {
+        // The other way round: the queue had become the copy, and the log was not shortened yet.
+        let purged = log_id(&end);
+        journal.edit(&[Edit::DropTo(end.index), to_note(note::PURGED, &purged)])?;
+        notes.purged = Some(purged);
+    }
+    Ok(())
 }
 
 /// Removes what an earlier process left.
@@ -87,9 +153,7 @@ impl<'p> Sending<'p> {
         peer: &'p Peer,
         vote: Vote,
         snapshot: Snapshot<Types>,
-    ) -> Result<Self, StorageError> {
-        let failed =
-            |error: Error| StorageIOError::read_snapshot(None, AnyError::error(chain(&error)));
+    ) -> Result<Self, Error> {
         let whole = Whole {
             last: snapshot.meta.last_log_id,
             members: snapshot.meta.last_membership,
@@ -102,11 +166,15 @@ impl<'p> Sending<'p> {
                 view.write_to(&file)?;
                 Ok(file)
             }
-            Copy::File(file) => Ok(file),
+            Copy::File(of) => {
+                let file = empty_file(&queue)?;
+                std::fs::copy(of, &file).map_err(|source| at("make a copy of", &queue, source))?;
+                Ok(file)
+            }
             Copy::Empty => empty_file(&queue),
         });
         Ok(Self {
-            file: written.await.map_err(failed)?,
+            file: written.await?,
             peer,
             vote,
             whole,

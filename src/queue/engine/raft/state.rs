@@ -26,8 +26,8 @@ pub enum Copy {
     Empty,
     /// As the queue stood at one moment, to be written out or taken over.
     Pinned(Pinned),
-    /// In a file, which goes with this.
-    File(tempfile::TempPath),
+    /// In a file of its own that is whole and on disk, and stays until the queue has become it.
+    File(PathBuf),
 }
 
 /// The cluster that this member is of, once it is known.

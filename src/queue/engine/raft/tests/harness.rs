@@ -8,6 +8,7 @@ use crate::protocol::{HostId, JobId, JobResult, Payload};
 use crate::queue::cluster::{
     Carrier, CarryError, Cluster, Kind, Member, MemberId, PROTOCOL, Role, Status,
 };
+use crate::queue::engine::raft::wire::{Append, parts};
 use crate::queue::{
     ClaimRequest, Claimant, Claimed, Error, NewJob, Options, Queue, Report, Submit, Verdict,
 };
@@ -24,6 +25,8 @@ pub struct Net {
     cut: Mutex<HashSet<(MemberId, MemberId)>>,
     /// How long the longest message of each kind was.
     longest: Mutex<HashMap<Kind, usize>>,
+    /// How often a member was asked whether it is there.
+    greeted: Mutex<HashMap<MemberId, usize>>,
 }
 
 impl Net {
@@ -49,6 +52,12 @@ impl Net {
             .get(&kind)
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Returns how often this member was greeted, there or not: once before each copy.
+    pub fn greeted(&self, who: MemberId) -> usize {
+        let greeted = self.greeted.lock().unwrap();
+        greeted.get(&who).copied().unwrap_or(0)
     }
 
     /// Lets everything pass again.
@@ -78,6 +87,11 @@ impl Carrier for Wire {
                 let mut longest = net.longest.lock().unwrap();
                 let seen = longest.entry(kind).or_default();
                 *seen = (*seen).max(body.len());
+            }
+            let is_greeting = kind == Kind::Append
+                && parts::<Append>(&body).is_ok_and(|(head, _)| head.says.prev.is_none());
+            if is_greeting {
+                *net.greeted.lock().unwrap().entry(to).or_default() += 1;
             }
             let cut = |from, to| net.cut.lock().unwrap().contains(&(from, to));
             let there = net.there.lock().unwrap().get(&to).cloned();

@@ -77,6 +77,22 @@ async fn two_join_at_once_and_a_learner_has_no_vote() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_whose_words_nobody_could_read_is_refused() {
+    let net = Arc::new(Net::default());
+    let nodes = cluster(&net, 2).await;
+    let new = Node::fresh(&net);
+    new.cluster.wait_for_adoption().await.unwrap();
+    let mut member = new.member();
+    let deep = format!("{}{}", "[".repeat(126), "]".repeat(126));
+    let deep = serde_json::from_str(&deep).unwrap();
+    member.other.insert("later".to_owned(), deep);
+    let refused = nodes[0].cluster.add(new.id, member).await;
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    nodes[0].take_in(&new).await;
+    agree(&[&nodes[0], &nodes[1], &new]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_lets_itself_go() {
     let net = Arc::new(Net::default());
     let nodes = cluster(&net, 3).await;

@@ -2,6 +2,8 @@
 //!
 //! The log is kept much shorter here than elsewhere: see `compact`.
 
+mod copies;
+mod cut_short;
 mod faults;
 mod harness;
 mod logs;
