@@ -128,6 +128,11 @@ impl Upload {
         }
     }
 
+    /// Tells whether all of it came.
+    pub fn has_ended(&self) -> bool {
+        self.state().flow == Flow::Ended
+    }
+
     /// Returns how many bytes came.
     pub fn received(&self) -> u64 {
         self.state().received
