@@ -14,6 +14,7 @@ mod balance;
 mod calls;
 mod faults;
 mod federation;
+mod floods;
 mod help;
 mod hostile;
 mod keys;

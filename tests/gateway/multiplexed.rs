@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
-use hyper::HeaderMap;
+use hyper::{HeaderMap, Request};
+use tokio::net::TcpStream;
 use tokio::sync::{Barrier, mpsc};
 
 use crate::common::{SOON, eventually};
@@ -249,15 +250,35 @@ fn trailers_go_both_ways_and_who_asks_for_another_protocol_is_answered_in_this_o
         to.send_trailers(behind).unwrap();
     });
     let (_site, gateway) = alone(&backend, &[]);
-    let mut caller = Caller::to(gateway.address);
-    let headers = "te: trailers\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n";
-    caller.say(head("POST", "/", headers));
-    caller.say("3\r\nabc\r\n0\r\nx-api-key: k\r\nx-sum: 7\r\n\r\n");
-    let answer = caller.until("\r\n0\r\n");
-    assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.contains("3\r\nabc\r\n"),
-        "{answer}"
-    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let stream = TcpStream::connect(gateway.address).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::post("http://x/v1/gateway/api/pkg.Greeter/Say")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let request = request.body(()).unwrap();
+        let (answer, mut to) = sender.send_request(request, false).unwrap();
+        to.send_data(Bytes::from_static(b"abc"), false).unwrap();
+        let mut behind = HeaderMap::new();
+        for name in ["x-sum", "x-api-key", "authorization", "x-skyclaw-token"] {
+            behind.insert(name, "7".parse().unwrap());
+        }
+        to.send_trailers(behind).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "abc");
+        assert!(body.data().await.is_none());
+        let trailers = body.trailers().await.unwrap().unwrap();
+        assert_eq!(trailers["grpc-status"], "0");
+        assert_eq!(
+            trailers["x-heard"], "x-sum",
+            "nobody is named behind a body"
+        );
+    });
     let mut caller = Caller::to(gateway.address);
     caller.say(head(
         "GET",

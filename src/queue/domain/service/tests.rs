@@ -68,7 +68,7 @@ fn synced(service: &ServiceRecord, phase: Phase, at: Timestamp) -> Option<Servic
 #[test]
 fn a_deploy_raises_the_generation_only_if_something_else_is_to_run() {
     type Edit = fn(&mut DeployService);
-    let table: [(&str, Edit, u64, bool); 10] = [
+    let table: [(&str, Edit, u64, bool); 11] = [
         ("the same", |_| {}, 1, false),
         (
             "no variables are none",
