@@ -6,14 +6,26 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use hyper::Uri;
 use hyper::header::HeaderValue;
+use hyper::http::uri::Scheme;
 
 use super::health::Health;
 
-/// Where an endpoint is, read from `http(s)://host[:port][/prefix]`.
+/// What is spoken at an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// HTTP/1.1 in the clear: `http`.
+    One,
+    /// HTTP/2 in the clear, from the first byte: `h2c`.
+    Two,
+    /// TLS, in which both sides agree on HTTP/2 or HTTP/1.1: `https`.
+    Agreed,
+}
+
+/// Where an endpoint is, read from `http(s)://host[:port][/prefix]`, or `h2c://` in place of `http://`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Whether TLS is spoken there.
-    pub tls: bool,
+    /// What is spoken there.
+    pub speech: Speech,
     /// The name or address, without brackets.
     pub host: Box<str>,
     /// The port.
@@ -28,9 +40,10 @@ impl Place {
     /// Reads an endpoint as hosts report it; `None` if nothing can be sent there.
     pub fn read(text: &str) -> Option<Self> {
         let uri: Uri = text.trim().parse().ok()?;
-        let tls = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
+        let (speech, port) = match uri.scheme_str()? {
+            "http" => (Speech::One, 80),
+            "h2c" => (Speech::Two, 80),
+            "https" => (Speech::Agreed, 443),
             _ => return None,
         };
         let authority = uri.authority()?;
@@ -44,12 +57,20 @@ impl Place {
             authority.port_u16().filter(|port| *port != 0)?;
         }
         Some(Self {
-            tls,
+            speech,
             host: host.into(),
-            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            port: authority.port_u16().unwrap_or(port),
             prefix: uri.path().trim_end_matches('/').into(),
             authority: HeaderValue::from_str(authority.as_str()).ok()?,
         })
+    }
+
+    /// Returns the scheme of requests to it.
+    pub const fn scheme(&self) -> Scheme {
+        match self.speech {
+            Speech::One | Speech::Two => Scheme::HTTP,
+            Speech::Agreed => Scheme::HTTPS,
+        }
     }
 
     /// Returns its address if it is written as one; a name must be looked up.
@@ -87,6 +108,8 @@ pub struct Endpoint {
     in_flight: AtomicU32,
     failures: AtomicU64,
     retired: AtomicBool,
+    /// HTTP/1.1 was agreed on the last time.
+    one: AtomicBool,
 }
 
 impl Endpoint {
@@ -100,6 +123,7 @@ impl Endpoint {
             in_flight: AtomicU32::new(0),
             failures: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            one: AtomicBool::new(false),
         })
     }
 
@@ -120,6 +144,15 @@ impl Endpoint {
 
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether HTTP/1.1 was agreed on there the last time.
+    pub fn was_one(&self) -> bool {
+        self.one.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_one(&self, one: bool) {
+        self.one.store(one, Ordering::Relaxed);
     }
 
     pub(super) fn count_failure(&self) {
@@ -150,16 +183,16 @@ mod tests {
             let place = Place::read(text)?;
             let authority = place.authority.to_str().unwrap().to_owned();
             Some((
-                place.tls,
+                place.speech,
                 place.host.to_string(),
                 place.port,
                 place.prefix.to_string(),
                 authority,
             ))
         };
-        let is = |tls, host: &str, port, prefix: &str, authority: &str| {
+        let is = |speech, host: &str, port, prefix: &str, authority: &str| {
             Some((
-                tls,
+                speech,
                 host.to_owned(),
                 port,
                 prefix.to_owned(),
@@ -169,16 +202,20 @@ mod tests {
         for (text, place) in [
             (
                 "http://10.0.0.5:3100",
-                is(false, "10.0.0.5", 3100, "", "10.0.0.5:3100"),
+                is(Speech::One, "10.0.0.5", 3100, "", "10.0.0.5:3100"),
             ),
-            ("http://h/", is(false, "h", 80, "", "h")),
-            ("https://h/a/b//", is(true, "h", 443, "/a/b", "h")),
+            ("http://h/", is(Speech::One, "h", 80, "", "h")),
+            ("https://h/a/b//", is(Speech::Agreed, "h", 443, "/a/b", "h")),
             (
                 "http://[::1]:3100/x",
-                is(false, "::1", 3100, "/x", "[::1]:3100"),
+                is(Speech::One, "::1", 3100, "/x", "[::1]:3100"),
             ),
-            ("http://[::1]", is(false, "::1", 80, "", "[::1]")),
-            (" http://h:1 ", is(false, "h", 1, "", "h:1")),
+            ("http://[::1]", is(Speech::One, "::1", 80, "", "[::1]")),
+            (
+                "h2c://h:50051/x",
+                is(Speech::Two, "h", 50051, "/x", "h:50051"),
+            ),
+            (" http://h:1 ", is(Speech::One, "h", 1, "", "h:1")),
             ("ftp://h:1", None),
             ("h:3100", None),
             ("", None),

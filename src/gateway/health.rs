@@ -19,6 +19,8 @@ const STRIKES: u32 = 3;
 pub enum Outcome {
     /// No connection could be made; nothing was sent.
     Unreachable,
+    /// It said that it does nothing about the request. Over HTTP/2 it can, when it is full or about to end.
+    Declined,
     /// The connection ended after something was sent and before there was an answer, or the answer broke off.
     Broken,
     /// There was no answer in time.
@@ -41,7 +43,7 @@ impl Outcome {
         match self {
             Self::CallersDoing => true,
             Self::Answered(status) => !Self::failed_with(status),
-            Self::Unreachable | Self::Broken | Self::Silent => false,
+            Self::Unreachable | Self::Declined | Self::Broken | Self::Silent => false,
         }
     }
 }
@@ -111,7 +113,7 @@ impl Health {
                 self.leave_alone(now, cooldown, true);
                 true
             }
-            Outcome::Broken | Outcome::Silent | Outcome::Answered(_) => {
+            Outcome::Declined | Outcome::Broken | Outcome::Silent | Outcome::Answered(_) => {
                 if self.strikes.fetch_add(1, Ordering::Relaxed) + 1 < STRIKES {
                     return false;
                 }

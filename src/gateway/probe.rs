@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::data;
 use super::endpoint::Endpoint;
 use super::gate::Gate;
 use super::settings::Probes;
@@ -17,12 +18,12 @@ const AT_ONCE: usize = 64;
 /// A fresh endpoint is probed within this long, so that what is dead from the start is soon known.
 const FIRST_WITHIN: Duration = Duration::from_millis(500);
 
-/// Probes every endpoint that the directory has. Never returns, unless the system gives no HTTP client.
+/// Probes every endpoint that the directory has. Never returns.
 pub async fn follow(gate: Arc<Gate>) {
-    let Some(prober) = Prober::new(gate.settings.probes.clone()) else {
-        return;
-    };
-    let prober = Arc::new(prober);
+    let prober = Arc::new(Prober {
+        probes: gate.settings.probes.clone(),
+        at_once: Semaphore::new(AT_ONCE),
+    });
     let mut changes = gate.directory.changes();
     // By address, which is no other's as long as the weak pointer is there.
     let mut probed: HashMap<usize, Weak<Endpoint>> = HashMap::new();
@@ -48,34 +49,10 @@ pub async fn follow(gate: Arc<Gate>) {
 
 struct Prober {
     probes: Probes,
-    http: reqwest::Client,
     at_once: Semaphore,
 }
 
 impl Prober {
-    fn new(probes: Probes) -> Option<Self> {
-        crate::support::tls::use_ring();
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("skyclaw-gateway/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            // Each probe shows that a connection can be made.
-            .pool_max_idle_per_host(0)
-            .timeout(probes.timeout)
-            .build();
-        match http {
-            Ok(http) => Some(Self {
-                probes,
-                http,
-                at_once: Semaphore::new(AT_ONCE),
-            }),
-            Err(error) => {
-                tracing::error!(%error, "endpoints are not probed");
-                None
-            }
-        }
-    }
-
     /// Probes an endpoint for as long as anybody knows it.
     async fn keep_at(self: Arc<Self>, endpoint: Weak<Endpoint>) {
         let mut pause = FIRST_WITHIN.mul_f64(ids::fraction());
@@ -102,12 +79,14 @@ impl Prober {
         };
         let own = endpoint.identity.health.as_deref();
         let path = own.unwrap_or(&self.probes.path);
-        let base = endpoint.identity.url.trim_end_matches('/');
         let slash = if path.starts_with('/') { "" } else { "/" };
-        let Ok(answer) = self.http.get(format!("{base}{slash}{path}")).send().await else {
+        let target = format!("{}{slash}{path}", endpoint.place.prefix);
+        let Ok(target) = target.try_into() else {
             return false;
         };
-        let status = answer.status();
+        let Some(status) = data::ask(endpoint, target, self.probes.timeout).await else {
+            return false;
+        };
         match own.is_some() || self.probes.path_is_chosen {
             true => status.is_success(),
             // The path is our guess: that it is not there says only that somebody answers.

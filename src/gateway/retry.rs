@@ -44,8 +44,8 @@ impl Request {
     pub fn again(&mut self, outcome: Outcome, body_is_whole: bool, budget: &Budget) -> bool {
         let wanted = match outcome {
             Outcome::CallersDoing => false,
-            // Nothing was sent, so nothing can happen twice.
-            Outcome::Unreachable => true,
+            // Nothing was sent or done, so nothing can happen twice.
+            Outcome::Unreachable | Outcome::Declined => true,
             Outcome::Broken | Outcome::Silent | Outcome::Answered(_) if self.behind => false,
             Outcome::Broken | Outcome::Silent => self.repeatable,
             Outcome::Answered(status) => Outcome::failed_with(status) && self.repeatable,
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn only_what_does_no_harm_twice_is_sent_twice() {
-        use Outcome::{Answered, Broken, CallersDoing, Silent, Unreachable};
+        use Outcome::{Answered, Broken, CallersDoing, Declined, Silent, Unreachable};
         let key = |name: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, "1".parse().unwrap());
@@ -125,6 +125,7 @@ mod tests {
         }
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
             assert!(may(&method, &none, Unreachable, true));
+            assert!(may(&method, &none, Declined, true));
             assert!(!may(&method, &none, Unreachable, false));
             for outcome in [Broken, Silent, Answered(500)] {
                 assert!(!may(&method, &none, outcome, true), "{method} {outcome:?}");

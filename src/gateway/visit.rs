@@ -208,6 +208,7 @@ impl Visit {
             Outcome::Unreachable | Outcome::Broken | Outcome::Answered(_) => {
                 StatusCode::BAD_GATEWAY
             }
+            Outcome::Declined => StatusCode::SERVICE_UNAVAILABLE,
         };
         let name = &self.service.name;
         Answer::refused(status, format!("service {name}: {cause}"))
@@ -222,6 +223,7 @@ impl Visit {
 const fn word(outcome: Outcome) -> Option<&'static str> {
     match outcome {
         Outcome::Unreachable => Some("unreachable"),
+        Outcome::Declined => Some("declined"),
         Outcome::Broken => Some("broken"),
         Outcome::Silent => Some("silent"),
         Outcome::CallersDoing => Some("caller"),

@@ -19,18 +19,25 @@ pub fn use_ring() {
 /// certificates.
 pub fn http1_client() -> Option<Arc<ClientConfig>> {
     static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
-    let made = CONFIG.get_or_init(|| {
-        use_ring();
-        match ClientConfig::with_platform_verifier() {
-            Ok(mut config) => {
-                config.alpn_protocols = vec![b"http/1.1".to_vec()];
-                Some(Arc::new(config))
-            }
-            Err(error) => {
-                tracing::error!(%error, "certificates of servers cannot be checked");
-                None
-            }
+    CONFIG.get_or_init(|| client(&[b"http/1.1"])).clone()
+}
+
+/// The same for a server that may speak HTTP/2 instead; what was agreed on is to be asked for after the handshake.
+pub fn http2_client() -> Option<Arc<ClientConfig>> {
+    static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
+    CONFIG.get_or_init(|| client(&[b"h2", b"http/1.1"])).clone()
+}
+
+fn client(protocols: &[&[u8]]) -> Option<Arc<ClientConfig>> {
+    use_ring();
+    match ClientConfig::with_platform_verifier() {
+        Ok(mut config) => {
+            config.alpn_protocols = protocols.iter().map(|one| one.to_vec()).collect();
+            Some(Arc::new(config))
         }
-    });
-    made.clone()
+        Err(error) => {
+            tracing::error!(%error, "certificates of servers cannot be checked");
+            None
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::job::unless_stopped;
 use crate::cli::output::{Format, Output};
-use crate::protocol::api::{DeployService, Restart, ServiceRecord};
+use crate::protocol::api::{DeployService, Restart, ServiceRecord, Speaks};
 use crate::support::span;
 
 /// What a host must be able to do to run services at all.
@@ -67,6 +67,9 @@ pub struct ShapeArgs {
     /// It is ready once this path answers 2xx, and gateways ask for it from then on [default: once its port accepts connections]
     #[arg(long, value_name = "PATH", value_parser = parse_health)]
     pub health: Option<String>,
+    /// What it speaks on its port: http/1.1, or h2c for HTTP/2 without TLS (gRPC) [default: http/1.1]
+    #[arg(long, value_name = "HOW", value_enum, hide_possible_values = true)]
+    pub protocol: Option<ProtocolArg>,
     /// Demand a capability of its hosts besides service-host; repeat for more
     #[arg(long = "cap", value_name = "CAP")]
     pub capabilities: Vec<String>,
@@ -82,6 +85,24 @@ pub struct ShapeArgs {
     /// How long open requests may take when it is to end; 0 ends it at once [default: 30s]
     #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     pub drain: Option<Duration>,
+}
+
+/// [`Speaks`] as a word of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "a doc here would show in the help text")]
+pub enum ProtocolArg {
+    #[value(name = "http/1.1")]
+    Http1,
+    H2c,
+}
+
+impl From<ProtocolArg> for Speaks {
+    fn from(word: ProtocolArg) -> Self {
+        match word {
+            ProtocolArg::Http1 => Self::Http1,
+            ProtocolArg::H2c => Self::H2c,
+        }
+    }
 }
 
 /// [`Restart`] as a word of the command line.
@@ -134,6 +155,7 @@ impl Args {
             secret_env: Some(secret_env).filter(|env| !env.is_empty()),
             health: shape.health,
             restart: shape.restart.map(Restart::from),
+            protocol: shape.protocol.map(Speaks::from),
             ready_ms: shape.ready_timeout.map(millis),
             drain_ms: shape.drain.map(millis),
         })
@@ -228,7 +250,7 @@ mod tests {
             })
         );
         let full = asked(
-            "deploy --replicas 3 --env A=1 --cwd /srv --cap gpu --health /up --restart on-failure \
+            "deploy --replicas 3 --env A=1 --cwd /srv --cap gpu --health /up --protocol h2c --restart on-failure \
              --ready-timeout 2m --drain 0 -- api node --port 1",
         );
         assert_eq!(
@@ -236,7 +258,7 @@ mod tests {
             json!({
                 "name": "api", "command": "node", "args": ["--port", "1"], "byName": true, "replicas": 3,
                 "env": {"A": "1"}, "cwd": "/srv", "requiredCapabilities": ["service-host", "gpu"],
-                "health": "/up", "restart": "on-failure", "readyMs": 120_000, "drainMs": 0,
+                "health": "/up", "protocol": "h2c", "restart": "on-failure", "readyMs": 120_000, "drainMs": 0,
             })
         );
     }
@@ -249,6 +271,7 @@ mod tests {
             "--ready-timeout 0",
             "--timeout 5s",
             "--restart often",
+            "--protocol smtp",
             "--env A",
         ] {
             assert!(

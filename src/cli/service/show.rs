@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::table::Table;
 use crate::protocol::api::service::{DRAIN_MS, READY_MS};
-use crate::protocol::api::{Restart, ServiceRecord};
+use crate::protocol::api::{Restart, ServiceRecord, Speaks};
 use crate::support::span;
 
 /// Show everything about a service but its whole output
@@ -69,6 +69,11 @@ fn facts(service: &ServiceRecord) -> Vec<(&'static str, String)> {
         Restart::OnFailure => "on failure",
         Restart::Never => "never",
     };
+    // Everything does the other.
+    let speaks = match service.protocol {
+        Some(Speaks::H2c) => "HTTP/2 without TLS".to_owned(),
+        Some(Speaks::Http1) | None => String::new(),
+    };
     let after = |millis: Option<u64>, usual: u64| {
         span::human(Duration::from_millis(millis.unwrap_or(usual)))
     };
@@ -97,6 +102,7 @@ fn facts(service: &ServiceRecord) -> Vec<(&'static str, String)> {
                 .clone()
                 .unwrap_or_else(|| "the port accepts connections".to_owned()),
         ),
+        ("speaks", speaks),
         ("ready within", after(service.ready_ms, READY_MS)),
         ("drain", after(service.drain_ms, DRAIN_MS)),
         ("restart", restart.to_owned()),

@@ -12,13 +12,15 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::guarded::{Ear, Guarded};
+use super::guarded::Guarded;
+use super::inlet::{Ear, Inlet};
+use super::streams::{self, Streams};
 use super::{BUFFER, forward};
 use crate::gateway::directory::Reader;
 use crate::gateway::gate::{Caller, Gate};
@@ -30,6 +32,8 @@ const PREFACE: &[u8; 3] = b"PRI";
 const PIECE: Duration = Duration::from_millis(5);
 /// How many requests one HTTP/2 connection may have open.
 const STREAMS: u32 = 128;
+/// How much of one answer is kept for a caller that does not take it. As many as there are streams may lie there.
+const SENDING: usize = 64 << 10;
 /// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
@@ -101,7 +105,7 @@ impl Session {
                 true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 false => StatusCode::BAD_REQUEST,
             }
-        } else if error.is_timeout() && !self.two && !self.caller.tls && self.ear.has_heard() {
+        } else if error.is_timeout() && !self.two && self.ear.has_heard() {
             self.ear.is_too_late();
             StatusCode::REQUEST_TIMEOUT
         } else {
@@ -153,12 +157,7 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, peer: IpAddr, place: Plac
         })
     };
     let idle = door.gate.settings.idle;
-    let stream = Guarded::of_caller(
-        stream,
-        idle,
-        (Arc::clone(&lingers), Arc::clone(&ear)),
-        place,
-    );
+    let stream = Guarded::of_caller(stream, idle, Arc::clone(&lingers), place);
     match &door.tls {
         None => {
             let Ok(Ok(two)) = tokio::time::timeout(HEAD_WITHIN, speaks_two(&stream)).await else {
@@ -202,20 +201,26 @@ where
         let session = Arc::clone(&session);
         session.open.get_or_init(|| Open::begin(&session.gate));
         session.asked.notify_one();
-        async move { Ok::<_, Infallible>(forward::answer(&session, request).await) }
+        async move {
+            let answer = forward::answer(&session, request).await;
+            if session.two {
+                streams::moved();
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
-    let io = TokioIo::new(io);
     let refusing = door.refusing.clone();
     let served = if asked.two {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let idle = door.gate.settings.idle;
+        let mut builder = http2::Builder::new(Streams { idle });
         let connection = builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
-            .max_send_buf_size(BUFFER)
+            .max_send_buf_size(SENDING)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(io), service);
         let serving = until_refusing(connection, refusing, &asked, |connection| {
             connection.graceful_shutdown();
         });
@@ -224,6 +229,7 @@ where
             () = nothing_asked(&asked) => Ok(()),
         }
     } else {
+        let io = TokioIo::new(Inlet::of(io, Arc::clone(&asked.ear)));
         let mut builder = http1::Builder::new();
         let connection = builder
             .timer(TokioTimer::new())
@@ -318,5 +324,63 @@ mod tests {
             let late = told.starts_with("HTTP/1.1 408 Request Timeout\r\n");
             assert_eq!(late, begun == "GET /", "{begun:?}: {told}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_too_slow_is_told_so_over_tls_as_well() {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, ServerName};
+
+        let dir = tempfile::tempdir().unwrap();
+        let [certificate, key] = ["cert", "key"].map(|name| dir.path().join(name));
+        let made = std::process::Command::new("openssl")
+            .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split(' '))
+            .args("-subj /CN=x -addext subjectAltName=DNS:localhost".split(' '))
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-out"])
+            .arg(&certificate)
+            .arg("-keyout")
+            .arg(&key)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let shown = crate::gateway::tls::Certificate::read(&certificate, &key).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_file(&certificate).unwrap())
+            .unwrap();
+        let trusting = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let gate = Arc::new(Gate::new(Settings::default(), None, None));
+        let (_tell, refusing) = watch::channel(false);
+        let door = Door::new(Arc::clone(&gate), refusing);
+        let session = Arc::new(Session {
+            gate,
+            caller: Caller {
+                peer: IpAddr::from([127, 0, 0, 1]),
+                tls: true,
+            },
+            two: false,
+            lingers: Arc::default(),
+            ear: Arc::default(),
+            asked: Notify::new(),
+            open: OnceLock::new(),
+        });
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let served = async {
+            let stream = TlsAcceptor::from(shown.config()).accept(far).await.unwrap();
+            serve_http(&door, session, stream).await;
+        };
+        let called = async {
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(trusting));
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut stream = connector.connect(name, near).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: ").await.unwrap();
+            let mut told = String::new();
+            stream.read_to_string(&mut told).await.unwrap();
+            told
+        };
+        let (told, ()) = tokio::join!(called, served);
+        assert!(told.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{told}");
     }
 }

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::framing;
-use super::pool::Lease;
+use super::lease::Lease;
 use super::stall::Stall;
+use super::streams;
 use super::upload::Upload;
 use crate::gateway::choose::Pick;
 use crate::gateway::health::Outcome;
@@ -38,6 +39,8 @@ pub struct Carried {
     /// What the endpoint has done if the rest is as good as the head.
     pub outcome: Outcome,
     pub stall: Stall,
+    /// It goes to a stream of the caller's.
+    pub to_stream: bool,
     /// Nothing is left to be known of it.
     pub ended: bool,
 }
@@ -56,6 +59,9 @@ impl Carried {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.stall.moved();
+                if self.to_stream {
+                    streams::moved();
+                }
                 if let Some(data) = frame.data_ref() {
                     self.visit.sent += data.len() as u64;
                 } else if let Some(trailers) = frame.trailers_mut() {
@@ -80,11 +86,30 @@ impl Carried {
                 }
                 Some(Err(error.into()))
             }
+            Poll::Ready(None) if self.is_cut_short() => {
+                self.pick.note(Outcome::Broken);
+                self.breaks("broken");
+                Some(Err("the answer has no end".into()))
+            }
             Poll::Ready(None) => {
                 self.end();
                 None
             }
         })
+    }
+
+    /// Tells whether a stream was given up without an error and without its end. A server may do that when it has
+    /// answered before the end of the request, and then its answer is whole.
+    fn is_cut_short(&self) -> bool {
+        let shared = self.lease.as_ref().is_some_and(Lease::is_shared);
+        let sent = |upload: &Arc<Upload>| upload.has_ended();
+        shared && !self.is_whole() && self.upload.as_ref().is_none_or(sent)
+    }
+
+    /// Tells whether all of the answer was read. The end of a stream can come after the last byte that it was to have.
+    fn is_whole(&self) -> bool {
+        let shared = || self.lease.as_ref().is_some_and(Lease::is_shared);
+        self.body.is_end_stream() || self.body.size_hint().exact() == Some(0) && shared()
     }
 
     fn breaks(&mut self, why: &'static str) {
@@ -113,7 +138,7 @@ impl Carried {
 impl Drop for Carried {
     fn drop(&mut self) {
         if !self.ended {
-            if self.body.is_end_stream() {
+            if self.is_whole() {
                 self.end();
             } else {
                 self.visit.broke("caller");

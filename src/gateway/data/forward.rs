@@ -9,9 +9,10 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
 
 use super::caller::Session;
+use super::connect::Wish;
 use super::download::{Carried, Download};
 use super::framing;
-use super::pool::Lease;
+use super::lease::Lease;
 use super::send::{Failure, Message, send};
 use super::stall::Stall;
 use super::tunnel;
@@ -62,9 +63,17 @@ pub async fn answer(session: &Session, mut request: Request<Incoming>) -> Respon
         keep: visit.is_repeatable(),
     };
     let upload = has_body.then(|| Upload::new(body, rules, Arc::clone(&session.lingers)));
-    let message = Message { head, upload };
+    // Another protocol can follow on HTTP/1.1 only.
+    let wish = match upgrade {
+        Some(_) => Wish::One,
+        None => Wish::Best,
+    };
+    let message = Message { head, upload, wish };
     match carry(&mut visit, &message, upgrade.is_some()).await {
-        Ok(answered) => hand_over(visit, answered, message.upload, upgrade),
+        Ok(answered) => {
+            let carried = (message.upload, session.two);
+            hand_over(visit, answered, carried, upgrade)
+        }
         Err(answer) => {
             let mut unread = false;
             if let Some(upload) = &message.upload {
@@ -98,8 +107,8 @@ async fn carry(visit: &mut Visit, message: &Message, upgrades: bool) -> Result<A
             Err(answer) => return poor.ok_or(answer),
         };
         let mut sent = send(visit, pick.endpoint(), message).await;
-        if let Ok((_, response)) = &mut sent
-            && let Some(cause) = improper(response, upgrades)
+        if let Ok((lease, response)) = &mut sent
+            && let Some(cause) = improper(response, upgrades && !lease.is_shared())
         {
             sent = Err(Failure::Endpoint(Outcome::Broken, cause));
         }
@@ -159,7 +168,7 @@ fn refused(visit: &Visit, cut: Cut) -> Answer {
 fn hand_over(
     mut visit: Visit,
     answered: Answered,
-    upload: Option<Arc<Upload>>,
+    (upload, to_stream): (Option<Arc<Upload>>, bool),
     upgrade: Option<(OnUpgrade, HeaderValue)>,
 ) -> Response<Download> {
     let Answered {
@@ -189,6 +198,7 @@ fn hand_over(
         outcome: Outcome::Answered(head.status.as_u16()),
         pick,
         stall: Stall::new(idle),
+        to_stream,
         ended: false,
     };
     Response::from_parts(head, Download::Carried(Box::new(carried)))

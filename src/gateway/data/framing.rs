@@ -1,9 +1,8 @@
 //! Where a message ends and what it is: what two programs could read differently goes no further.
 //!
 //! hyper has already refused lengths that are no number or that differ, encodings that do not end with `chunked`,
-//! folded lines, control characters, and chunks without a size; the rest is put into one form when it is sent on. Of
-//! a request with a length and an encoding it shows the encoding alone, as RFC 9112 has it, and closes the connection
-//! after it.
+//! folded lines, control characters, and chunks without a size; the rest is put into one form when it is sent on. What
+//! it would hide is made such that it refuses it (`heads.rs`): a length beside an encoding, lines that end with LF alone.
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -11,6 +10,7 @@ use hyper::http::uri::Authority;
 use hyper::{StatusCode, Version};
 
 use crate::gateway::answer::Answer;
+use crate::gateway::headers::REQUEST_ID;
 
 /// Makes a request of whatever version one of HTTP/1.1, so that everything behind sees one form.
 ///
@@ -116,8 +116,9 @@ pub fn offer(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(header::CONNECTION, upgrade);
 }
 
-/// What may not stand behind a body: it would change how the message is read (RFC 9110, 6.5.1).
-const NOT_BEHIND: [HeaderName; 10] = [
+/// What may not stand behind a body: it would change how the message is read (RFC 9110, 6.5.1), or what its head says of
+/// whose it is.
+const NOT_BEHIND: [HeaderName; 14] = [
     header::TRANSFER_ENCODING,
     header::CONTENT_LENGTH,
     header::HOST,
@@ -126,7 +127,11 @@ const NOT_BEHIND: [HeaderName; 10] = [
     header::TE,
     header::TRAILER,
     header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    header::COOKIE,
     header::SET_COOKIE,
+    REQUEST_ID,
     header::CONTENT_ENCODING,
 ];
 

@@ -17,30 +17,6 @@ use super::stall::Stall;
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 64 << 20;
 
-/// What is said to whoever began a request and did not come to the end of its head.
-const TOO_LATE: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-
-/// What is known of a caller's stream beside what is read and written.
-#[derive(Debug, Default)]
-pub struct Ear {
-    /// Something came that was not answered yet.
-    heard: AtomicBool,
-    late: AtomicBool,
-}
-
-impl Ear {
-    /// Tells whether something came that was not answered yet.
-    pub fn has_heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
-    }
-
-    /// Has the stream end with the word that a request took too long. Only where nothing lies above it.
-    pub fn is_too_late(&self) {
-        self.late.store(true, Ordering::Relaxed);
-    }
-}
-
 /// A TCP stream that gives up when the other end takes nothing for too long.
 #[derive(Debug)]
 pub struct Guarded {
@@ -48,7 +24,6 @@ pub struct Guarded {
     stream: Option<TcpStream>,
     stall: Stall,
     lingers: Option<Arc<AtomicBool>>,
-    ear: Option<Arc<Ear>>,
     deaf: Deaf,
     /// Held also while it is a tunnel.
     _place: Option<Place>,
@@ -72,14 +47,13 @@ impl Guarded {
     pub fn of_caller(
         stream: TcpStream,
         idle: Duration,
-        (lingers, ear): (Arc<AtomicBool>, Arc<Ear>),
+        lingers: Arc<AtomicBool>,
         place: Place,
     ) -> Self {
         Self {
             stream: Some(stream),
             stall: Stall::new(idle),
             lingers: Some(lingers),
-            ear: Some(ear),
             deaf: Deaf::Ends,
             _place: Some(place),
         }
@@ -91,7 +65,6 @@ impl Guarded {
             stream: Some(stream),
             stall: Stall::new(idle),
             lingers: None,
-            ear: None,
             deaf: Deaf::MaySpeak,
             _place: None,
         }
@@ -127,9 +100,6 @@ impl Guarded {
         }
         if written.is_ready() {
             self.stall.moved();
-            if let Some(ear) = &self.ear {
-                ear.heard.store(false, Ordering::Relaxed);
-            }
         } else if self.stall.poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -148,17 +118,10 @@ impl AsyncRead for Guarded {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(stream) = &mut self.stream else {
-            return Poll::Ready(Ok(()));
-        };
-        let before = buffer.filled().len();
-        let read = Pin::new(stream).poll_read(context, buffer);
-        if buffer.filled().len() > before
-            && let Some(ear) = &self.ear
-        {
-            ear.heard.store(true, Ordering::Relaxed);
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream).poll_read(context, buffer),
+            None => Poll::Ready(Ok(())),
         }
-        read
     }
 }
 
@@ -207,13 +170,6 @@ impl AsyncWrite for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let late = |ear: &Arc<Ear>| ear.late.load(Ordering::Relaxed);
-        if self.ear.as_ref().is_some_and(late)
-            && let Some(stream) = &self.stream
-        {
-            // There is room for it, or nobody takes it anyway.
-            let _ = stream.try_write(TOO_LATE);
-        }
         let lingers = self.lingers.as_ref();
         if lingers.is_some_and(|lingers| lingers.load(Ordering::Relaxed))
             && let Some(stream) = self.stream.take()

@@ -1,9 +1,9 @@
 //! The data path: connections of callers, requests to backends, bytes in between.
 //!
 //! ```text
-//!  worker ──► caller ──► forward ──► send ──► pool ──► connect
-//!  one thread  one        one         its      idle     a new
-//!  per core    connection request     tries    ones     connection
+//!  worker ──► caller ──► forward ──► send ──► lease ─┬► pool      idle connections, for one request each ─┬► connect
+//!  one thread  one        one         its      what   └► channels  shared ones, of HTTP/2 ─────────────────┘  a new one
+//!  per core    connection request     tries    it goes over
 //!                          │ upload: what the caller sends    download: what it gets    tunnel: after an upgrade
 //! ```
 //!
@@ -11,15 +11,22 @@
 //! that accepted it, its backend's connection included, so nothing here waits for another thread.
 
 mod alarm;
+mod ask;
 mod caller;
+mod channel;
+mod channels;
 mod connect;
 mod download;
 mod forward;
 mod framing;
 mod guarded;
+mod heads;
+mod inlet;
+mod lease;
 mod pool;
 mod send;
 mod stall;
+mod streams;
 mod tunnel;
 mod upload;
 mod worker;
@@ -29,6 +36,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+
+pub use ask::ask;
 
 use super::drain::Phase;
 use super::gate::Gate;

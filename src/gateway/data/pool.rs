@@ -1,4 +1,4 @@
-//! The backend connections of one thread that are not in use. There is no lock: each thread has its own, and a
+//! The backend connections of HTTP/1.1 of one thread that are not in use. There is no lock: each thread has its own, and a
 //! connection never leaves the thread it was opened on.
 
 use std::cell::RefCell;
@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::connect::{self, Sender};
+use super::channels;
+use super::connect::Sender;
 use crate::gateway::endpoint::Endpoint;
-use crate::gateway::settings::Settings;
 
 /// How many idle connections of one endpoint are kept.
 const MOST: usize = 128;
@@ -35,76 +35,52 @@ thread_local! {
     static POOL: RefCell<HashMap<usize, Idle>> = RefCell::default();
 }
 
-fn key(endpoint: &Arc<Endpoint>) -> usize {
-    // Nobody else gets this address while the pool knows the endpoint.
+/// Returns what names an endpoint among those that are known.
+pub fn key(endpoint: &Arc<Endpoint>) -> usize {
+    // Nobody else gets this address while somebody knows the endpoint.
     Arc::as_ptr(endpoint).addr()
 }
 
-/// One backend connection, held for one request. Dropped, it closes; [`Lease::give_back`] keeps it.
-pub struct Lease {
-    /// Sends.
-    pub sender: Sender,
-    /// Whether it has answered before. Only such a one may turn out to be closed through no fault of the request.
-    pub reused: bool,
+/// Takes the idle connection that was used last, which is the least likely to be closed by now.
+pub fn take(endpoint: &Arc<Endpoint>, repeatable: bool) -> Option<Sender> {
+    let most = if repeatable { IDLE } else { FRESH };
+    POOL.with_borrow_mut(|pool| {
+        let idle = pool.get_mut(&key(endpoint))?;
+        while let Some((sender, since)) = idle.senders.pop() {
+            // Never waited for: it could still be sending what somebody else uploads.
+            if !sender.is_ready() {
+                continue;
+            }
+            if since.elapsed() >= most {
+                // All others are older.
+                if repeatable {
+                    idle.senders.clear();
+                } else {
+                    idle.senders.push((sender, since));
+                }
+                return None;
+            }
+            return Some(sender);
+        }
+        None
+    })
 }
 
-impl Lease {
-    /// Returns the idle connection that was used last, which is the least likely to be closed by now.
-    pub fn idle(endpoint: &Arc<Endpoint>, repeatable: bool) -> Option<Self> {
-        let most = if repeatable { IDLE } else { FRESH };
-        POOL.with_borrow_mut(|pool| {
-            let idle = pool.get_mut(&key(endpoint))?;
-            while let Some((sender, since)) = idle.senders.pop() {
-                // Never waited for: it could still be sending what somebody else uploads.
-                if !sender.is_ready() {
-                    continue;
-                }
-                if since.elapsed() >= most {
-                    // All others are older.
-                    if repeatable {
-                        idle.senders.clear();
-                    } else {
-                        idle.senders.push((sender, since));
-                    }
-                    return None;
-                }
-                return Some(Self {
-                    sender,
-                    reused: true,
-                });
-            }
-            None
-        })
+/// Keeps a connection that is not in use. One that still sends a request's body, or that the backend has closed, is not
+/// ready and ends.
+pub fn keep(endpoint: &Arc<Endpoint>, sender: Sender) {
+    if !sender.is_ready() || endpoint.is_retired() {
+        return;
     }
-
-    /// Returns a new connection.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn open(settings: &Settings, endpoint: &Arc<Endpoint>) -> Result<Self, &'static str> {
-        Ok(Self {
-            sender: connect::open(settings, endpoint).await?,
-            reused: false,
-        })
-    }
-
-    /// Keeps the connection once its answer has been read to the end. One that still sends the request's body, or that
-    /// the backend has closed, is not ready and ends.
-    pub fn give_back(self, endpoint: &Arc<Endpoint>) {
-        let Self { sender, .. } = self;
-        if !sender.is_ready() || endpoint.is_retired() {
-            return;
-        }
-        POOL.with_borrow_mut(|pool| {
-            let idle = pool.entry(key(endpoint)).or_insert_with(|| Idle {
-                endpoint: Arc::downgrade(endpoint),
-                senders: Vec::new(),
-            });
-            if idle.senders.len() < MOST {
-                idle.senders.push((sender, Instant::now()));
-            }
+    POOL.with_borrow_mut(|pool| {
+        let idle = pool.entry(key(endpoint)).or_insert_with(|| Idle {
+            endpoint: Arc::downgrade(endpoint),
+            senders: Vec::new(),
         });
-    }
+        if idle.senders.len() < MOST {
+            idle.senders.push((sender, Instant::now()));
+        }
+    });
 }
 
 /// Closes what has lain unused for too long, and at each change of the list what leads to endpoints that left it: a
@@ -117,6 +93,7 @@ pub async fn sweep(mut changes: watch::Receiver<u64>) {
             // Nobody can change it any more, but the ticks go on.
             Ok(()) = changes.changed() => {}
         }
+        channels::sweep();
         POOL.with_borrow_mut(|pool| {
             pool.retain(|_, idle| {
                 let endpoint = idle.endpoint.upgrade();

@@ -128,6 +128,11 @@ impl Upload {
         }
     }
 
+    /// Tells whether all of it came.
+    pub fn has_ended(&self) -> bool {
+        self.state().flow == Flow::Ended
+    }
+
     /// Returns how many bytes came.
     pub fn received(&self) -> u64 {
         self.state().received
@@ -185,7 +190,7 @@ impl State {
                 Flow::Cut(cut) => Some(Err(self.cut(cut))),
             });
         };
-        let frame = match Pin::new(&mut *from).poll_frame(context) {
+        let frame = match next(from, context) {
             Poll::Pending => {
                 let left = self.patience();
                 if self.stall.poll_within(context, left).is_ready() {
@@ -244,10 +249,27 @@ impl State {
     fn keep(&mut self, data: &Bytes) {
         let fits = self.received <= KEPT_BODY as u64;
         if self.whole && self.rules.keep && fits {
-            self.kept.push(data.clone());
+            if !data.is_empty() {
+                self.kept.push(data.clone());
+            }
         } else {
             self.whole = false;
             self.kept = Vec::new();
+        }
+    }
+}
+
+/// Returns the next frame that holds something. HTTP/2 allows any number of empty ones: they are no sign of life, and
+/// nothing may grow by them.
+fn next(
+    from: &mut Incoming,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    loop {
+        let polled = Pin::new(&mut *from).poll_frame(context);
+        let empty = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty));
+        if !empty || from.is_end_stream() {
+            return polled;
         }
     }
 }

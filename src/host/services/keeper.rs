@@ -182,6 +182,7 @@ impl Keeper {
             // One that is asked nothing more than to accept is not bothered with connections later.
             again: path.is_some().then_some(self.means.times.ask_again),
             path,
+            speaks: self.wanted.protocol.unwrap_or_default(),
             every: self.means.times.probe,
         };
         let waker = self.instance.orders().waker();

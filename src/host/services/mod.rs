@@ -22,6 +22,7 @@ mod table;
 mod task;
 #[cfg(test)]
 mod tests;
+mod two;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -118,6 +118,7 @@ fn wanted(taken: &One) -> WantedAssignment {
         secret_env: record.secret_env.unwrap_or_default(),
         health: record.health,
         restart: record.restart,
+        protocol: record.protocol,
         ready_ms: record.ready_ms.unwrap_or(READY_MS),
         drain_ms: record.drain_ms.unwrap_or(DRAIN_MS),
         logs: None,

@@ -7,6 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::two;
+use crate::protocol::api::service::Speaks;
+
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long an answer may take: programs are slow in their first second.
@@ -39,6 +42,8 @@ pub(super) struct Question {
     pub port: u16,
     /// The path that must answer 2xx; without it a connection is enough.
     pub path: Option<String>,
+    /// How that is asked.
+    pub speaks: Speaks,
     /// The pause between two tries until it answers.
     pub every: Duration,
     /// The pause between two questions after that; nothing is asked any more without.
@@ -83,7 +88,7 @@ impl Shared {
         let mut was_ready = false;
         let mut in_vain = 0;
         loop {
-            let answer = look(question.port, question.path.as_deref());
+            let answer = look(question.port, question.path.as_deref(), question.speaks);
             let mut state = self.state();
             if state.ended {
                 return;
@@ -122,18 +127,21 @@ impl Shared {
 }
 
 /// Asks once. The error says what is wrong, in a few words.
-fn look(port: u16, path: Option<&str>) -> Result<(), String> {
+fn look(port: u16, path: Option<&str>, speaks: Speaks) -> Result<(), String> {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let stream = TcpStream::connect_timeout(&to, CONNECT)
         .map_err(|error| format!("port {port}: {}", words(&error)))?;
     let Some(path) = path else { return Ok(()) };
-    let status = status(stream, port, path)
-        .map_err(|error| format!("GET {path} on port {port}: {}", words(&error)))?;
+    let (status, version) = match speaks {
+        Speaks::Http1 => (status(stream, port, path), "HTTP/1.1"),
+        Speaks::H2c => (two::status(stream, port, path, ANSWER), "HTTP/2"),
+    };
+    let status = status.map_err(|error| format!("GET {path} on port {port}: {}", words(&error)))?;
     match status {
         Some(200..=299) => Ok(()),
         Some(status) => Err(format!("GET {path} on port {port} answered {status}")),
         None => Err(format!(
-            "GET {path} on port {port}: the answer is not HTTP/1.1"
+            "GET {path} on port {port}: the answer is not {version}"
         )),
     }
 }
@@ -221,12 +229,16 @@ mod tests {
         ];
         for (answer, wrong) in table {
             let port = server(Box::leak(Box::new([answer])));
-            match (look(port, Some("/health")), wrong) {
+            match (look(port, Some("/health"), Speaks::Http1), wrong) {
                 (Ok(()), None) => {}
                 (Err(why), Some(part)) => assert!(why.contains(part), "{why}"),
                 (got, _) => panic!("{answer:?}: {got:?}"),
             }
-            assert_eq!(look(port, None), Ok(()), "a connection is enough");
+            assert_eq!(
+                look(port, None, Speaks::Http1),
+                Ok(()),
+                "a connection is enough"
+            );
         }
     }
 
@@ -241,7 +253,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
-        let why = look(port, Some("/health")).unwrap_err();
+        let why = look(port, Some("/health"), Speaks::Http1).unwrap_err();
         assert!(why.contains("no answer in time"), "{why}");
     }
 
@@ -252,6 +264,7 @@ mod tests {
         let question = Question {
             port,
             path: Some("/".into()),
+            speaks: Speaks::Http1,
             every: Duration::from_millis(5),
             again: None,
         };
@@ -272,6 +285,7 @@ mod tests {
         let question = Question {
             port,
             path: Some("/".into()),
+            speaks: Speaks::Http1,
             every: Duration::from_secs(3600),
             again: Some(Duration::from_millis(5)),
         };
@@ -296,6 +310,7 @@ mod tests {
         let question = Question {
             port,
             path: None,
+            speaks: Speaks::Http1,
             every: Duration::from_secs(3600),
             again: None,
         };

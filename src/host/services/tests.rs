@@ -137,6 +137,7 @@ fn script(text: &str) -> WantedAssignment {
         secret_env: BTreeMap::new(),
         health: None,
         restart: Default::default(),
+        protocol: None,
         ready_ms: 20_000,
         drain_ms: 1000,
         logs: None,

@@ -38,7 +38,7 @@ pub use network::{Imported, Join, PeerRecord, PeerRole, Peers, RemovePeer};
 pub use service::{
     Assignment, AssignmentReport, ChangeService, DRAIN_MS, DeployService, Gateway, Gateways,
     HIDDEN, KeptLogs, Phase, READY_MS, ReportService, Restart, ServiceLogPiece, ServiceOutput,
-    ServiceRecord, ServiceReply, ServiceStatus, Services, SyncServices, SyncedServices,
+    ServiceRecord, ServiceReply, ServiceStatus, Services, Speaks, SyncServices, SyncedServices,
     TakenOutput, Want, WantedAssignment, WantedLogs,
 };
 pub use submit::{GroupRequest, SubmitJob, SubmitMany, SubmittedMany};

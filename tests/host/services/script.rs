@@ -275,6 +275,7 @@ pub fn command(name: &str, command: &str) -> WantedAssignment {
         secret_env: BTreeMap::new(),
         health: None,
         restart: Restart::Always,
+        protocol: None,
         ready_ms: 30_000,
         drain_ms: 30_000,
         logs: None,

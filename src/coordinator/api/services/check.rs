@@ -49,16 +49,29 @@ pub fn word(what: &str, text: &str, most: usize) -> Result<(), Refused> {
 /// # Errors
 /// When it is none.
 pub fn url(what: &str, text: &str) -> Result<(), Refused> {
-    word(what, text, LINE)?;
-    let fits = Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none()
-    });
-    if fits {
+    if is_url(what, text, &["http", "https"])? {
         return Ok(());
     }
     Err(Refused::bad(format!(
         "{what} must begin with http:// or https:// and name a host"
     )))
+}
+
+/// Checks the address of a service, which may speak HTTP/2 without TLS.
+fn endpoint(text: &str) -> Result<(), Refused> {
+    if is_url("endpoint", text, &["http", "https", "h2c"])? {
+        return Ok(());
+    }
+    Err(Refused::bad(
+        "endpoint must begin with http://, https:// or h2c:// and name a host",
+    ))
+}
+
+fn is_url(what: &str, text: &str, schemes: &[&str]) -> Result<bool, Refused> {
+    word(what, text, LINE)?;
+    Ok(Url::parse(text).is_ok_and(|url| {
+        schemes.contains(&url.scheme()) && url.has_host() && url.fragment().is_none()
+    }))
 }
 
 /// Checks what is asked for as a service.
@@ -159,8 +172,8 @@ pub fn reports(reports: &[AssignmentReport]) -> Result<(), Refused> {
         if report.port == Some(0) {
             return Err(bad("port must be 1 to 65535".to_owned()));
         }
-        if let Some(endpoint) = &report.endpoint {
-            url("endpoint", endpoint).map_err(|one| bad(one.text.into()))?;
+        if let Some(text) = &report.endpoint {
+            endpoint(text).map_err(|one| bad(one.text.into()))?;
         }
         for (what, text) in [
             ("error", &report.error),
@@ -179,8 +192,8 @@ pub fn reports(reports: &[AssignmentReport]) -> Result<(), Refused> {
 /// # Errors
 /// When its texts are too long or its address is none.
 pub fn report(report: &ReportService) -> Result<(), Refused> {
-    if let Some(endpoint) = &report.endpoint {
-        url("endpoint", endpoint)?;
+    if let Some(text) = &report.endpoint {
+        endpoint(text)?;
     }
     // The original sends whatever its system says.
     if report

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::record::Restart;
+use super::record::{Restart, Speaks};
 
 /// `POST /v1/services`.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -48,6 +48,9 @@ pub struct DeployService {
     /// When its process is started again; always if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
+    /// What it speaks on its port; HTTP/1.1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Speaks>,
     /// How long it may take to become ready, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_ms: Option<u64>,

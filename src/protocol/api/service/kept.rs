@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::record::Restart;
+use super::record::{Restart, Speaks};
 use crate::protocol::HostId;
 use crate::support::clock::Timestamp;
 
@@ -66,6 +66,9 @@ pub struct Form {
     /// When its process is started again.
     #[serde(default)]
     pub restart: Restart,
+    /// What it speaks on its port; HTTP/1.1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Speaks>,
     /// How long it may take to become ready, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_ms: Option<u64>,

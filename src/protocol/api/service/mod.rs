@@ -16,7 +16,7 @@ pub use kept::{FailedOn, Form, Kept};
 pub use logs::{ServiceLogPiece, ServiceOutput, TakenOutput, WantedLogs};
 pub use record::{
     Assignment, DRAIN_MS, Phase, READY_MS, Restart, ServiceRecord, ServiceReply, ServiceStatus,
-    Services,
+    Services, Speaks,
 };
 pub use report::ReportService;
 pub use sync::{AssignmentReport, KeptLogs, SyncServices, SyncedServices, Want, WantedAssignment};

@@ -93,6 +93,28 @@ pub enum Restart {
     Never,
 }
 
+/// What a service speaks on its port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub enum Speaks {
+    /// HTTP/1.1.
+    #[default]
+    #[serde(rename = "http/1.1")]
+    Http1,
+    /// HTTP/2 from the first byte, without TLS, as gRPC does.
+    #[serde(rename = "h2c")]
+    H2c,
+}
+
+impl Speaks {
+    /// Returns the address as gateways need it: where HTTP/2 is to be spoken in the clear, they must be told.
+    pub fn address(self, url: String) -> String {
+        match (self, url.strip_prefix("http://")) {
+            (Self::H2c, Some(rest)) => format!("h2c://{rest}"),
+            _ => url,
+        }
+    }
+}
+
 /// One host's part of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -178,6 +200,9 @@ pub struct ServiceRecord {
     /// When its process is started again.
     #[serde(default)]
     pub restart: Restart,
+    /// What it speaks on its port; HTTP/1.1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Speaks>,
     /// How long it may take to become ready, in milliseconds; [`READY_MS`] if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_ms: Option<u64>,

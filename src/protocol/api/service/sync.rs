@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::logs::WantedLogs;
-use super::record::{Phase, Restart};
+use super::record::{Phase, Restart, Speaks};
 
 /// What a host says of one assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -96,6 +96,9 @@ pub struct WantedAssignment {
     /// When its process is started again.
     #[serde(default)]
     pub restart: Restart,
+    /// What it speaks on its port; HTTP/1.1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Speaks>,
     /// How long it may take to become ready, in milliseconds.
     pub ready_ms: u64,
     /// How long open requests may take when it is to end, in milliseconds.

@@ -96,6 +96,7 @@ fn fresh(ask: &DeployService, id: &str, node: &str, now: Timestamp) -> ServiceRe
         secret_env: said(&ask.secret_env),
         health: ask.health.clone(),
         restart: ask.restart.unwrap_or_default(),
+        protocol: ask.protocol,
         ready_ms: ask.ready_ms,
         drain_ms: ask.drain_ms,
         stopped: false,

@@ -15,6 +15,7 @@ pub fn current(service: &ServiceRecord) -> Form {
         secret_env: service.secret_env.clone(),
         health: service.health.clone(),
         restart: service.restart,
+        protocol: service.protocol,
         ready_ms: service.ready_ms,
         required_capabilities: service.required_capabilities.clone(),
     }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::choose::{self, Standing};
+use super::form;
 use super::life::{changed, done, is_live, is_over};
 use crate::protocol::HostId;
 use crate::protocol::api::{Assignment, ReportService, ServiceRecord, ServiceStatus};
@@ -122,6 +123,10 @@ pub fn report(
     })?;
     let running = report.status == ServiceStatus::Running;
     let before = mine.clone();
+    let speaks = form::of(service, before.generation)
+        .protocol
+        .unwrap_or_default();
+    let endpoint = report.endpoint.clone().map(|url| speaks.address(url));
     *mine = Assignment {
         id: before.id.clone(),
         generation: before.generation,
@@ -131,7 +136,7 @@ pub fn report(
         host_id: before.host_id.clone(),
         status: report.status,
         updated_at: before.updated_at,
-        endpoint: report.endpoint.clone().or(before.endpoint.clone()),
+        endpoint: endpoint.or(before.endpoint.clone()),
         error: report.error.clone(),
         started_at: before.started_at.or(running.then_some(now)),
     };

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{choose, life};
+use super::{choose, form, life};
 use crate::protocol::HostId;
+use crate::protocol::api::service::Speaks;
 use crate::protocol::api::{Assignment, AssignmentReport, Phase, ServiceRecord};
 use crate::support::clock::Timestamp;
 
@@ -39,7 +40,8 @@ pub fn sync(
             .find(|said| said.assignment_id == one.id);
         match said {
             Some(said) => {
-                note(one, phase, said, now);
+                let form = form::of(service, one.generation);
+                note(one, (phase, form.protocol.unwrap_or_default()), said, now);
                 if !matches!(phase, Phase::Draining | Phase::CrashLoop) && life::has_failed(one) {
                     failed.push(one.generation);
                 }
@@ -78,7 +80,12 @@ fn unnamed(one: &mut Assignment, phase: Phase, now: Timestamp) {
     }
 }
 
-fn note(one: &mut Assignment, phase: Phase, said: &AssignmentReport, now: Timestamp) {
+fn note(
+    one: &mut Assignment,
+    (phase, speaks): (Phase, Speaks),
+    said: &AssignmentReport,
+    now: Timestamp,
+) {
     let heard = match said.phase {
         // Not a host's to say.
         Phase::Assigned | Phase::Lost => return,
@@ -96,7 +103,8 @@ fn note(one: &mut Assignment, phase: Phase, said: &AssignmentReport, now: Timest
         life::set_phase(one, heard, now);
     }
     if heard == Phase::Ready {
-        one.endpoint = said.endpoint.as_deref().map(|text| cut(text, LONGEST_WORD));
+        let endpoint = said.endpoint.as_deref();
+        one.endpoint = endpoint.map(|text| speaks.address(cut(text, LONGEST_WORD)));
     }
     one.error = said.error.as_deref().map(|text| cut(text, LONGEST_WORD));
     one.restarts = said.restarts;

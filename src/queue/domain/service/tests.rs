@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::protocol::api::service::Speaks;
 use crate::protocol::api::{
     AssignmentReport, ChangeService, DeployService, Phase, ReportService, ServiceStatus, Want,
 };
@@ -67,7 +68,7 @@ fn synced(service: &ServiceRecord, phase: Phase, at: Timestamp) -> Option<Servic
 #[test]
 fn a_deploy_raises_the_generation_only_if_something_else_is_to_run() {
     type Edit = fn(&mut DeployService);
-    let table: [(&str, Edit, u64, bool); 10] = [
+    let table: [(&str, Edit, u64, bool); 11] = [
         ("the same", |_| {}, 1, false),
         (
             "no variables are none",
@@ -96,6 +97,12 @@ fn a_deploy_raises_the_generation_only_if_something_else_is_to_run() {
         (
             "another check",
             |ask| ask.health = Some("/up".into()),
+            2,
+            true,
+        ),
+        (
+            "another protocol",
+            |ask| ask.protocol = Some(Speaks::H2c),
             2,
             true,
         ),
@@ -204,6 +211,27 @@ fn phases_only_move_sensibly() {
         [],
         "it was to end: nobody needs to see it"
     );
+}
+
+#[test]
+fn gateways_hear_which_replicas_speak_http_2_also_during_an_update() {
+    let url = |service: &ServiceRecord| service.assignments[0].endpoint.clone().unwrap();
+    let before = synced(&placed(&service("node", 1), &["a"]), Phase::Ready, HOUR).unwrap();
+    assert_eq!(url(&before), "http://10.0.0.1:3100");
+    let two = DeployService {
+        protocol: Some(Speaks::H2c),
+        ..ask("node")
+    };
+    let updated = deploy(&two, "svc_1", Some(&before), NODE, HOUR);
+    let minute = HOUR.plus(Duration::from_secs(60));
+    let old = synced(&updated, Phase::Ready, minute).unwrap_or(updated);
+    assert_eq!(url(&old), "http://10.0.0.1:3100", "the form it has");
+    let fresh = deploy(&two, "svc_1", None, NODE, HOUR);
+    let fresh = synced(&placed(&fresh, &["a"]), Phase::Ready, HOUR).unwrap();
+    assert_eq!(url(&fresh), "h2c://10.0.0.1:3100");
+    assert_eq!(synced(&fresh, Phase::Ready, HOUR), None, "no news");
+    let secure = Speaks::H2c.address("https://front:1".to_owned());
+    assert_eq!(secure, "https://front:1", "they agree by themselves");
 }
 
 #[test]

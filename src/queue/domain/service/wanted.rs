@@ -48,6 +48,7 @@ fn wanted_of(service: &ServiceRecord, one: &Assignment, phase: Phase) -> WantedA
         secret_env: form.secret_env.unwrap_or_default(),
         health: form.health,
         restart: form.restart,
+        protocol: form.protocol,
         ready_ms: form.ready_ms.unwrap_or(READY_MS),
         drain_ms: service.drain_ms.unwrap_or(DRAIN_MS),
         logs: None,
