@@ -126,8 +126,8 @@ async fn leaderless(members: &Members, own: &ClusterId, status: &Status) -> Verd
         return verdict;
     }
     let known = words.iter().zip(&urls);
-    let led = known.filter(|(word, _)| **word == Word::Standing(true));
-    if let Some((_, Some(url))) = led.last() {
+    let mut led = known.filter(|(word, _)| **word == Word::Standing(true));
+    if let Some((_, Some(url))) = led.next() {
         found_again(members, url).await;
         return verdict;
     }
