@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::site::{Node, all_have, leader, settled};
+use crate::common::{Running, eventually};
+use crate::site::{Node, SOON, all_have, leader, settled};
 
 #[test]
 fn three_commands_make_three_coordinators_one_queue() {
@@ -118,6 +119,34 @@ fn a_sixth_has_everything_and_no_vote_until_one_of_the_five_is_removed() {
     settled(&nodes.each_ref(), 6, 5);
     let job = nodes[5].submit("six");
     all_have(&nodes.each_ref(), &job);
+    // Removed while it is away, it hears of it when it comes back, though it waits for no leader.
+    let last = nodes.iter().position(|node| {
+        let peers = node.peers().unwrap_or_default();
+        let members = peers["members"].as_array().cloned().unwrap_or_default();
+        let mut own = members
+            .iter()
+            .filter(|member| member["name"] == node.name.as_str());
+        own.any(|member| member["voter"] == false)
+    });
+    let last = last.unwrap();
+    nodes[last].kill();
+    let body = json!({"name": nodes[last].name});
+    let others: Vec<&Node> = nodes
+        .iter()
+        .filter(|node| node.name != nodes[last].name)
+        .collect();
+    others[0]
+        .call("POST", "/v1/network/remove", &body)
+        .expect(200);
+    settled(&others, 5, 5);
+    let ended = Running::start(nodes[last].command(), None)
+        .wait(SOON)
+        .expect_code(1);
+    assert!(ended.err().contains("removed from its cluster"), "{ended}");
+    nodes[last].wipe();
+    nodes[last].told_of(&[&nodes[(last + 1) % 6].url()]);
+    nodes[last].start();
+    settled(&nodes.each_ref(), 6, 5);
     let leads = leader(&nodes.each_ref());
     let peers = nodes[leads].get("/v1/network/peers");
     let goes = peers["members"]
@@ -163,4 +192,23 @@ fn one_that_is_alone_and_empty_joins_when_it_is_named() {
     // Said again it is no news.
     a.call("POST", "/v1/network/join", &body).expect(200);
     settled(&[&a, &b], 2, 2);
+}
+
+#[test]
+fn one_that_comes_back_at_another_address_is_found_there() {
+    let mut nodes = Node::three();
+    let moved = (leader(&nodes.each_ref()) + 1) % 3;
+    nodes[moved].stop();
+    nodes[moved].moves().start();
+    settled(&nodes.each_ref(), 3, 3);
+    let url = nodes[moved].url();
+    for node in &nodes {
+        eventually(SOON, || {
+            let peers = node.peers().unwrap_or_default();
+            let members = peers["members"].as_array().cloned().unwrap_or_default();
+            members.iter().any(|member| member["url"] == url.as_str())
+        });
+    }
+    let job = nodes[moved].submit("through the one that moved");
+    all_have(&nodes.each_ref(), &job);
 }

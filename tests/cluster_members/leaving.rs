@@ -135,3 +135,23 @@ fn one_that_is_dead_is_removed_and_one_too_many_is_not() {
     let unknown = nodes[alive].call("POST", "/v1/network/remove", &json!({"name": "nobody"}));
     unknown.expect(404);
 }
+
+#[test]
+fn the_dead_one_of_two_is_not_removed_and_it_is_said_why() {
+    let [mut a, mut b] = Node::all(["a", "b"]);
+    a.start();
+    b.told_of(&[&a.url()]).start();
+    settled(&[&a, &b], 2, 2);
+    a.logs("voters=2");
+    b.kill();
+    let url = a.url();
+    let refused = a
+        .run(&["peer", "remove", "b", "--coordinator", &url])
+        .expect_code(1);
+    // Whether it still leads depends on who is faster.
+    assert!(refused.err().contains("too few of them"), "{refused}");
+    // Nothing of it comes about later.
+    b.start();
+    settled(&[&a, &b], 2, 2);
+    a.submit("both go on");
+}

@@ -106,6 +106,13 @@ impl Node {
         self
     }
 
+    /// Is reached at another address, from the next start on.
+    pub fn moves(&mut self) -> &mut Self {
+        self.address = fresh_address();
+        self.host = self.address.ip().to_string();
+        self
+    }
+
     /// Told of these.
     pub fn told_of(&mut self, others: &[&str]) -> &mut Self {
         self.env("SKYCLAW_PEER_URLS", &others.join(","))

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::asks::{self, About, Nothing};
 use super::members::{CHANGE_WITHIN, Ending, Members, no_leader};
 use super::{address, admit, removal};
@@ -13,6 +15,12 @@ use crate::queue::cluster::{MemberId, Role};
 
 /// How long a member may take to hear that it is none any more.
 const TELL_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a majority may take to confirm who leads.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
+/// Why nobody can be removed.
+const NO_MAJORITY: &str = "a majority of the members must agree to a removal, and too few of them answer: bring them back first. If they are gone for good, \
+                           `skyclaw peer remove --force-new-cluster` makes one that is left, and is stopped, a new cluster";
 
 impl Members {
     /// Leaves the cluster. The process ends when the answer is out.
@@ -113,6 +121,11 @@ impl Members {
         let alive: BTreeSet<MemberId> = self.answering(&status).await.into_iter().collect();
         removal::check(&status.members, target, &alive)
             .map_err(|refusal| Refused::new(Code::Conflict, refusal.to_string()))?;
+        // Without a majority it would wait in the log, and come about when nobody expects it any more.
+        let confirmed = timeout(CONFIRM_WITHIN, self.cluster.confirm()).await;
+        if !matches!(confirmed, Ok(Ok(()))) {
+            return Err(no_leader(NO_MAJORITY));
+        }
         if target == status.id && self.hand_over().await {
             // A leader that removes itself would be missed first.
             return self.ask_to_go(target).await;

@@ -1,15 +1,16 @@
 //! A member that hears of no leader asks the others whether it still is one: it may have been removed while it was
-//! away, or the others may have gone on as another cluster. It must not wait for ever then, and say nothing.
+//! away, or the others may have gone on as another cluster. It must not wait for ever then, and say nothing. Or it came
+//! back at another address, where no leader looks for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Url;
 use tokio::time::timeout;
 
-use super::address;
 use super::asks::{self, About, Standing};
-use super::depart;
 use super::members::{Ending, Members};
+use super::{address, depart, join};
 use crate::coordinator::cluster::LinkError;
 use crate::queue::cluster::{ClusterId, MemberId, Role, Status};
 
@@ -67,7 +68,9 @@ pub async fn run(members: Arc<Members>) {
     let mut status = members.cluster.watch();
     loop {
         let lost = |now: &Status| match now.role {
-            Role::Learner | Role::Follower | Role::Candidate => now.leader.is_none(),
+            Role::Follower | Role::Candidate => now.leader.is_none(),
+            // It believes in the last leader that it heard of, for ever.
+            Role::Learner => true,
             Role::Lone | Role::Waiting | Role::Leader => false,
         };
         if status.wait_for(lost).await.is_err() {
@@ -83,17 +86,12 @@ pub async fn run(members: Arc<Members>) {
         let Some(own) = now.cluster else {
             continue;
         };
-        let words = ask_all(&members, &now).await;
-        match judge(&own, &words) {
-            Verdict::Unknown => {
-                let answer = words.iter().filter(|word| **word != Word::Nothing).count();
-                tracing::warn!(
-                    members = now.members.len(),
-                    answer,
-                    "no leader: nothing can be read or written here until a majority of the members can reach each other"
-                );
-                continue;
-            }
+        let verdict = match now.leader {
+            Some(_) => among_others(&members, &own, &now).await,
+            None => leaderless(&members, &own, &now).await,
+        };
+        match verdict {
+            Verdict::Unknown => continue,
             Verdict::Removed => members.removed(),
             Verdict::OtherCluster => {
                 members.end(Ending::Failed(depart::OTHER_CLUSTER.to_owned()));
@@ -103,17 +101,82 @@ pub async fn run(members: Arc<Members>) {
     }
 }
 
-async fn ask_all(members: &Members, status: &Status) -> Vec<Word> {
+/// The others have a leader, and it does not come here: this coordinator is reached elsewhere than before, or not at all.
+/// Has the member at `url` tell the leader where it is now.
+async fn found_again(members: &Members, url: &Url) {
+    match join::ask(members, url).await {
+        Ok(joined) => {
+            tracing::info!(
+                url = joined.url,
+                "the leader knows where this coordinator is"
+            );
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            "the other members have a leader that does not reach this one: nothing can be read or written here"
+        ),
+    }
+}
+
+/// Asks everybody, because nobody leads as far as is known here.
+async fn leaderless(members: &Members, own: &ClusterId, status: &Status) -> Verdict {
+    let (urls, words): (Vec<_>, Vec<_>) = ask_all(members, status).await.into_iter().unzip();
+    let verdict = judge(own, &words);
+    if verdict != Verdict::Unknown {
+        return verdict;
+    }
+    let known = words.iter().zip(&urls);
+    let mut led = known.filter(|(word, _)| **word == Word::Standing(true));
+    if let Some((_, Some(url))) = led.next() {
+        found_again(members, url).await;
+        return verdict;
+    }
+    let answer = words.iter().filter(|word| **word != Word::Nothing).count();
+    tracing::warn!(
+        members = status.members.len(),
+        answer,
+        "no leader: nothing can be read or written here until a majority of the members can reach each other"
+    );
+    verdict
+}
+
+/// Asks one after another, whoever is believed to lead first, until one knows whether this is a member.
+async fn among_others(members: &Members, own: &ClusterId, status: &Status) -> Verdict {
     let others = status.members.iter().filter(|(id, _)| **id != status.id);
-    let asked = others.map(|(_, (member, _))| ask(members, status.id, &member.url));
+    let mut others: Vec<_> = others
+        .map(|(id, (member, _))| (Some(*id) != status.leader, &member.url))
+        .collect();
+    others.sort_unstable();
+    let mut words = Vec::new();
+    for (_, url) in others {
+        if let Ok(url) = address::parse(url) {
+            let word = ask(members, status.id, &url).await;
+            let knows = matches!(word, Word::Standing(_));
+            words.push(word);
+            if knows {
+                break;
+            }
+        }
+    }
+    judge(own, &words)
+}
+
+/// Asks every other member. Returns what each said, with its address.
+async fn ask_all(members: &Members, status: &Status) -> Vec<(Option<Url>, Word)> {
+    let others = status.members.iter().filter(|(id, _)| **id != status.id);
+    let asked = others.map(|(_, (member, _))| async {
+        let url = address::parse(&member.url).ok();
+        let word = match &url {
+            Some(url) => ask(members, status.id, url).await,
+            None => Word::Nothing,
+        };
+        (url, word)
+    });
     futures_util::future::join_all(asked).await
 }
 
-async fn ask(members: &Members, me: MemberId, url: &str) -> Word {
-    let Ok(url) = address::parse(url) else {
-        return Word::Nothing;
-    };
-    let Ok(hello) = members.hello(&url).await else {
+async fn ask(members: &Members, me: MemberId, url: &Url) -> Word {
+    let Ok(hello) = members.hello(url).await else {
         return Word::Nothing;
     };
     if hello.who.cluster != members.status().cluster || hello.who.leader.is_none() {
@@ -122,7 +185,7 @@ async fn ask(members: &Members, me: MemberId, url: &str) -> Word {
     let about = About { member: me };
     let standing: Result<Standing, LinkError> = members
         .links
-        .ask(&url, asks::STANDING, &about, ASK_WITHIN)
+        .ask(url, asks::STANDING, &about, ASK_WITHIN)
         .await;
     match standing {
         Ok(standing) => Word::Standing(standing.is_member),

@@ -149,7 +149,11 @@ impl Proposer {
         for (one, form) in posted.into_each().zip(forms) {
             match form {
                 Ok(form) if form.len() > LONGEST => {
-                    let what = format!("is longer than {} MiB", LONGEST >> 20);
+                    let what = format!(
+                        "is longer than {} MiB, the most that a cluster writes at once: send less at a time, or a \
+                         state of the original while its coordinator is still alone",
+                        LONGEST >> 20
+                    );
                     let _ = one.answer.send(Err(Invalid::new("command", what).into()));
                 }
                 Ok(form) => {
