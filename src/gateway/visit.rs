@@ -13,7 +13,7 @@ use hyper::{Method, StatusCode, Uri};
 use super::access::Record;
 use super::answer::Answer;
 use super::choose::{NoPick, Pick};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Speech};
 use super::gate::{Caller, Gate, no_endpoints};
 use super::headers::{self, Origin};
 use super::health::Outcome;
@@ -110,8 +110,14 @@ impl Visit {
         &self.gate
     }
 
-    /// Tells whether sending it twice does no harm. Then its body is kept as far as it was read, up to
-    /// [`retry::KEPT_BODY`].
+    /// Tells whether its body is kept as far as it was read, up to [`retry::KEPT_BODY`]: it may have to be sent again,
+    /// because that does no harm, or because an endpoint can say that it did nothing about it.
+    pub fn keeps_body(&self) -> bool {
+        let mut endpoints = self.service.endpoints.iter();
+        self.is_repeatable() || endpoints.any(|one| one.place.speech != Speech::One)
+    }
+
+    /// Tells whether sending it twice does no harm.
     pub const fn is_repeatable(&self) -> bool {
         self.retry.repeatable
     }

@@ -22,6 +22,7 @@ mod multiplexed;
 mod raw;
 mod routes;
 mod site;
+mod smuggling;
 mod stopping;
 mod streams;
 mod tls;

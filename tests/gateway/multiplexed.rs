@@ -157,7 +157,7 @@ fn a_connection_that_takes_no_more_is_followed_by_another_and_costs_nobody_a_req
             .expect(200);
     }
     assert_eq!(at_once(&gateway, 12, "POST"), [200; 12]);
-    assert!(backend.connections() >= 20 / 3, "{}", backend.connections());
+    assert!(backend.connections() >= 4, "{}", backend.connections());
     assert_eq!((backend.served(), failures(&gateway)), (32, 0));
 }
 
@@ -229,10 +229,7 @@ fn who_leaves_is_heard_of_and_so_is_who_sends_half_a_body() {
     assert_eq!(next(), None);
     drop(caller);
     assert!(next().is_some());
-    assert_eq!(
-        (failures(&gateway), backend.connections()),
-        (0, backend.connections())
-    );
+    assert_eq!(failures(&gateway), 0);
 }
 
 #[test]

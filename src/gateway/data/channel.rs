@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::client::conn::http2::{self, SendRequest};
@@ -21,6 +22,10 @@ const MOST: u32 = 100;
 /// back what comes for others.
 const STREAM_WINDOW: u32 = BUFFER as u32;
 const WINDOW: u32 = STREAM_WINDOW * MOST;
+/// How many streams there may be before the other end has said so, which it does first of all; and how often it is
+/// looked whether it has.
+const UNKNOWN: usize = 0;
+const LOOK: Duration = Duration::from_millis(1);
 /// How often the other end is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
@@ -55,6 +60,7 @@ impl Channel {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(WINDOW)
+            .initial_max_send_streams(UNKNOWN)
             .max_send_buf_size(BUFFER)
             .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
             .keep_alive_interval(PING)
@@ -63,6 +69,15 @@ impl Channel {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| "no connection to it")?;
+        // What is sent before it is known how much may be would in part be refused.
+        let mut tick = tokio::time::interval(LOOK);
+        while connection.current_max_send_streams() == UNKNOWN {
+            let polled = poll_fn(|context| Poll::Ready(Pin::new(&mut connection).poll(context)));
+            if polled.await.is_ready() {
+                return Err("it speaks no HTTP/2");
+            }
+            tick.tick().await;
+        }
         let state = Arc::new(State {
             open: AtomicU32::new(0),
             most: AtomicU32::new(MOST),

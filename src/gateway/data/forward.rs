@@ -60,7 +60,7 @@ pub async fn answer(session: &Session, mut request: Request<Incoming>) -> Respon
             .headers
             .contains_key(hyper::header::CONTENT_LENGTH)
             .then_some(gate.settings.body_wait),
-        keep: visit.is_repeatable(),
+        keep: has_body && visit.keeps_body(),
     };
     let upload = has_body.then(|| Upload::new(body, rules, Arc::clone(&session.lingers)));
     // Another protocol can follow on HTTP/1.1 only.

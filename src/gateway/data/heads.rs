@@ -93,7 +93,7 @@ impl Heads {
         self.keep(text);
         let whole = self.long <= KEPT;
         let line = std::mem::take(&mut self.line);
-        self.long = 0;
+        (self.long, self.before) = (0, 0);
         self.read(line.strip_suffix(b"\r").unwrap_or(&line), whole)
     }
 
