@@ -12,8 +12,8 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    Bed, BlackholeHost, CloseAfterBanner, FleetHost, MuteHost, RefusingPort, SOON, World,
-    WrongBanner, require_mounts, require_sshd,
+    Bed, BlackholeHost, CloseAfterBanner, Door, Doorkeeper, FleetHost, MuteHost, RefusingPort,
+    SOON, World, WrongBanner, require_mounts, require_sshd,
 };
 use serde_json::Value;
 
@@ -140,6 +140,62 @@ fn every_fault_has_its_own_word_and_stops_nobody_else() {
     let mut lines: Vec<_> = shown.out().lines().map(str::to_owned).collect();
     lines.sort();
     assert_eq!(lines, ["[good] fine", "[noisy] fine"], "{shown}");
+}
+
+#[test]
+fn a_close_before_login_is_tried_three_times_and_a_full_server_for_longer() {
+    if !require_sshd() {
+        return;
+    }
+    let world = World::new();
+    let server = world.sshd().start();
+    let first = |count: usize, door: Door| move |n| if n <= count { door } else { Door::Open };
+    let always = usize::MAX;
+    for (keeper, status, seen) in [
+        (
+            Doorkeeper::before(server.port(), first(2, Door::Shut)),
+            "ok",
+            3,
+        ),
+        (
+            Doorkeeper::before(server.port(), first(always, Door::Shut)),
+            "unreachable",
+            3,
+        ),
+        (
+            Doorkeeper::before(server.port(), first(5, Door::Full)),
+            "ok",
+            6,
+        ),
+    ] {
+        world.fleet(&[server.fleet_host("web1").with("port", keeper.port())]);
+        let done = world.skyclaw(&["fleet", "exec", "--json", "--", "true"]);
+        assert_eq!(result(&done.json(), "web1")["status"], status, "{done}");
+        assert_eq!(keeper.seen(), seen, "{done}");
+    }
+}
+
+#[test]
+fn a_refused_login_and_another_key_are_not_tried_again() {
+    if !require_sshd() {
+        return;
+    }
+    let world = World::new();
+    let (server, imposter) = (world.sshd().start(), world.sshd().start());
+    let closed = world.sshd().user_auth_rejecting().start();
+    let refusing = Doorkeeper::before(closed.port(), |_| Door::Open);
+    let other = Doorkeeper::before(server.port(), |_| Door::Open);
+    let line = format!("[127.0.0.1]:{} {}\n", other.port(), imposter.host_key());
+    world.add_known_hosts(&line);
+    world.fleet(&[
+        closed.fleet_host("closed").with("port", refusing.port()),
+        server.fleet_host("other").with("port", other.port()),
+    ]);
+    let done = world.skyclaw(&["fleet", "exec", "--json", "--", "true"]);
+    let document = done.json();
+    assert_eq!(result(&document, "closed")["status"], "auth", "{done}");
+    assert_eq!(result(&document, "other")["status"], "host-key", "{done}");
+    assert_eq!((refusing.seen(), other.seen()), (1, 1), "{done}");
 }
 
 #[test]

@@ -77,6 +77,44 @@ fn binary_output_is_the_same_on_stdout_in_files_and_in_json() {
     );
 }
 
+#[test]
+fn a_large_document_is_written_as_it_is_made() {
+    const EACH: usize = 16 << 20;
+    const HOSTS: usize = 8;
+    let Some(bed) = Bed::many(HOSTS) else { return };
+    let line = format!("yes some-words-for-a-line | head -c {EACH}");
+    let running = bed.start_shell(&["--json", "--timeout", "5m"], &line);
+    let status = format!("/proc/{}/status", running.pid());
+    // Read through a pipe by this process: what the peak is of, is the command alone.
+    let mut peak = 0;
+    common::holds_within(Duration::from_secs(240), || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        match line {
+            Some(line) => {
+                let kib = line.trim().trim_end_matches(" kB");
+                peak = kib.parse::<usize>().unwrap() << 10;
+                false
+            }
+            None => true,
+        }
+    });
+    let document = running.wait(Duration::from_secs(60)).expect_code(0).json();
+    let results = document["results"].as_array().unwrap();
+    assert_eq!(results.len(), HOSTS);
+    for (n, result) in results.iter().enumerate() {
+        assert_eq!(result["host"], format!("web{}", n + 1), "in order");
+        assert_eq!(result["stdout"].as_str().unwrap().len(), EACH);
+    }
+    assert_eq!(document["summary"]["ok"], HOSTS);
+    assert!(peak > 0, "nothing was measured");
+    assert!(
+        peak < HOSTS * EACH * 3 / 4,
+        "{} MiB in memory at once",
+        peak >> 20
+    );
+}
+
 /// What came from each stream of each host.
 type Chunks = BTreeMap<(String, String), Vec<u8>>;
 

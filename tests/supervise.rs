@@ -432,6 +432,16 @@ async fn files_arrive_whole_or_not_at_all() {
         contents,
         "the old file is untouched"
     );
+    // No more is sent than was promised, whatever the source has become.
+    let mut short = Upload::of_bytes("~/.local/bin/it's", 0o755, &contents[..70_000]);
+    connection
+        .upload(&short, &mut contents.as_slice())
+        .await
+        .unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), contents[..70_000]);
+    short = Upload::of_bytes("~/.local/bin/it's", 0o755, b"");
+    connection.upload(&short, &mut &b""[..]).await.unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"");
     let dir: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
     assert_eq!(dir.len(), 1, "no temporary file stays");
 }

@@ -13,6 +13,7 @@ pub mod coordinators;
 pub mod demo;
 pub mod deploy;
 pub mod dispatch;
+mod document;
 pub mod each_host;
 pub mod enqueue;
 pub mod error;

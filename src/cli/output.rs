@@ -8,7 +8,7 @@ mod patient;
 mod prompt;
 mod streams;
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -59,6 +59,9 @@ struct State {
     /// Progress bars on stderr, which step aside while something is printed.
     bars: Option<MultiProgress>,
 }
+
+/// What is written of a document at once.
+const DOCUMENT_BUFFER: usize = 64 << 10;
 
 #[derive(Serialize)]
 struct Versioned<'b, B> {
@@ -192,16 +195,19 @@ impl Output {
         if self.format != Format::Json {
             return Ok(());
         }
-        let mut text = serde_json::to_string_pretty(&Versioned {
-            schema: SCHEMA,
-            event: None,
-            body,
-        })?;
-        text.push('\n');
         let mut state = self.state();
         debug_assert!(!state.printed, "--json prints exactly one document");
         if !std::mem::replace(&mut state.printed, true) {
-            state.write_out(text.as_bytes());
+            // Written while it is made: the outputs of a thousand hosts need not fit in memory.
+            let mut out = BufWriter::with_capacity(DOCUMENT_BUFFER, Outward(&mut state));
+            let document = Versioned {
+                schema: SCHEMA,
+                event: None,
+                body,
+            };
+            serde_json::to_writer_pretty(&mut out, &document)?;
+            out.write_all(b"\n")?;
+            out.flush()?;
         }
         Ok(())
     }
@@ -295,6 +301,20 @@ impl Output {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere must not silence the message about it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way out for what is written bit by bit. Failures are the state's affair.
+struct Outward<'s>(&'s mut State);
+
+impl Write for Outward<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_out(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
+use super::document::{self, Document};
 use super::exit::Exit;
 use super::output::{Format, Output};
 use super::perform::Outcome;
@@ -122,23 +123,22 @@ pub fn print(
         Format::Ndjson => output.event("summary", &body)?,
         Format::Json => {
             let mut body = body;
-            let reports: Vec<Value> = outcome
-                .reports
-                .iter()
-                .map(|report| report_json(report, true, context.strip))
-                .collect();
             let down: Vec<Value> = outcome
                 .down
                 .iter()
                 .map(|(name, status, why, hint)| json!({ "host": name, "status": status, "error": why, "hint": hint }))
                 .collect();
             if let Some(map) = body.as_object_mut() {
-                map.insert("results".into(), reports.into());
+                map.insert(document::RESULTS.into(), Value::Null);
                 if !down.is_empty() {
                     map.insert("hostsDown".into(), down.into());
                 }
             }
-            output.document(&body)?;
+            output.document(&Document {
+                body: body.as_object().unwrap_or(&Map::new()),
+                reports: &outcome.reports,
+                strip: context.strip,
+            })?;
         }
     }
     Ok(())
@@ -260,20 +260,27 @@ pub fn report_json(report: &TaskReport, with_output: bool, strip: bool) -> Value
         map.insert(format!("{name}Bytes"), json!(kept.total));
         map.insert(format!("{name}Truncated"), json!(kept.cut));
         if with_output {
-            insert_bytes(&mut map, name, &whole(kept));
+            insert_owned(&mut map, name, whole(kept));
         }
     }
     if strip && with_output {
-        insert_bytes(&mut map, "answer", &answer_only(&whole(&report.stdout)));
+        insert_owned(&mut map, "answer", answer_only(&whole(&report.stdout)));
     }
     Value::Object(map)
 }
 
 /// Adds bytes to a JSON object: as text if they are text, else in base64 under `<name>_b64`.
 pub fn insert_bytes(map: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
-    match std::str::from_utf8(bytes) {
+    insert_owned(map, name, bytes.to_vec());
+}
+
+fn insert_owned(map: &mut Map<String, Value>, name: &str, bytes: Vec<u8>) {
+    match String::from_utf8(bytes) {
         Ok(text) => map.insert(name.to_owned(), text.into()),
-        Err(_) => map.insert(format!("{name}_b64"), BASE64.encode(bytes).into()),
+        Err(error) => map.insert(
+            format!("{name}_b64"),
+            BASE64.encode(error.as_bytes()).into(),
+        ),
     };
 }
 

@@ -6,6 +6,7 @@
 pub mod apply;
 mod artifacts;
 pub mod daemon;
+mod desk;
 pub mod error;
 mod fetch;
 pub mod lock;
@@ -31,8 +32,8 @@ use crate::ssh::{self, Connection};
 use apply::Work;
 use artifacts::Artifacts;
 use daemon::Daemon;
-use lock::Lock;
-use observe::observe;
+use desk::Desk;
+use observe::{Observed, look};
 use plan::{Desired, plan};
 use settings::Providers;
 
@@ -212,12 +213,16 @@ impl Deployer {
         host: &Host,
         report: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Deployed, DeployError> {
-        let mut planned = self.plan_on(connection, host, report).await?;
+        let mut desk = Desk::new(connection);
+        let mut planned = self.plan_at(&mut desk, host, report, None).await?;
         let mut earlier = None;
         if planned.observed.is_ephemeral {
             // Whoever undid that later would take away what is deployed now.
-            let undone = ephemeral::undo(connection, Whose::Abandoned).await?;
-            planned = self.plan_on(connection, host, report).await?;
+            let undoing = desk.beside(|connection| async move {
+                Ok(ephemeral::undo(connection, Whose::Abandoned).await?)
+            });
+            let undone = undoing.await?;
+            planned = self.plan_at(&mut desk, host, report, None).await?;
             if let Undone::Run { mark, .. } = undone {
                 let notice = format!("undid what was left there by {mark}");
                 planned.warnings.push(notice.clone());
@@ -225,30 +230,30 @@ impl Deployer {
             }
         }
         if !planned.changes() {
-            return self.execute(connection, planned, report).await;
+            desk.leave().await;
+            return self.execute_at(&mut desk, planned, report).await;
         }
-        let mut lock = Some(Lock::take(connection).await?);
+        let taken_over = lock::lock(&mut desk).await?;
         // Somebody else may have been at work until now.
-        let mut planned = match self.plan_on(connection, host, report).await {
-            Err(DeployError::Ssh(ssh::Error::ChannelRefused { .. })) if lock.is_some() => {
+        let seen = Some(&planned.observed);
+        let again = match self.plan_at(&mut desk, host, report, seen).await {
+            Err(DeployError::Ssh(ssh::Error::ChannelRefused { .. })) => {
                 // This server allows no command beside the one that holds the lock.
-                if let Some(lock) = lock.take() {
-                    lock.release().await;
-                }
-                self.plan_on(connection, host, report).await?
+                desk.close().await;
+                self.plan_at(&mut desk, host, report, None).await
             }
-            planned => planned?,
+            again => again,
         };
-        let owner = lock.as_ref().and_then(|lock| lock.taken_over.as_ref());
-        if let Some(owner) = owner {
-            let notice = format!("took over a lock that was left there by {owner}");
-            planned.warnings.push(notice);
-        }
-        planned.warnings.extend(earlier);
-        let deployed = self.execute(connection, planned, report).await;
-        if let Some(lock) = lock {
-            lock.release().await;
-        }
+        let deployed = match again {
+            Ok(mut planned) => {
+                let notice = |owner| format!("took over a lock that was left there by {owner}");
+                planned.warnings.extend(taken_over.map(notice));
+                planned.warnings.extend(earlier);
+                self.execute_at(&mut desk, planned, report).await
+            }
+            Err(error) => Err(error),
+        };
+        desk.close().await;
         deployed
     }
 
@@ -262,8 +267,20 @@ impl Deployer {
         planned: Planned,
         report: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Deployed, DeployError> {
-        let work = Work {
-            connection,
+        let mut desk = Desk::new(connection);
+        let deployed = self.execute_at(&mut desk, planned, report).await;
+        desk.close().await;
+        deployed
+    }
+
+    async fn execute_at(
+        &self,
+        desk: &mut Desk<'_>,
+        planned: Planned,
+        report: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Deployed, DeployError> {
+        let mut work = Work {
+            desk,
             provider: planned.desired.provider.as_ref(),
             daemon: planned.desired.daemon.as_ref(),
             files: &planned.observed.files,
@@ -285,9 +302,23 @@ impl Deployer {
         host: &Host,
         report: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Planned, DeployError> {
+        let mut desk = Desk::new(connection);
+        let planned = self.plan_at(&mut desk, host, report, None).await;
+        desk.leave().await;
+        planned
+    }
+
+    /// Plans; what cannot have changed since `earlier` is not asked again.
+    async fn plan_at(
+        &self,
+        desk: &mut Desk<'_>,
+        host: &Host,
+        report: &(dyn Fn(Progress) + Send + Sync),
+        earlier: Option<&Observed>,
+    ) -> Result<Planned, DeployError> {
         report(Progress::Observing);
         let paths: Vec<&str> = self.programs.iter().map(|(c, _)| c.path()).collect();
-        let observed = observe(connection, &paths, self.daemon.is_some()).await?;
+        let observed = look(desk, &paths, self.daemon.is_some(), earlier).await?;
         let mut warnings = Vec::new();
         let target = self.target(host, observed.target.clone(), &mut warnings)?;
         report(Progress::Fetching);
@@ -299,7 +330,7 @@ impl Deployer {
             },
             daemon: match (&self.daemon, observed.daemon.clone()) {
                 (Some(asks), Some(found)) => {
-                    Some(Daemon::of(connection, host, asks, found, &mut warnings).await?)
+                    Some(Daemon::of(desk.connection(), host, asks, found, &mut warnings).await?)
                 }
                 (None, _) | (_, None) => None,
             },

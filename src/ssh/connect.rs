@@ -26,10 +26,12 @@ use crate::ssh::pace::Path;
 use crate::ssh::throttle::Permit;
 use crate::support::ids;
 
-/// Tries before giving up on a server that is busy or booting, and the first pause between them.
+/// Tries before giving up on a server that closes before login or refuses because it is booting, and the first
+/// pause between them.
 const TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
-/// A server without a free place for a handshake is asked again until the pauses come to this much.
+/// A server at its `MaxStartups` is another matter: it drops whoever comes at a bad moment, often because of
+/// ourselves. It is asked again until the pauses come to this much.
 const MOST_PAUSED: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A server that says nothing this long gives its permit to another.
@@ -97,28 +99,31 @@ pub async fn connect_through<F: Future<Output = ()>>(
     through: Option<&Arc<Connection>>,
     mut progress: impl FnMut() -> F,
 ) -> Result<Connection, Error> {
-    let (mut pause, mut paused) = (FIRST_PAUSE, Duration::ZERO);
-    for attempt in 1.. {
+    let (mut pause, mut paused, mut tries) = (FIRST_PAUSE, Duration::ZERO, 0);
+    loop {
         let error = match try_once(target, settings, through, &mut progress).await {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
-        let again = if error.is_busy() {
+        // An old sshd drops without a word. Then it is throttled only if we ourselves keep it busy.
+        let is_throttled =
+            error.is_busy() || error.is_wordless() && settings.throttle.is_in_use(&target.host);
+        let again = if is_throttled {
             paused < MOST_PAUSED
         } else {
-            error.is_transient() && attempt < TRIES
+            tries += 1;
+            error.is_transient() && tries < TRIES
         };
         if !again {
             return Err(error);
         }
-        tracing::debug!(host = %target.host, attempt, error = %error.chain(), "connect failed, trying again");
+        tracing::debug!(host = %target.host, is_throttled, error = %error.chain(), "connect failed, trying again");
         // Full jitter: a hundred refused clients must not come back together.
         let this = pause.mul_f64(ids::fraction());
         sleep(this).await;
         paused += this;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    unreachable!("the loop ends at the last try")
 }
 
 async fn try_once<F: Future<Output = ()>>(
@@ -195,8 +200,10 @@ fn config_for(target: &Target, settings: &Settings) -> Config {
             } else {
                 Cow::Borrowed(&[])
             },
-            // AES in hardware is twice as fast as ChaCha20 where it exists, which is nearly everywhere.
+            // AES in hardware is twice as fast as ChaCha20 where it exists, which is nearly everywhere, and of AES the
+            // one with the shorter key by a third, on both sides. Servers that insist on the longer one get it.
             cipher: Cow::Borrowed(&[
+                cipher::AES_128_GCM,
                 cipher::AES_256_GCM,
                 cipher::CHACHA20_POLY1305,
                 cipher::AES_256_CTR,

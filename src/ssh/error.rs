@@ -217,10 +217,15 @@ impl Error {
         }
     }
 
-    /// Tells whether the server had no place for one more handshake: it closed before its version.
+    /// Tells whether the server said that it has no place for one more handshake.
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::ClosedEarly { phase: Phase::Banner, said }
-            if said.is_empty() || said.starts_with("Exceeded MaxStartups"))
+            if said.starts_with("Exceeded MaxStartups"))
+    }
+
+    /// Tells whether the server closed before its version and said nothing.
+    pub fn is_wordless(&self) -> bool {
+        matches!(self, Self::ClosedEarly { phase: Phase::Banner, said } if said.is_empty())
     }
 
     /// Returns what the user can do next, where that is known.

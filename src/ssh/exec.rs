@@ -247,6 +247,9 @@ impl Stdin<'_> {
     /// # Errors
     /// As [`Stdin::write`].
     pub async fn write_bulk(&self, bytes: Bytes) -> Result<(), Error> {
+        // What has been handed over but not sent yet is missing in the server's acknowledgements: let it go first, or
+        // more is under way than the pace allows.
+        tokio::task::yield_now().await;
         self.pace.take(bytes.len()).await;
         self.write(bytes).await
     }

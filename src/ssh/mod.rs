@@ -19,6 +19,7 @@ pub mod known_hosts;
 mod limited;
 mod pace;
 pub(crate) mod parked;
+pub(crate) mod pieces;
 pub mod server;
 pub mod shell;
 mod socket;

@@ -76,7 +76,8 @@ impl Code {
         self
     }
 
-    fn into_line(mut self) -> Vec<u8> {
+    /// Returns it as it is sent.
+    pub(crate) fn into_line(mut self) -> Vec<u8> {
         self.0.push(b'\n');
         self.0
     }

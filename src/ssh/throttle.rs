@@ -120,6 +120,13 @@ impl Throttle {
         }
     }
 
+    /// Tells whether a handshake with `address` is under way.
+    pub fn is_in_use(&self, address: &str) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = state.addresses.get(address);
+        lane.is_some_and(|lane| lane.in_use > 0)
+    }
+
     fn try_enter(&self, address: &str) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.overall.is_full() {

@@ -3,21 +3,26 @@
 //! The host checks size and SHA-256 of what arrived before it renames it into place, so half an
 //! upload never replaces anything. Memory is one read buffer, whatever the file's size.
 
+use std::io;
 use std::path::Path;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 
 use crate::ssh::connect::Connection;
 use crate::ssh::error::Error;
 use crate::ssh::exec::{Event, Exec, Stdin};
 use crate::ssh::framing::{Step, Unframer};
+use crate::ssh::pieces::{Local, Pieces, Stream};
 use crate::ssh::shell::{Code, Marker, command_line, header};
 
-const TEMPLATE: &str = include_str!("../../templates/upload.sh");
-/// One read of the source; a few SSH packets.
-const CHUNK: usize = 128 << 10;
+/// Defines the function `put`, which takes the file; see [`Upload::arguments`].
+pub(crate) const PUT: &str = include_str!("../../templates/put.sh");
+const TEMPLATE: &str = concat!(
+    include_str!("../../templates/put.sh"),
+    include_str!("../../templates/upload.sh")
+);
 /// Error text kept from the host's shell.
 const STDERR_KEPT: usize = 2048;
 
@@ -47,6 +52,20 @@ impl Upload {
             keep_old_as: None,
         }
     }
+
+    /// Returns the code that sets what `put` wants.
+    pub(crate) fn arguments(&self) -> Code {
+        let mut code = path_word(Code::new().raw("p="), &self.path).raw(";o=");
+        code = code
+            .word(format!("{:o}", self.mode).as_bytes())
+            .raw(";b=")
+            .number(self.size);
+        code = code.raw(";h=").word(self.sha256.as_bytes()).raw(";k=");
+        match &self.keep_old_as {
+            Some(keep) => path_word(code, keep),
+            None => code,
+        }
+    }
 }
 
 /// Appends a path as one word, with `~/` left to the far shell's `$HOME`.
@@ -68,24 +87,33 @@ impl Connection {
         upload: &Upload,
         source: &mut (impl AsyncRead + Unpin),
     ) -> Result<String, Error> {
+        self.upload_pieces(upload, &mut Stream::new(source)).await
+    }
+
+    /// Sends a local file. Returns the absolute path on the host.
+    ///
+    /// # Errors
+    /// As [`Connection::upload`].
+    pub async fn upload_file(&self, upload: &Upload, local: &Path) -> Result<String, Error> {
+        let mut file = open(upload, local).await?;
+        self.upload_pieces(upload, &mut file).await
+    }
+
+    async fn upload_pieces(
+        &self,
+        upload: &Upload,
+        source: &mut impl Pieces,
+    ) -> Result<String, Error> {
         let marker = Marker::fresh();
-        let mut code = path_word(Code::new().raw("p="), &upload.path).raw(";o=");
-        code = code
-            .word(format!("{:o}", upload.mode).as_bytes())
-            .raw(";b=")
-            .number(upload.size);
-        code = code.raw(";h=").word(upload.sha256.as_bytes()).raw(";k=");
-        if let Some(keep) = &upload.keep_old_as {
-            code = path_word(code, keep);
-        }
-        let fail = |why: String| Error::Upload {
-            path: upload.path.clone(),
-            why,
-        };
         let Exec { mut events, stdin } = self.exec(&command_line(TEMPLATE)).await?;
         let mut reply = Reply::new(&marker);
         // The host may give up halfway (disk full) and read no more: listen while sending.
-        let sending = send(&stdin, header(&marker, [code]).into(), source);
+        let sending = async {
+            let start = header(&marker, [upload.arguments()]);
+            let sent = send(&stdin, start.into(), upload.size, source).await?;
+            stdin.eof().await?;
+            Ok::<_, Error>(sent)
+        };
         tokio::pin!(sending);
         let mut sent = false;
         while !reply.closed {
@@ -95,65 +123,71 @@ impl Connection {
                     sent = true;
                     if let Err(why) = result? {
                         stdin.close().await;
-                        return Err(fail(format!("reading the local file: {why}")));
+                        return Err(unread(upload, &why));
                     }
                 }
             }
         }
-        match reply
-            .words
-            .as_deref()
-            .and_then(|words| words.strip_prefix("ok "))
-        {
-            Some(path) => Ok(path.to_owned()),
-            None => Err(fail(reply.explain())),
-        }
-    }
-
-    /// Sends a local file. Returns the absolute path on the host.
-    ///
-    /// # Errors
-    /// As [`Connection::upload`].
-    pub async fn upload_file(&self, upload: &Upload, local: &Path) -> Result<String, Error> {
-        let mut file = tokio::fs::File::open(local)
-            .await
-            .map_err(|error| Error::Upload {
-                path: upload.path.clone(),
-                why: format!("open {}: {error}", local.display()),
-            })?;
-        self.upload(upload, &mut file).await
+        reply.into_result(upload)
     }
 }
 
-/// Sends the header, the file and the end of it. The inner error is the local file's.
-async fn send(
+/// Says that the local file cannot be sent.
+pub(crate) fn unread(upload: &Upload, why: &io::Error) -> Error {
+    failure(upload, format!("reading the local file: {why}"))
+}
+
+/// Opens the local file.
+///
+/// # Errors
+/// [`Error::Upload`].
+pub(crate) async fn open(upload: &Upload, local: &Path) -> Result<Local, Error> {
+    let opened = Local::open(local).await;
+    opened.map_err(|why| failure(upload, why))
+}
+
+fn failure(upload: &Upload, why: String) -> Error {
+    Error::Upload {
+        path: upload.path.clone(),
+        why,
+    }
+}
+
+/// Sends `start` and then the first `size` bytes of the file, never more: what is there may go on reading. Returns how
+/// much was missing. The inner error is the local file's.
+pub(crate) async fn send(
     stdin: &Stdin<'_>,
-    header: Bytes,
-    source: &mut (impl AsyncRead + Unpin),
-) -> Result<Result<(), std::io::Error>, Error> {
-    stdin.write(header).await?;
-    let mut buffer = BytesMut::new();
-    loop {
-        buffer.reserve(CHUNK);
-        match source.read_buf(&mut buffer).await {
-            Ok(0) => break,
-            Ok(_) => stdin.write_bulk(buffer.split().freeze()).await?,
+    start: Bytes,
+    size: u64,
+    source: &mut impl Pieces,
+) -> Result<Result<u64, io::Error>, Error> {
+    stdin.write(start).await?;
+    let mut left = size;
+    while left > 0 {
+        let mut piece = match source.next().await {
+            Ok(piece) => piece,
             Err(error) => return Ok(Err(error)),
+        };
+        if piece.is_empty() {
+            break;
         }
+        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        left -= piece.len() as u64;
+        stdin.write_bulk(piece).await?;
     }
-    stdin.eof().await?;
-    Ok(Ok(()))
+    Ok(Ok(left))
 }
 
-struct Reply {
+/// What the host answers to a file.
+pub(crate) struct Reply {
     unframer: Unframer,
     words: Option<String>,
     stderr: Vec<u8>,
-    closed: bool,
+    pub(crate) closed: bool,
 }
 
 impl Reply {
-    fn new(marker: &Marker) -> Self {
+    pub(crate) fn new(marker: &Marker) -> Self {
         Self {
             unframer: Unframer::new(marker),
             words: None,
@@ -162,7 +196,7 @@ impl Reply {
         }
     }
 
-    fn take(&mut self, event: Event) {
+    pub(crate) fn take(&mut self, event: Event) {
         match event {
             Event::Stdout(bytes) => {
                 if let Step::Opened { words, .. } = self.unframer.push(bytes) {
@@ -178,6 +212,26 @@ impl Reply {
             }
             Event::Exit(_) => {}
             Event::Closed => self.closed = true,
+        }
+    }
+
+    /// Tells whether it is in place.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.path().is_some()
+    }
+
+    fn path(&self) -> Option<&str> {
+        self.words.as_deref()?.strip_prefix("ok ")
+    }
+
+    /// Returns the absolute path on the host.
+    ///
+    /// # Errors
+    /// [`Error::Upload`] when it is not there.
+    pub(crate) fn into_result(self, upload: &Upload) -> Result<String, Error> {
+        match self.path() {
+            Some(path) => Ok(path.to_owned()),
+            None => Err(failure(upload, self.explain())),
         }
     }
 

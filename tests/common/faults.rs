@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -51,6 +53,63 @@ impl CloseAfterBanner {
 
     pub fn port(&self) -> u16 {
         self.0.addr.port()
+    }
+}
+
+/// What a doorkeeper does with one connection.
+#[derive(Clone, Copy)]
+pub enum Door {
+    /// Lets it through.
+    Open,
+    /// Closes without a word, as an old sshd does that has too many.
+    Shut,
+    /// Says what OpenSSH says past its `MaxStartups`, and closes.
+    Full,
+}
+
+/// Stands before a real server, counts connections and decides about each.
+pub struct Doorkeeper {
+    endpoint: Endpoint,
+    seen: Arc<AtomicUsize>,
+}
+
+impl Doorkeeper {
+    /// `decide` gets the number of the connection, from 1.
+    pub fn before(server: u16, decide: impl Fn(usize) -> Door + Send + 'static) -> Self {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&seen);
+        let endpoint = Endpoint::serve(move |mut stream| {
+            match decide(counted.fetch_add(1, Ordering::SeqCst) + 1) {
+                Door::Open => pass_on(stream, server),
+                Door::Shut => {}
+                Door::Full => {
+                    let _peer_gone = stream.write_all(b"Exceeded MaxStartups\r\n");
+                }
+            }
+            None
+        });
+        Self { endpoint, seen }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.endpoint.addr.port()
+    }
+
+    /// Returns how many connections came.
+    pub fn seen(&self) -> usize {
+        self.seen.load(Ordering::SeqCst)
+    }
+}
+
+fn pass_on(near: TcpStream, server: u16) {
+    let far = TcpStream::connect(("127.0.0.1", server)).expect("connect to the server");
+    let copies = [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))];
+    for (from, to) in copies {
+        let (mut from, mut to) = (from.expect("clone"), to.expect("clone"));
+        std::thread::spawn(move || {
+            let _peer_gone = std::io::copy(&mut from, &mut to);
+            let _peer_gone = to.shutdown(std::net::Shutdown::Write);
+        });
     }
 }
 

@@ -34,7 +34,9 @@ pub mod world;
 
 pub use agent::{Agent, keygen_with, set_passphrase};
 pub use bed::{Bed, SOON, STUBBORN};
-pub use faults::{BlackholeHost, CloseAfterBanner, MuteHost, RefusingPort, WrongBanner};
+pub use faults::{
+    BlackholeHost, CloseAfterBanner, Door, Doorkeeper, MuteHost, RefusingPort, WrongBanner,
+};
 pub use net::{Net, NetHost, require_network};
 pub use procs::{Proc, Sampler, assert_no_process, processes_with, ps_snapshot, scan_files};
 pub use require::{is_root, require_mounts, require_packaged, require_program, require_sshd};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::common::{
-    FleetHost, MuteHost, RefusingPort, assert_no_process, eventually, holds_within, require_mounts,
+    FleetHost, MuteHost, RefusingPort, eventually, holds_within, processes_with, require_mounts,
 };
 
 #[test]
@@ -250,7 +250,9 @@ fn a_killed_controller_leaves_the_old_program_and_the_next_one_works() {
         holds_within(Duration::from_secs(20), cleared),
         "the half file goes away"
     );
-    assert_no_process(&format!("{}/.local", bed.server.home().display()));
+    // What removed it may still be ending.
+    let below = format!("{}/.local", bed.server.home().display());
+    eventually(DEADLINE, || processes_with(&below).is_empty());
     assert_eq!(bed.row(0, &args)["result"], "updated");
 }
 
@@ -321,4 +323,30 @@ fn a_connection_that_dies_on_the_way_is_told() {
     // What is there was never tested; the next deploy does that.
     let row = bed.row(0, &["--from", AGENT]);
     assert_eq!(row["result"], "updated", "{row}");
+}
+
+#[test]
+fn a_host_with_a_simple_dd_is_deployed_to() {
+    // It knows none of the words that ours uses, as on systems without GNU or busybox programs.
+    let fakes = tempfile::tempdir().unwrap();
+    let dd = "#!/bin/sh\necho \"dd: unknown operand $3\" >&2\nexit 1\n";
+    crate::common::bed::install(fakes.path(), "dd", dd);
+    let path = format!("{}:/usr/bin:/bin", fakes.path().display());
+    let Some(bed) = Bed::with(|server| server.env("PATH", &path)) else {
+        return;
+    };
+    assert_eq!(bed.row(0, &["--from", AGENT])["result"], "installed");
+    assert_eq!(fs::read(bed.program()).unwrap(), fs::read(AGENT).unwrap());
+    assert_eq!(mode(&bed.program()), 0o755);
+}
+
+#[test]
+fn a_deploy_costs_the_host_few_sessions() {
+    let Some(bed) = Bed::new() else { return };
+    let sessions = || bed.server.log().matches("Starting session").count();
+    assert_eq!(bed.row(0, &["--from", AGENT])["result"], "installed");
+    // All that is ours in one; the program's test and onboard are supervised in the other.
+    assert_eq!(sessions(), 2, "{}", bed.server.log());
+    assert_eq!(bed.row(0, &["--from", AGENT])["result"], "unchanged");
+    assert_eq!(sessions(), 4, "{}", bed.server.log());
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::daemon::{Daemon, Service};
+use super::desk::Desk;
 use super::error::{DeployError, Undone};
 use super::fetch::{Fetched, fetch};
-use super::observe::{File, Files, observe_files};
+use super::observe::{File, Files, look_at_files};
 use super::plan::{Former, Provider, Step, files_to_write};
 use super::trial::{self, Run};
 use super::write::write;
@@ -14,7 +15,7 @@ use crate::fleet::ask::ask;
 use crate::fleet::release::Artifact;
 use crate::ssh::Connection;
 use crate::ssh::shell::Code;
-use crate::ssh::upload::{Upload, path_word};
+use crate::ssh::upload::{self, Upload, path_word};
 use crate::support::mask::Masker;
 
 const UNDO: &str = include_str!("../../../templates/deploy-undo.sh");
@@ -46,8 +47,8 @@ enum Again {
 }
 
 /// A host in work.
-pub(super) struct Work<'a> {
-    pub(super) connection: &'a Connection,
+pub(super) struct Work<'a, 'c> {
+    pub(super) desk: &'a mut Desk<'c>,
     pub(super) provider: Option<&'a Provider>,
     pub(super) daemon: Option<&'a Daemon>,
     /// Our files as they were when the steps were planned.
@@ -58,10 +59,14 @@ pub(super) struct Work<'a> {
     pub(super) report: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
-impl Work<'_> {
+impl Work<'_, '_> {
     /// Does `steps` in order and stops at the first that fails.
-    pub(super) async fn apply(&self, steps: &[Step]) -> Result<Applied, DeployError> {
+    pub(super) async fn apply(&mut self, steps: &[Step]) -> Result<Applied, DeployError> {
         let mut applied = Applied::default();
+        if steps.contains(&Step::Onboard) {
+            // The test comes before it: two commands are worth a runner from the first one on.
+            self.desk.connection().parked().earn();
+        }
         for step in steps {
             match step {
                 Step::Install {
@@ -75,7 +80,10 @@ impl Work<'_> {
                     former,
                 } => {
                     (self.report)(Progress::Downloading);
-                    let fetching = fetch(self.connection, *component, remote, *former, self.force);
+                    let force = self.force;
+                    let fetching = self
+                        .desk
+                        .beside(|connection| fetch(connection, *component, remote, *former, force));
                     if fetching.await? == Fetched::Same {
                         applied.same.push(*component);
                     }
@@ -115,19 +123,19 @@ impl Work<'_> {
     }
 
     async fn run_daemon(
-        &self,
+        &mut self,
         daemon: &Daemon,
         steps: &[Step],
         applied: &mut Applied,
     ) -> Result<(), DeployError> {
         if steps.contains(&Step::DaemonSettings) {
             (self.report)(Progress::Settings);
-            let path = daemon.write_settings(self.connection).await?;
+            let path = daemon.write_settings(self.desk).await?;
             applied.paths.push(path);
         }
         if steps.contains(&Step::DaemonStart) {
             (self.report)(Progress::Starting);
-            let (service, path) = daemon.start(self.connection).await?;
+            let (service, path) = daemon.start(self.desk).await?;
             applied.paths.extend(path);
             if let Some(why) = &service.why_no_systemd {
                 applied.warnings.push(format!("not run by systemd: {why}"));
@@ -138,7 +146,7 @@ impl Work<'_> {
     }
 
     async fn install(
-        &self,
+        &mut self,
         component: Component,
         artifact: &Artifact,
         former: Former,
@@ -154,18 +162,21 @@ impl Work<'_> {
             size: artifact.size,
             sha256: artifact.sha256.to_string(),
         };
-        self.connection.upload_file(&upload, &artifact.path).await?;
-        Ok(())
+        let mut file = upload::open(&upload, &artifact.path).await?;
+        self.desk.put(&upload, &mut file).await
     }
 
     /// Runs the program and returns its version; takes a freshly installed one back if it has none.
     async fn self_test(
-        &self,
+        &mut self,
         component: Component,
         former: Option<Former>,
     ) -> Result<String, DeployError> {
         let masker = Masker::new(self.provider.map(|provider| provider.key.clone()));
-        match trial::version(self.connection, component, &masker).await? {
+        let testing = self
+            .desk
+            .beside(|connection| trial::version(connection, component, &masker));
+        match testing.await? {
             Ok(version) => Ok(version),
             Err(why) => Err(DeployError::SelfTest {
                 component,
@@ -176,17 +187,20 @@ impl Work<'_> {
     }
 
     async fn run(
-        &self,
+        &mut self,
         component: Component,
         argument: &str,
         limit: Duration,
     ) -> Result<Run, DeployError> {
         let masker = Masker::new(self.provider.map(|provider| provider.key.clone()));
         let command = trial::command(component, argument);
-        trial::run(self.connection, &command, limit, &masker).await
+        let running = self
+            .desk
+            .beside(|connection| trial::run(connection, &command, limit, &masker));
+        running.await
     }
 
-    async fn undo(&self, component: Component, former: Option<Former>) -> Undone {
+    async fn undo(&mut self, component: Component, former: Option<Former>) -> Undone {
         let path = format!("~/{}", component.path());
         let former = match former {
             Some(Former::None) => Undone::Removed,
@@ -194,7 +208,10 @@ impl Work<'_> {
             Some(Former::Same) | None => return Undone::Left,
         };
         let prev = (former == Undone::Restored).then(|| format!("{path}.prev"));
-        match put_back(self.connection, &path, prev.as_deref()).await {
+        let undoing = self
+            .desk
+            .beside(|connection| put_back(connection, &path, prev.as_deref()));
+        match undoing.await {
             Ok(()) => former,
             Err(DeployError::PutBack { why, .. }) => Undone::Failed(why),
             Err(error) => Undone::Failed(error.to_string()),
@@ -202,7 +219,7 @@ impl Work<'_> {
     }
 
     /// Runs onboard. Its failure is a warning: the settings we write are enough for PicoClaw.
-    async fn onboard(&self) -> Result<Option<String>, DeployError> {
+    async fn onboard(&mut self) -> Result<Option<String>, DeployError> {
         let run = self
             .run(Component::Picoclaw, "onboard", self.onboard_limit)
             .await?;
@@ -214,13 +231,13 @@ impl Work<'_> {
 
     /// Writes the files that are not as they should be. Where they may have changed since they were
     /// looked at, they are looked at again.
-    async fn merge(&self, provider: &Provider, again: Again) -> Result<Vec<File>, DeployError> {
+    async fn merge(&mut self, provider: &Provider, again: Again) -> Result<Vec<File>, DeployError> {
         let changed = match again {
-            Again::Look => files_to_write(&observe_files(self.connection).await?, provider)?,
+            Again::Look => files_to_write(&look_at_files(self.desk).await?, provider)?,
             Again::Trust => files_to_write(self.files, provider)?,
         };
         if !changed.is_empty() {
-            write(self.connection, &changed).await?;
+            write(self.desk, &changed).await?;
         }
         Ok(changed.into_iter().map(|(file, _)| file).collect())
     }

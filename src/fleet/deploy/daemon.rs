@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::desk::Desk;
 use super::error::DeployError;
 use super::observe::{DaemonFiles, Found};
 use super::write::write_into;
@@ -112,9 +113,9 @@ impl Daemon {
     /// Writes its settings. Returns where, and whether nothing stood there.
     pub(super) async fn write_settings(
         &self,
-        connection: &Connection,
+        desk: &mut Desk<'_>,
     ) -> Result<(String, bool), DeployError> {
-        put(connection, seat::SETTINGS, &self.settings).await?;
+        put(desk, seat::SETTINGS, &self.settings).await?;
         Ok((
             format!("~/{}", seat::SETTINGS),
             self.found.settings == Found::Nothing,
@@ -125,21 +126,26 @@ impl Daemon {
     /// stood there.
     pub(super) async fn start(
         &self,
-        connection: &Connection,
+        desk: &mut Desk<'_>,
     ) -> Result<(Service, Option<(String, bool)>), DeployError> {
-        let (manager, why_no_systemd) = service::choose(connection).await?;
+        let choosing =
+            desk.beside(|connection| async move { Ok(service::choose(connection).await?) });
+        let (manager, why_no_systemd) = choosing.await?;
         let (path, text, found) = match manager {
             Manager::Systemd => (seat::UNIT_FILE, texts::unit(self.drain), &self.found.unit),
             Manager::Keeper => (seat::KEEPER, texts::keeper().to_owned(), &self.found.keeper),
         };
         let mut written = None;
         if found.text() != Some(text.as_str()) {
-            put(connection, path, &Secret::new(text)).await?;
+            put(desk, path, &Secret::new(text)).await?;
             written = Some((format!("~/{path}"), *found == Found::Nothing));
         }
         let again = self.running.is_some();
-        let started = service::start(connection, manager, again, self.drain, &self.state_dir);
-        match started.await? {
+        let starting = desk.beside(|connection| async move {
+            let dir = &self.state_dir;
+            Ok(service::start(connection, manager, again, self.drain, dir).await?)
+        });
+        match starting.await? {
             Started::Up(running) => {
                 let state_dir = self.state_dir.clone();
                 let service = Service {
@@ -213,7 +219,7 @@ pub(in crate::fleet) fn state_dir(settings: &str) -> String {
     given.map_or_else(|| format!("~/{}", seat::STATE), str::to_owned)
 }
 
-async fn put(connection: &Connection, path: &str, text: &Secret) -> Result<(), DeployError> {
+async fn put(desk: &mut Desk<'_>, path: &str, text: &Secret) -> Result<(), DeployError> {
     let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
-    write_into(connection, dir, &[(name, text)]).await
+    write_into(desk, dir, &[(name, text)]).await
 }

@@ -4,22 +4,16 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use super::desk::Desk;
 use super::error::DeployError;
 use crate::fleet::agent::picoclaw;
 use crate::fleet::release::Digest;
 use crate::fleet::target::{self, Target};
-use crate::ssh::framing::{Step, Unframer};
-use crate::ssh::shell::{Code, Marker, command_line, header};
+use crate::ssh::Connection;
+use crate::ssh::shell::Code;
 use crate::ssh::upload::path_word;
-use crate::ssh::{Connection, Error as SshError};
 use crate::support::secret::Secret;
-use crate::support::span;
 
-const TEMPLATE: &str = include_str!("../../../templates/deploy-observe.sh");
-/// Three files of at most 256 KiB each, and noise.
-const MOST_KEPT: usize = 16 << 20;
 /// A host that takes longer to read four files and hash two programs is stuck.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -144,12 +138,10 @@ pub async fn observe(
     programs: &[&str],
     daemon: bool,
 ) -> Result<Observed, DeployError> {
-    let mut code = Code::new().raw("w=1;s=").number(u64::from(daemon));
-    code = code.raw(";set --");
-    for program in programs {
-        code = path_word(code.raw(" "), &format!("~/{program}"));
-    }
-    look(connection, code, read).await
+    let mut desk = Desk::new(connection);
+    let observed = look(&mut desk, programs, daemon, None).await;
+    desk.leave().await;
+    observed
 }
 
 /// Asks the host for our files alone.
@@ -157,49 +149,55 @@ pub async fn observe(
 /// # Errors
 /// As [`observe`].
 pub async fn observe_files(connection: &Connection) -> Result<Files, DeployError> {
-    look(connection, Code::new().raw("w="), |answer| {
-        let mut lines = Lines(answer);
-        let files = lines.files()?;
-        lines.ends().then_some(files)
-    })
-    .await
+    let mut desk = Desk::new(connection);
+    let files = look_at_files(&mut desk).await;
+    desk.leave().await;
+    files
 }
 
-async fn look<T>(
-    connection: &Connection,
-    code: Code,
-    read: impl FnOnce(&[u8]) -> Option<T>,
-) -> Result<T, DeployError> {
-    let marker = Marker::fresh();
-    let line = command_line(TEMPLATE);
-    let running = connection.run(&line, header(&marker, [code]), MOST_KEPT);
-    let collected = match tokio::time::timeout(LIMIT, running).await {
-        Ok(collected) => collected?,
-        Err(_) => {
-            let why = format!("the host did not answer within {}", span::human(LIMIT));
-            return Err(SshError::Lost { why }.into());
-        }
-    };
-    let mut unframer = Unframer::new(&marker);
-    match unframer.push(Bytes::from(collected.stdout)) {
-        Step::Opened { rest, .. } => read(&rest).ok_or(DeployError::Answer {
-            said: "a broken-off answer".into(),
-        }),
-        // Nothing of ours came, so what came holds none of the files.
-        Step::Waiting | Step::Payload(_) => Err(DeployError::Answer {
-            said: format!(
-                "`{} {}`",
-                unframer.noise(),
-                String::from_utf8_lossy(&collected.stderr).trim()
-            ),
-        }),
+/// Asks the host as [`observe`] does. What cannot have changed since `earlier` is not asked again.
+///
+/// # Errors
+/// As [`observe`].
+pub(super) async fn look(
+    desk: &mut Desk<'_>,
+    programs: &[&str],
+    daemon: bool,
+    earlier: Option<&Observed>,
+) -> Result<Observed, DeployError> {
+    let code = Code::new().raw(if earlier.is_some() { "w=2" } else { "w=1" });
+    let mut code = code.raw(";s=").number(u64::from(daemon)).raw(";look");
+    for program in programs {
+        code = path_word(code.raw(" "), &format!("~/{program}"));
+    }
+    let answer = desk.ask_long(code, LIMIT).await?;
+    read(&answer.body, earlier).ok_or_else(broken_off)
+}
+
+/// Asks the host for our files alone.
+///
+/// # Errors
+/// As [`observe`].
+pub(super) async fn look_at_files(desk: &mut Desk<'_>) -> Result<Files, DeployError> {
+    let answer = desk.ask_long(Code::new().raw("w=;s=;look"), LIMIT).await?;
+    let mut lines = Lines(&answer.body);
+    let files = lines.files().ok_or_else(broken_off)?;
+    lines.0.is_empty().then_some(files).ok_or_else(broken_off)
+}
+
+fn broken_off() -> DeployError {
+    DeployError::Answer {
+        said: "a broken-off answer".into(),
     }
 }
 
 /// Reads the facts in the order in which the template tells them.
-fn read(answer: &[u8]) -> Option<Observed> {
+fn read(answer: &[u8], earlier: Option<&Observed>) -> Option<Observed> {
     let mut lines = Lines(answer);
-    let target = Target::from_uname(lines.fact("uname")?);
+    let target = match earlier {
+        Some(earlier) => earlier.target.clone(),
+        None => Target::from_uname(lines.fact("uname")?),
+    };
     let mut programs = Vec::new();
     while let Some(program) = lines.fact("program") {
         programs.push(match program {
@@ -208,7 +206,10 @@ fn read(answer: &[u8]) -> Option<Observed> {
             digest => AtPath::File(digest.parse().ok()),
         });
     }
-    let kibibytes: Option<u64> = lines.fact("disk")?.parse().ok();
+    let free = match earlier {
+        Some(earlier) => earlier.free,
+        None => kibibytes(lines.fact("disk")?),
+    };
     let is_ephemeral = lines.fact("ephemeral")? == "yes";
     let home = lines.fact("home").map(str::to_owned);
     let files = lines.files()?;
@@ -221,14 +222,19 @@ fn read(answer: &[u8]) -> Option<Observed> {
         }),
         None => None,
     };
-    lines.ends().then_some(Observed {
+    lines.0.is_empty().then_some(Observed {
         target,
         programs,
-        free: kibibytes.map(|kib| kib.saturating_mul(1024)),
+        free,
         is_ephemeral,
         files,
         daemon,
     })
+}
+
+fn kibibytes(said: &str) -> Option<u64> {
+    let kibibytes: u64 = said.parse().ok()?;
+    Some(kibibytes.saturating_mul(1024))
 }
 
 /// Reads the first column of `ls -l`; what is not understood counts as no permission.
@@ -246,12 +252,6 @@ impl<'a> Lines<'a> {
         Some((line, self.0.get(end + 1..)?))
     }
 
-    fn line(&mut self) -> Option<&'a str> {
-        let (line, rest) = self.peek()?;
-        self.0 = rest;
-        Some(line)
-    }
-
     /// Takes the next line if it is about `name`.
     fn fact(&mut self, name: &str) -> Option<&'a str> {
         let (line, rest) = self.peek()?;
@@ -263,11 +263,6 @@ impl<'a> Lines<'a> {
     /// Takes the agent's files.
     fn files(&mut self) -> Option<Files> {
         Some([self.file()?, self.file()?, self.file()?])
-    }
-
-    /// Takes the end of the answer.
-    fn ends(&mut self) -> bool {
-        self.line() == Some("end")
     }
 
     fn file(&mut self) -> Option<Found> {
@@ -301,9 +296,9 @@ mod tests {
         let digest = Digest::of(b"x");
         let answer = format!(
             "uname Linux x86_64\nprogram {digest}\nprogram none\ndisk 7\nephemeral yes\n\
-             file 6 -rw-r--r--\nA=1\n\nB\nfile none\nfile 0 -rw-------.\n\nend\n"
+             file 6 -rw-r--r--\nA=1\n\nB\nfile none\nfile 0 -rw-------.\n\n"
         );
-        let seen = read(answer.as_bytes()).unwrap();
+        let seen = read(answer.as_bytes(), None).unwrap();
         assert_eq!(seen.target.unwrap().to_string(), "linux/amd64");
         assert_eq!(seen.programs, [AtPath::File(Some(digest)), AtPath::Nothing]);
         assert_eq!((seen.free, seen.is_ephemeral), (Some(7168), true));
@@ -316,15 +311,16 @@ mod tests {
             [text("A=1\n\nB", 0o644), Found::Nothing, text("", 0o600)]
         );
         for cut in 0..answer.len() - 1 {
-            assert_eq!(read(&answer.as_bytes()[..cut]), None, "cut at {cut}");
+            let cut_off = read(&answer.as_bytes()[..cut], None);
+            assert_eq!(cut_off, None, "cut at {cut}");
         }
     }
 
     #[test]
     fn a_file_that_is_no_text_is_not_merged_into() {
         let answer =
-            b"uname a b\ndisk \nephemeral no\nfile 1 -rw-------\n\xff\nfile other\nfile large\nend\n";
-        let seen = read(answer).unwrap();
+            b"uname a b\ndisk \nephemeral no\nfile 1 -rw-------\n\xff\nfile other\nfile large\n";
+        let seen = read(answer, None).unwrap();
         assert!(seen.target.is_err());
         assert_eq!(seen.free, None);
         for file in File::ALL {

@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
+use super::desk::{Answer, Desk};
 use super::error::DeployError;
 use super::observe::File;
 use crate::fleet::agent::picoclaw;
-use crate::fleet::ask::{Answer, ask};
+use crate::ssh::Error;
+use crate::ssh::pieces::Stream;
 use crate::ssh::shell::Code;
 use crate::ssh::upload::{Upload, path_word};
-use crate::ssh::{Connection, Error};
 use crate::support::secret::Secret;
 
-const TEMPLATE: &str = include_str!("../../../templates/write-files.sh");
 const LIMIT: Duration = Duration::from_secs(60);
 /// A shell reads a line byte by byte; beyond this an upload is the faster way.
 const MOST_IN_LINE: usize = 32 << 10;
@@ -26,11 +26,11 @@ const MODE: u32 = 0o600;
 /// # Errors
 /// When the host could not store one of them, or the connection dies.
 pub(super) async fn write(
-    connection: &Connection,
+    desk: &mut Desk<'_>,
     files: &[(File, Secret)],
 ) -> Result<(), DeployError> {
     let files: Vec<(&str, &Secret)> = files.iter().map(|(f, text)| (f.name(), text)).collect();
-    write_into(connection, picoclaw::HOME, &files).await
+    write_into(desk, picoclaw::HOME, &files).await
 }
 
 /// Puts files with these names into `dir`, which is below the home.
@@ -38,37 +38,37 @@ pub(super) async fn write(
 /// # Errors
 /// As [`write`].
 pub(super) async fn write_into(
-    connection: &Connection,
+    desk: &mut Desk<'_>,
     dir: &str,
     files: &[(&str, &Secret)],
 ) -> Result<(), DeployError> {
     let texts = || files.iter().map(|(_, text)| text.expose());
     let fits = texts().map(str::len).sum::<usize>() <= MOST_IN_LINE;
     // A shell has no NUL in its words.
-    if fits && !texts().any(|text| text.contains('\0')) && at_once(connection, dir, files).await? {
+    if fits && !texts().any(|text| text.contains('\0')) && at_once(desk, dir, files).await? {
         return Ok(());
     }
     for (name, text) in files {
         let bytes = text.expose().as_bytes();
         let upload = Upload::of_bytes(format!("~/{dir}/{name}"), MODE, bytes);
-        connection.upload(&upload, &mut &*bytes).await?;
+        desk.put(&upload, &mut Stream::new(&mut &*bytes)).await?;
     }
     Ok(())
 }
 
 /// Returns whether the host's shell is able to do it.
 async fn at_once(
-    connection: &Connection,
+    desk: &mut Desk<'_>,
     dir: &str,
     files: &[(&str, &Secret)],
 ) -> Result<bool, DeployError> {
     let home = format!("~/{dir}");
-    let mut code = path_word(Code::new().raw("d="), &home).raw(";set --");
+    let mut code = path_word(Code::new().raw("d="), &home).raw(";files");
     for (name, text) in files {
         code = code.raw(" ").word(name.as_bytes());
         code = code.raw(" ").word(text.expose().as_bytes());
     }
-    let answer = ask(connection, TEMPLATE, code, LIMIT).await?;
+    let answer = desk.ask(code, LIMIT).await?;
     match answer.words.as_str() {
         "ok" => Ok(true),
         "noprintf" => Ok(false),
@@ -108,6 +108,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::fleet::deploy::desk::template;
     use crate::ssh::shell::{Marker, command_line, header};
 
     /// What may stand at `/bin/sh`.
@@ -120,12 +121,12 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let folder = home.path().join("of theirs");
             let mut code = path_word(Code::new().raw(before).raw("d="), folder.to_str().unwrap());
-            code = code.raw(";set --");
+            code = code.raw(";files");
             for (name, text) in files {
                 code = code.raw(" ").word(name.as_bytes());
                 code = code.raw(" ").word(text.as_bytes());
             }
-            let line = command_line(TEMPLATE).replacen("/bin/sh", shell, 1);
+            let line = command_line(&template()).replacen("/bin/sh", shell, 1);
             let mut child = Command::new("sh")
                 .args(["-c", &line])
                 .stdin(Stdio::piped())
