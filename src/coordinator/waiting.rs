@@ -53,6 +53,8 @@ struct Inner {
     turns: Turns,
     agenda: Agenda,
     announced: HashMap<JobId, Requirement>,
+    /// How many of them want work; the others wait to be told of cancels.
+    idle: usize,
     closed: bool,
 }
 
@@ -77,6 +79,7 @@ pub struct Picked {
 impl Inner {
     fn remove(&mut self, number: u64) -> Option<Waiter> {
         let waiter = self.waiters.remove(&number)?;
+        self.idle -= usize::from(waiter.claimant.max > 0);
         self.order.remove(&waiter.place(number));
         Some(waiter)
     }
@@ -124,6 +127,7 @@ impl Waiting {
             expired: false,
         };
         inner.order.insert(waiter.place(number));
+        inner.idle += usize::from(waiter.claimant.max > 0);
         inner.waiters.insert(number, waiter);
         if self.generation() != since {
             inner.agenda.missed.push(number);
@@ -183,6 +187,11 @@ impl Waiting {
         if !inner.waiters.is_empty() {
             inner.announced.insert(job, requirement.clone());
         }
+    }
+
+    /// Tells whether anybody waits for work.
+    pub fn any_idle(&self) -> bool {
+        self.inner().idle > 0
     }
 
     /// Takes an announcement back: the job does not come, or not now.

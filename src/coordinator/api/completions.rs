@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::body::{Body, LARGE, Results};
 use super::claims::Got;
 use super::error::Refused;
-use super::exchange::exchange;
+use super::exchange::{Asked, exchange};
 use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, wire};
@@ -215,7 +215,11 @@ async fn complete_many(
         Some(max) => {
             let key = key.of("claim");
             let key = key.envelope(&bytes, now, room.settings.idempotency_ttl);
-            let (done, next) = exchange(&room, &host, reports, caller.at_most(max), key).await?;
+            let asked = Asked {
+                now: caller.at_most(max),
+                ahead: value.ahead.unwrap_or(0),
+            };
+            let (done, next) = exchange(&room, &host, reports, asked, key).await?;
             (done, Some(next))
         }
     };

@@ -85,6 +85,7 @@ fn take(
         created_at: candidate.created_at,
         submitted_by: candidate.submitted_by,
         priority: candidate.priority,
+        last_try: job.lost + 1 >= job.limits.max_attempts,
     }))
 }
 
