@@ -9,7 +9,7 @@ use super::cluster::Membership;
 use super::office::{News, Office};
 use super::{
     Deps, OnEvent, Room, Settings, alone, api, auth, backlog, fails, feed, gateways, leases,
-    notify, presence, services, storage, streams, waiting, watch,
+    notify, plenty, presence, services, storage, streams, waiting, watch,
 };
 use crate::protocol::JobId;
 use crate::protocol::api::ServiceRecord;
@@ -84,6 +84,7 @@ impl Means {
             desk: services::Desk::of(beginning.services),
             gateways: gateways::Registry::default(),
             backlog: backlog::Backlog::new(self.settings.max_queued, beginning.queued),
+            plenty: plenty::Plenty::default(),
             limits: fails::Limits::default(),
             shares: api::share::Shares::default(),
             ended: ended.filter(|_| !self.settings.hooks.is_empty()),

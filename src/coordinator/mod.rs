@@ -25,6 +25,7 @@ mod news;
 mod notify;
 mod office;
 mod patient;
+mod plenty;
 mod presence;
 mod rank;
 mod services;
@@ -112,6 +113,7 @@ pub struct Room {
     desk: services::Desk,
     gateways: gateways::Registry,
     backlog: backlog::Backlog,
+    plenty: plenty::Plenty,
     limits: fails::Limits,
     shares: api::share::Shares,
     /// Jobs that ended, for whoever is to be told; nothing if nobody is.

@@ -230,6 +230,17 @@ impl Presence {
         )
     }
 
+    /// Returns how many jobs all hosts that are there run at once.
+    pub fn slots(&self) -> u32 {
+        let now = Instant::now();
+        let hosts = self.hosts();
+        hosts
+            .values()
+            .filter(|host| host.state(now) == HostState::Live)
+            .map(|host| u32::from(host.entry.host.max_parallel))
+            .sum()
+    }
+
     /// Tells whether the host may be given work.
     pub fn is_active(&self, id: &HostId) -> bool {
         let hosts = self.hosts();

@@ -59,6 +59,8 @@ struct Inner {
     turns: Turns,
     agenda: Agenda,
     announced: HashMap<JobId, Requirement>,
+    /// How many of them want work; the others wait to be told of cancels.
+    idle: usize,
     closed: bool,
 }
 
@@ -92,6 +94,7 @@ pub struct Place {
 impl Inner {
     fn remove(&mut self, number: u64) -> Option<Waiter> {
         let waiter = self.waiters.remove(&number)?;
+        self.idle -= usize::from(waiter.claimant.max > 0);
         self.order.remove(&waiter.place(number));
         if let Some(mark) = waiter.mark {
             self.marked.remove(&mark);
@@ -111,6 +114,8 @@ impl Inner {
         let found = number.and_then(|number| Some((number, self.waiters.get_mut(&number)?)));
         match found {
             Some((number, waiter)) => {
+                self.idle -= usize::from(waiter.claimant.max > 0);
+                self.idle += usize::from(claimant.max > 0);
                 waiter.claimant = Arc::new(claimant.clone());
                 waiter.asker = asker;
                 waiter.wake = wake;
@@ -175,6 +180,7 @@ impl Waiting {
                     expired: false,
                 };
                 inner.order.insert(waiter.place(asker));
+                inner.idle += usize::from(waiter.claimant.max > 0);
                 inner.waiters.insert(asker, waiter);
                 inner.marked.extend(mark.map(|mark| (mark, asker)));
                 asker
@@ -238,6 +244,11 @@ impl Waiting {
         if !inner.waiters.is_empty() {
             inner.announced.insert(job, requirement.clone());
         }
+    }
+
+    /// Tells whether anybody waits for work.
+    pub fn any_idle(&self) -> bool {
+        self.inner().idle > 0
     }
 
     /// Takes an announcement back: the job does not come, or not now.

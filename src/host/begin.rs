@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::ahead;
 use super::core::Core;
 use super::notice::Notice;
 use super::runner::orders::Orders;
-use super::runner::{Place, Task};
+use super::runner::{Task, Work};
 use crate::client::holder::{Held, Session, key};
 use crate::protocol::api::{ClaimedMany, LeaseName, LeasedJob, Release};
 use crate::protocol::{JobId, LeaseToken};
@@ -45,6 +46,9 @@ pub(super) async fn take(
 ) {
     if claimed.heartbeat {
         core.beat.notify_one();
+    }
+    if claimed.paused {
+        ahead::hand_back(core).await;
     }
     if core.takes_work() {
         start(core, session, claimed.jobs, sent_at).await;
@@ -85,8 +89,14 @@ fn start_one(
         return Err((lease, refusal(core, job.id)));
     }
     let until = core.table.until(sent_at, job.lease_ms);
-    let Some((place, orders)) = core.runner.reserve(until) else {
-        return Err((lease, Duration::ZERO));
+    if job.last_try {
+        // Were we killed, it would have failed without having begun.
+        core.pace.slow();
+    }
+    let (place, orders) = match core.runner.reserve(until) {
+        Some((place, orders)) => (Some(place), orders),
+        None if job.last_try || core.runner.room() == 0 => return Err((lease, Duration::ZERO)),
+        None => (None, Arc::new(Orders::new(until))),
     };
     core.table.insert(Held {
         lease,
@@ -95,45 +105,61 @@ fn start_one(
         since: core.wall.now(),
         orders: Some(Arc::clone(&orders)),
     });
-    core.tell(Notice::Running {
-        job: job.id,
-        attempt: job.attempts,
-        kind,
-    });
-    run(core, session, place, orders, lease, job);
+    let work = work(core, session, orders, lease, kind, job);
+    match place {
+        Some(place) => core.runner.begin(place, work),
+        None => {
+            core.runner.hold(lease, work);
+            core.held.notify_one();
+        }
+    }
     Ok(())
 }
 
-fn run(
+/// Returns what a slot is to do for a job.
+fn work(
     core: &Arc<Core>,
     session: &Session,
-    place: Place,
     orders: Arc<Orders>,
     lease: LeaseName,
+    kind: String,
     job: LeasedJob,
-) {
+) -> Work {
     let log = (session.logs && lease.lease_token != LeaseToken::NONE).then(|| {
         let orders = Arc::clone(&orders);
         core.logs.open(lease, Box::new(move || orders.wake()))
     });
-    let kinds = Arc::clone(&core.kinds);
-    let wall = Arc::clone(&core.wall);
+    let here = Arc::clone(core);
     let prepare = move || -> Result<Task, _> {
-        kinds.task(
+        here.tell(Notice::Running {
+            job: job.id,
+            attempt: job.attempts,
+            kind,
+        });
+        here.kinds.task(
             job.id,
             job.attempts,
             &job.payload,
             job.timeout_ms,
-            wall.now(),
+            here.wall.now(),
         )
     };
     let home = Arc::clone(core);
     let done = move |ran| home.ended(key(&lease), lease, ran);
-    core.runner
-        .begin(place, orders, log, Box::new(prepare), Box::new(done));
+    Work {
+        orders,
+        log,
+        prepare: Box::new(prepare),
+        done: Box::new(done),
+    }
 }
 
-async fn give_back(core: &Core, session: &Session, leases: Vec<LeaseName>, delay: Duration) {
+pub(super) async fn give_back(
+    core: &Core,
+    session: &Session,
+    leases: Vec<LeaseName>,
+    delay: Duration,
+) {
     let release = Release {
         leases,
         delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),

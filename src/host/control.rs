@@ -218,7 +218,7 @@ async fn serve(core: &Core, stream: UnixStream) -> io::Result<()> {
         host: core.id.clone(),
         registered: core.session.borrow().is_some(),
         blocked: core.block.borrow().why(),
-        jobs: core.table.all().into_iter().map(local).collect(),
+        jobs: present(core).map(local).collect(),
         stopped,
         services: core
             .services
@@ -253,6 +253,12 @@ fn act(core: &Core, ask: &Ask) -> bool {
         Ask::StopJob { job } => return core.table.stop(*job, &Stop::Owner),
     }
     false
+}
+
+/// Returns the leases but for those whose jobs have not begun.
+fn present(core: &Core) -> impl Iterator<Item = Held<super::runner::orders::Orders>> {
+    let all = core.table.all().into_iter();
+    all.filter(move |held| !core.runner.holds(&held.lease))
 }
 
 fn local(held: Held<super::runner::orders::Orders>) -> LocalJob {

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::kinds::Kinds;
 use super::notice::{Hook, Notice};
+use super::pace::Pace;
 use super::results;
 use super::runner::orders::Orders;
 use super::runner::{Ran, Runner};
@@ -70,6 +71,11 @@ pub(super) struct Core {
     pub freed: Notify,
     /// A slot became free, and no result that is on its way brings the next job for it.
     pub vacant: Notify,
+    /// A job is at hand for which no slot is free.
+    pub held: Notify,
+    /// Few jobs are at hand.
+    pub low: Notify,
+    pub pace: Pace,
     /// Held by whoever asks for work: two would ask for the same slot.
     pub asking: tokio::sync::Mutex<()>,
     /// Results cannot be handed in for now.
@@ -124,6 +130,7 @@ impl Core {
             services,
             table: Table::new(parts.settings.on_lease_lost == OnLeaseLost::Kill),
             logs: Logs::new(parts.settings.max_parallel),
+            pace: Pace::new(parts.settings.short),
             settings: parts.settings,
             client: parts.client,
             state: parts.state,
@@ -140,6 +147,8 @@ impl Core {
             beat: Notify::new(),
             freed: Notify::new(),
             vacant: Notify::new(),
+            held: Notify::new(),
+            low: Notify::new(),
             asking: tokio::sync::Mutex::default(),
             stuck: AtomicBool::new(false),
             reports: parts.reports,
@@ -211,6 +220,8 @@ impl Core {
     /// Takes what came of an attempt: after its log, if there is one, it goes to the coordinator.
     pub(super) fn ended(&self, key: Key, lease: LeaseName, mut ran: Ran) {
         self.table.ended(key);
+        self.pace
+            .ended(Duration::from_millis(ran.result.duration_ms));
         // Slots know only the clock that nobody can set; results tell the time of day.
         ran.result.finished_at = self.wall.now();
         if let (Some(Reason::NotAllowed), Some(why)) = (ran.reason, &ran.result.error) {
@@ -231,6 +242,14 @@ impl Core {
         if !brings_work {
             self.vacant.notify_one();
         }
+        if self.runs_low() {
+            self.low.notify_one();
+        }
+    }
+
+    /// Tells whether more work should be at hand soon, or none is to be.
+    pub(super) fn runs_low(&self) -> bool {
+        self.runner.waiting() <= usize::from(self.settings.max_parallel / 2)
     }
 
     /// Tells whether new work comes in the answer to results.

@@ -15,7 +15,9 @@ use super::runner::{self, Runner};
 use super::settings::Settings;
 use super::state::StateDir;
 use super::watch::{self, Watch};
-use super::{capabilities, claim, control, facts, heartbeat, register, results, services, spare};
+use super::{
+    ahead, capabilities, claim, control, facts, heartbeat, register, results, services, spare,
+};
 use crate::client::Client;
 use crate::client::holder::{self, Held, Report, Stop};
 use crate::support::clock::{Clock, SteadyClock, SystemClock};
@@ -56,6 +58,7 @@ pub async fn run(
             control::keep(&core, control),
             services::keep(&core),
             conditions(&core),
+            ahead::keep(&core),
             watch_watcher(&core),
         );
     };
@@ -238,7 +241,8 @@ async fn stop(core: &Core, shutdown: &Shutdown) {
             services::stop(services, core.settings.drain, shutdown).await;
         }
     };
-    tokio::join!(stop_jobs(core, shutdown), services);
+    // First: what has not begun does not count as running.
+    tokio::join!(ahead::hand_back(core), stop_jobs(core, shutdown), services);
 }
 
 /// Lets running jobs end, for a while; then ends them; then waits until the coordinator has all results.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::core::Core;
 use super::notice::Notice;
-use super::{begin, results};
+use super::{ahead, begin, results};
 use crate::client::holder::{Holder, Logs, Report, Session, Wanted, key};
 use crate::client::{Client, Error};
 use crate::protocol::api::ClaimedMany;
@@ -55,6 +55,10 @@ impl Holder for Arc<Core> {
         self.runner.free() * 2 < usize::from(self.settings.max_parallel) && self.takes_work()
     }
 
+    async fn gather(&self) -> bool {
+        ahead::gather(self).await
+    }
+
     fn wants(&self, session: &Session) -> Option<Wanted<'_>> {
         if !session.exchange || !self.takes_work() {
             return None;
@@ -62,8 +66,13 @@ impl Holder for Arc<Core> {
         // Who waits for work already has asked for these slots.
         let asking = self.asking.try_lock().ok()?;
         let max = u16::try_from(self.runner.free()).unwrap_or(u16::MAX);
-        (max > 0).then(|| Wanted {
+        let ahead = match session.ahead && self.pace.is_short() {
+            true => u16::try_from(self.runner.room()).unwrap_or(u16::MAX),
+            false => 0,
+        };
+        (max > 0 || ahead > 0).then(|| Wanted {
             max,
+            ahead,
             sent_at: self.steady.now(),
             asking,
         })

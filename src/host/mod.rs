@@ -3,6 +3,7 @@
 //! Prints nothing: what people should see goes to whoever started it, as [`notice::Notice`]s.
 
 pub mod accept;
+mod ahead;
 pub mod allow;
 mod begin;
 mod capabilities;
@@ -18,6 +19,7 @@ mod holding;
 mod kinds;
 pub mod notice;
 mod openclaw;
+mod pace;
 mod register;
 mod results;
 mod runner;

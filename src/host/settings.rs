@@ -95,6 +95,8 @@ pub struct Settings {
     pub keep_failed: bool,
     /// How often a coordinator that cannot be waited for is asked for work.
     pub poll: Duration,
+    /// Jobs that take less than this on the average are short: some are fetched before a slot is free for them.
+    pub short: Duration,
     /// How often the coordinator hears of this host.
     pub heartbeat: Duration,
     /// How long a job may run that does not say.

@@ -10,6 +10,7 @@
 mod common;
 
 mod agents;
+mod ahead;
 mod bed;
 mod births;
 mod death;

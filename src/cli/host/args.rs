@@ -192,6 +192,14 @@ pub struct WorkArgs {
         hide_env_values = true
     )]
     pub poll_ms: Option<Given<u64>>,
+    /// Jobs that take less than this on the average are fetched a few ahead; 0: none are [default: 20]
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "SKYCLAW_SHORT_MS",
+        hide_env_values = true
+    )]
+    pub short_ms: Option<Given<u64>>,
     /// How often the coordinator hears of this host [default: 5000]
     #[arg(
         long,

@@ -61,6 +61,7 @@ pub fn read(args: &Args) -> anyhow::Result<Settings> {
         workdir: workdir(of(&rules.workdir))?,
         keep_failed: rules.keep_failed,
         poll: millis(&work.poll_ms, 2000).max(Duration::from_millis(10)),
+        short: millis(&work.short_ms, 20),
         heartbeat: millis(&work.heartbeat_ms, 5000).max(Duration::from_millis(100)),
         timeout: millis(&rules.timeout_ms, 300_000),
         grace: grace(args)?,

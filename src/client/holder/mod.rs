@@ -42,6 +42,11 @@ pub trait Holder: Sync {
     fn awaits_more(&self) -> bool {
         false
     }
+    /// Waits, after short jobs, for as long as the slots have work at hand: the longer, the more results share
+    /// a request. Tells whether there was anything to wait for.
+    fn gather(&self) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
     /// Returns what is wanted with the answer to results, if anything is.
     fn wants(&self, _session: &Session) -> Option<Wanted<'_>> {
         None
@@ -61,8 +66,10 @@ pub trait Holder: Sync {
 
 /// A claim that goes with results.
 pub struct Wanted<'h> {
-    /// For how many jobs.
+    /// For how many jobs that can begin at once.
     pub max: u16,
+    /// For how many more that can begin soon.
+    pub ahead: u16,
     /// When it is sent, by the clock that leases are counted with.
     pub sent_at: Timestamp,
     /// The right to ask: two who ask would ask for the same slot.

@@ -85,7 +85,7 @@ pub async fn hand_in<H: Holder>(holder: &H, mut reports: UnboundedReceiver<Repor
                 None => return,
             }
         }
-        if batch.iter().all(Report::is_of_short_job) {
+        if batch.iter().all(Report::is_of_short_job) && !holder.gather().await {
             company(holder, &mut reports, &mut batch).await;
         }
         let mut size: usize = batch.iter().map(Report::size).sum();
@@ -144,6 +144,9 @@ async fn together<H: Holder>(
     let request = CompleteMany {
         completions: batch.iter().map(Report::one).collect(),
         claim: wanted.as_ref().map(|wanted| wanted.max),
+        ahead: wanted
+            .as_ref()
+            .and_then(|wanted| (wanted.ahead > 0).then_some(wanted.ahead)),
     };
     let client = holder.client();
     let done = client.complete_named(name, &session.host, &request).await;

@@ -20,6 +20,8 @@ pub struct Session {
     pub logs: bool,
     /// It gives new work in the answer to results.
     pub exchange: bool,
+    /// And more of it than can begin at once, if that is asked for.
+    pub ahead: bool,
 }
 
 /// How long a claim waits for work.
@@ -54,6 +56,7 @@ impl From<Registered> for Session {
             batch: has("batch"),
             logs: has("logs"),
             exchange: has("exchange"),
+            ahead: has("ahead"),
             lease_for: reply.lease_ms.map(Duration::from_millis),
             host: reply.host.id,
         }

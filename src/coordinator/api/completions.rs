@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::body::{Body, LARGE, Results};
 use super::claims::{Got, Same};
 use super::error::Refused;
-use super::exchange::exchange;
+use super::exchange::{Asked, exchange};
 use super::key::Key;
 use super::repeat::Repeat;
 use super::reply::Reply;
@@ -217,11 +217,15 @@ async fn complete_many(
         Some(max) => {
             let key = key.of("claim");
             let key = key.envelope(&bytes, now, room.settings.idempotency_ttl);
+            let asked = Asked {
+                now: caller.at_most(max),
+                ahead: value.ahead.unwrap_or(0),
+            };
             let same = match key {
                 Some(key) => Same::Answer(key),
                 None => repeat.mark(&host).map_or(Same::No, Same::Leases),
             };
-            let (done, next) = exchange(&room, &host, reports, caller.at_most(max), same).await?;
+            let (done, next) = exchange(&room, &host, reports, asked, same).await?;
             (done, Some(next))
         }
     };

@@ -17,18 +17,29 @@ pub type Reports = (Vec<(LeaseRef, Report)>, Option<Idempotency>);
 /// What came of them, and whether that was remembered.
 type Told = Result<(Vec<Completion>, bool), Error>;
 
-/// Takes reports and claims up to `max` jobs for the host; `same` is what it gives when it comes again. Waits for
+/// What a host asks for along with its reports.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// How many jobs it can begin at once.
+    pub now: u16,
+    /// How many more it would have at hand.
+    pub ahead: u16,
+}
+
+/// Takes reports and claims jobs for the host; `same` is what it gives when it comes again. Waits for
 /// no work. That a claim fails is no fault of the reports, so then there is just no work.
 pub async fn exchange(
     room: &Arc<Room>,
     id: &HostId,
     reports: Reports,
-    max: u16,
+    asked: Asked,
     same: Same,
 ) -> Result<(Told, Got), Refused> {
+    let known = claims::greet(room, id)?;
+    let ahead = room.ahead(asked.ahead, known.max_parallel).await;
     let claimant = Claimant {
-        max: max.min(claims::MOST),
-        ..claims::greet(room, id)?.claimant
+        max: asked.now.saturating_add(ahead).min(claims::MOST),
+        ..known.claimant
     };
     let mut got = Got::default();
     let told = if claimant.max > 0 && room.may_work(id) {

@@ -22,7 +22,7 @@ use crate::support::clock::{Clock, SystemClock};
 use crate::support::ids;
 
 /// What this coordinator can do beyond the original.
-const FEATURES: [&str; 5] = ["wait", "batch", "logs", "exchange", "services"];
+const FEATURES: [&str; 6] = ["wait", "batch", "logs", "exchange", "ahead", "services"];
 
 /// Returns the routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Room>> {

@@ -33,6 +33,7 @@ pub fn leased(claimed: Claimed) -> LeasedJob {
         lease_expires_at: claimed.expires_at,
         lease_token: claimed.token,
         lease_ms: u64::try_from(claimed.lease_for.as_millis()).unwrap_or(u64::MAX),
+        last_try: claimed.last_try,
     }
 }
 

@@ -23,6 +23,9 @@ use crate::support::clock::Clock;
 const IDLE: Duration = Duration::from_millis(100);
 /// and no longer than this: somebody may hold them for ever.
 const HELD: Duration = Duration::from_secs(2);
+/// For so long after its start only a job's end is waited for, not its output: most short ones say nothing, and the
+/// end of each of their pipes would wake the slot once more. What fits into a pipe is not held up.
+const QUIET: Duration = Duration::from_millis(5);
 /// How often a lease is looked at. A timer would not count the time in which the machine slept.
 const LEASE_LOOK: Duration = Duration::from_secs(1);
 /// How often the end is looked for where nothing announces it.
@@ -50,6 +53,8 @@ struct Drive<'d, 'm> {
     ended: bool,
     status: Option<ExitStatus>,
     started_at: Instant,
+    /// Until when only its end is waited for.
+    quiet_until: Option<Instant>,
 }
 
 /// Runs the task and returns what came of it.
@@ -83,8 +88,12 @@ pub(super) fn drive<'m>(
         ended: false,
         status: None,
         started_at,
+        quiet_until: Some(started_at + QUIET),
         means,
     };
+    if drive.child.exit_fd().is_none() {
+        drive.quiet_until = None;
+    }
     let held = loop {
         match drive.turn() {
             Ok(None) => {}
@@ -107,8 +116,15 @@ impl Drive<'_, '_> {
             Phase::Draining { .. } => None,
             Phase::Running | Phase::Ending { .. } | Phase::Killed => self.chunks.hold_until(now),
         };
-        let timeout = self.timeout(now, [flush_at, hold_until]);
-        let ready = self.wait(timeout, hold_until.is_some())?;
+        self.quiet_until = self
+            .quiet_until
+            .filter(|until| now < *until && matches!(self.phase, Phase::Running));
+        let timeout = self.timeout(now, [flush_at, hold_until, self.quiet_until]);
+        let hold = hold_until.is_some() || self.quiet_until.is_some();
+        let mut ready = self.wait(timeout, hold)?;
+        if ready.exit && self.quiet_until.is_some() {
+            ready.pipes = [true, true];
+        }
         let now = Instant::now();
         if ready.wake {
             child::drain(self.means.wake);
@@ -124,7 +140,7 @@ impl Drive<'_, '_> {
         self.advance(now, got_any)
     }
 
-    fn timeout(&self, now: Instant, due: [Option<Instant>; 2]) -> Option<Duration> {
+    fn timeout(&self, now: Instant, due: [Option<Instant>; 3]) -> Option<Duration> {
         let own = match self.phase {
             Phase::Running => self.started_at.checked_add(self.task.limit),
             Phase::Ending { kill_at } => Some(kill_at),

@@ -8,6 +8,7 @@ pub(in crate::host) mod child;
 mod drive;
 pub(in crate::host) mod orders;
 mod phase;
+mod places;
 pub(in crate::host) mod report;
 mod scratch;
 #[cfg(test)]
@@ -18,13 +19,15 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::orders::Orders;
+use self::places::{Places, Waiting};
 use super::watch::Watch;
 use crate::client::holder::JobLog;
+use crate::protocol::api::LeaseName;
 use crate::protocol::{AttemptNo, JobId, JobResult, Reason};
 use crate::support::clock::{Clock, Timestamp};
 
@@ -75,17 +78,18 @@ pub(in crate::host) type Prepare = Box<dyn FnOnce() -> Result<Task, Box<Ran>> + 
 /// Told what came of it; called in the slot, which is free by then.
 pub(in crate::host) type Done = Box<dyn FnOnce(Ran) + Send>;
 
-struct Work {
-    prepare: Prepare,
-    orders: Arc<Orders>,
-    log: Option<Arc<JobLog>>,
-    done: Done,
+/// A job for a slot.
+pub(in crate::host) struct Work {
+    pub orders: Arc<Orders>,
+    pub log: Option<Arc<JobLog>>,
+    pub prepare: Prepare,
+    pub done: Done,
 }
 
 /// The slots.
 pub(in crate::host) struct Runner {
     slots: Vec<Slot>,
-    free: Arc<Mutex<Vec<usize>>>,
+    places: Arc<Places>,
 }
 
 struct Slot {
@@ -104,35 +108,54 @@ impl Runner {
         watch: &Arc<Watch>,
         clock: &Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let free = Arc::new(Mutex::new((0..count).rev().collect::<Vec<_>>()));
+        let places = Arc::new(Places::new(count));
         let mut slots = Vec::with_capacity(count);
         for number in 0..count {
             let (ours, theirs) = UnixStream::pair()?;
             ours.set_nonblocking(true)?;
             theirs.set_nonblocking(true)?;
             let (work, queue) = channel();
+            let ours = Arc::new(ours);
             let slot = SlotThread {
                 number,
                 queue,
                 wake: theirs,
+                call: Arc::clone(&ours),
                 watch: Arc::clone(watch),
                 clock: Arc::clone(clock),
-                free: Arc::clone(&free),
+                places: Arc::clone(&places),
             };
             std::thread::Builder::new()
                 .name(format!("slot-{number}"))
                 .spawn(move || slot.serve())?;
-            slots.push(Slot {
-                work,
-                wake: Arc::new(ours),
-            });
+            slots.push(Slot { work, wake: ours });
         }
-        Ok(Self { slots, free })
+        Ok(Self { slots, places })
     }
 
     /// Returns how many slots are free.
     pub(in crate::host) fn free(&self) -> usize {
-        lock(&self.free).len()
+        self.places.free()
+    }
+
+    /// Returns how many jobs wait for a slot.
+    pub(in crate::host) fn waiting(&self) -> usize {
+        self.places.waiting()
+    }
+
+    /// Tells whether the job waits for a slot that this lease is for.
+    pub(in crate::host) fn holds(&self, lease: &LeaseName) -> bool {
+        self.places.holds(lease)
+    }
+
+    /// Returns how many more may wait for a slot.
+    pub(in crate::host) fn room(&self) -> usize {
+        self.places.room()
+    }
+
+    /// Returns since when the job waits that waits longest.
+    pub(in crate::host) fn oldest(&self) -> Option<Instant> {
+        self.places.oldest()
     }
 
     /// Takes a free slot, if there is one, and returns the orders for what will run there.
@@ -140,31 +163,34 @@ impl Runner {
         &self,
         until: Option<Timestamp>,
     ) -> Option<(Place, Arc<Orders>)> {
-        let number = lock(&self.free).pop()?;
+        let number = self.places.take()?;
         let slot = self.slots.get(number)?;
-        let orders = Arc::new(Orders::new(until, Arc::clone(&slot.wake)));
-        Some((Place(number), orders))
+        let orders = Orders::new(until);
+        orders.reach(&slot.wake);
+        Some((Place(number), Arc::new(orders)))
     }
 
     /// Runs a job in a slot taken before.
-    pub(in crate::host) fn begin(
-        &self,
-        place: Place,
-        orders: Arc<Orders>,
-        log: Option<Arc<JobLog>>,
-        prepare: Prepare,
-        done: Done,
-    ) {
-        let work = Work {
-            prepare,
-            orders,
-            log,
-            done,
-        };
+    pub(in crate::host) fn begin(&self, place: Place, work: Work) {
         if let Some(slot) = self.slots.get(place.0) {
             // A slot's thread ends only with the runner.
             let _ = slot.work.send(work);
         }
+    }
+
+    /// Runs a job as soon as a slot is free.
+    pub(in crate::host) fn hold(&self, lease: LeaseName, work: Work) {
+        let since = Instant::now();
+        let job = Waiting { lease, since, work };
+        if let Some((slot, work)) = self.places.take_or_wait(job) {
+            self.begin(Place(slot), work);
+        }
+    }
+
+    /// Forgets the jobs that wait for a slot, and returns their leases.
+    pub(in crate::host) fn clear(&self) -> Vec<LeaseName> {
+        let waiting = self.places.clear();
+        waiting.into_iter().map(|job| job.lease).collect()
     }
 }
 
@@ -172,38 +198,50 @@ struct SlotThread {
     number: usize,
     queue: Receiver<Work>,
     wake: UnixStream,
+    /// The other end of `wake`.
+    call: Arc<UnixStream>,
     watch: Arc<Watch>,
     clock: Arc<dyn Clock>,
-    free: Arc<Mutex<Vec<usize>>>,
+    places: Arc<Places>,
 }
 
 impl SlotThread {
     fn serve(self) {
         let mut buffer = vec![0; BUFFER];
         while let Ok(work) = self.queue.recv() {
-            let Work {
-                prepare,
-                orders,
-                log,
-                done,
-            } = work;
-            let mut means = drive::Means {
-                wake: &self.wake,
-                buffer: &mut buffer,
-                clock: self.clock.as_ref(),
-                watch: &self.watch,
-            };
-            // A fault of ours must not cost the daemon a slot, nor the job its report.
-            let ran = catch_unwind(AssertUnwindSafe(|| {
-                run(prepare, &orders, log.as_deref(), &mut means)
-            }));
-            let ran = ran.unwrap_or_else(|_| {
-                let text = "the host daemon had an internal error".to_owned();
-                report::failure(Reason::Lost, None, text, self.clock.now())
-            });
-            lock(&self.free).push(self.number);
-            done(ran);
+            let mut next = Some(work);
+            while let Some(work) = next {
+                next = self.run(work, &mut buffer);
+            }
         }
+    }
+
+    /// Runs a job. Returns what the slot is to run next, if it is not free now.
+    fn run(&self, work: Work, buffer: &mut [u8]) -> Option<Work> {
+        let Work {
+            prepare,
+            orders,
+            log,
+            done,
+        } = work;
+        orders.reach(&self.call);
+        let mut means = drive::Means {
+            wake: &self.wake,
+            buffer,
+            clock: self.clock.as_ref(),
+            watch: &self.watch,
+        };
+        // A fault of ours must not cost the daemon a slot, nor the job its report.
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            run(prepare, &orders, log.as_deref(), &mut means)
+        }));
+        let ran = ran.unwrap_or_else(|_| {
+            let text = "the host daemon had an internal error".to_owned();
+            report::failure(Reason::Lost, None, text, self.clock.now())
+        });
+        let next = self.places.next(self.number);
+        done(ran);
+        next
     }
 }
 
@@ -229,8 +267,4 @@ fn run(
         scratch.remove(ran.success || !task.keep_failed);
     }
     ran
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,23 +11,31 @@ use crate::support::clock::Timestamp;
 #[derive(Debug)]
 pub(in crate::host) struct Orders {
     state: Mutex<State>,
-    wake: Arc<UnixStream>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     stop: Option<Stop>,
     until: Option<Timestamp>,
+    /// Wakes the slot, once there is one.
+    wake: Option<Arc<UnixStream>>,
 }
 
 impl Orders {
     /// Returns orders to run until `until` by the steady clock, or without limit.
-    pub(in crate::host) fn new(until: Option<Timestamp>, wake: Arc<UnixStream>) -> Self {
-        let state = State { stop: None, until };
+    pub(in crate::host) fn new(until: Option<Timestamp>) -> Self {
+        let state = State {
+            until,
+            ..State::default()
+        };
         Self {
             state: Mutex::new(state),
-            wake,
         }
+    }
+
+    /// Says which slot is to hear of them. What was said before it sees when it looks first.
+    pub(super) fn reach(&self, wake: &Arc<UnixStream>) {
+        self.state().wake.get_or_insert_with(|| Arc::clone(wake));
     }
 
     /// Returns what is wanted now.
@@ -46,8 +54,11 @@ impl Orders {
 
     /// Lets the slot look again.
     pub(in crate::host) fn wake(&self) {
-        // A full socket means that it will look anyway.
-        let _ = (&*self.wake).write(&[1]);
+        let wake = self.state().wake.clone();
+        if let Some(wake) = wake {
+            // A full socket means that it will look anyway.
+            let _ = (&*wake).write(&[1]);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,8 +1,9 @@
 mod birth;
+mod hold;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use super::*;
@@ -59,13 +60,8 @@ impl Bench {
         let until = Some(self.clock.now().plus(Duration::from_secs(600)));
         let (place, orders) = self.runner.reserve(until).unwrap();
         let (sender, receiver) = channel();
-        self.runner.begin(
-            place,
-            Arc::clone(&orders),
-            None,
-            Box::new(|| Ok(task)),
-            Box::new(move |ran| drop(sender.send(ran))),
-        );
+        let prepare: Prepare = Box::new(|| Ok(task));
+        self.runner.begin(place, work(&orders, prepare, sender));
         (orders, receiver)
     }
 
@@ -80,6 +76,15 @@ impl Bench {
             assert!(Instant::now() < until, "{name} was never made");
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+}
+
+fn work(orders: &Arc<Orders>, prepare: Prepare, sender: Sender<Ran>) -> Work {
+    Work {
+        orders: Arc::clone(orders),
+        log: None,
+        prepare,
+        done: Box::new(move |ran| drop(sender.send(ran))),
     }
 }
 
@@ -232,13 +237,8 @@ fn an_order_before_the_start_starts_nothing() {
     orders.stop(Stop::Cancel(None, None));
     let (sender, receiver) = channel();
     let task = bench.script("touch ran");
-    bench.runner.begin(
-        place,
-        orders,
-        None,
-        Box::new(|| Ok(task)),
-        Box::new(move |ran| drop(sender.send(ran))),
-    );
+    let prepare: Prepare = Box::new(|| Ok(task));
+    bench.runner.begin(place, work(&orders, prepare, sender));
     assert_eq!(wait(&receiver).reason, Some(Reason::Cancelled));
     assert!(!bench.dir.path().join("ran").exists());
 }
@@ -279,13 +279,8 @@ fn a_fault_in_a_slot_costs_one_job_only() {
     let bench = bench(1);
     let (place, orders) = bench.runner.reserve(None).unwrap();
     let (sender, receiver) = channel();
-    bench.runner.begin(
-        place,
-        orders,
-        None,
-        Box::new(|| panic!("on purpose")),
-        Box::new(move |ran| drop(sender.send(ran))),
-    );
+    let prepare: Prepare = Box::new(|| panic!("on purpose"));
+    bench.runner.begin(place, work(&orders, prepare, sender));
     assert_eq!(wait(&receiver).reason, Some(Reason::Lost));
     assert!(bench.run(bench.script("exit 0")).success);
 }

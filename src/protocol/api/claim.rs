@@ -63,6 +63,9 @@ pub struct LeasedJob {
     /// the host of this program waits half of one at most. The original does not say: zero.
     #[serde(default)]
     pub lease_ms: u64,
+    /// Were its holder lost now, the job would have failed. So whoever cannot begin it gives it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_try: bool,
 }
 
 const fn no_token() -> LeaseToken {
@@ -183,6 +186,11 @@ pub struct CompleteMany {
     /// How many jobs the host takes next, so that it need not ask for them by itself. Nothing is waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<u16>,
+    /// How many more it would have at hand for when those have ended, because its jobs are short. They are given only
+    /// while many jobs wait and no host does, and the sender gives back what it does not begin soon. Goes with
+    /// [`Self::claim`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<u16>,
 }
 
 /// What a completion or a release led to.

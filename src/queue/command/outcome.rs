@@ -109,6 +109,9 @@ pub struct Claimed {
     pub submitted_by: Option<String>,
     /// Higher runs first.
     pub priority: i8,
+    /// One loss more and it has failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_try: bool,
 }
 
 impl Claimed {

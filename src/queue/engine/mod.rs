@@ -410,6 +410,14 @@ impl Queue {
         self.read(Reader::counts).await
     }
 
+    /// Tells whether more than `count` jobs wait that a host may take now. Costs as many steps.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn more_wait_than(&self, count: u32) -> Result<bool, Error> {
+        self.read(move |reader| reader.more_wait_than(count)).await
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,

@@ -135,6 +135,7 @@ fn given(candidate: Candidate, job: Job) -> Option<Claimed> {
         created_at: candidate.created_at,
         submitted_by: candidate.submitted_by,
         priority: candidate.priority,
+        last_try: job.lost + 1 >= job.limits.max_attempts,
     })
 }
 

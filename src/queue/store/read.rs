@@ -346,6 +346,21 @@ impl Reader {
         Ok(group)
     }
 
+    /// Tells whether more than `count` jobs wait that a host may take now. Costs as many steps.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn more_wait_than(&self, count: u32) -> Result<bool, Error> {
+        let read = || {
+            self.connection
+                .prepare_cached(
+                    "SELECT 1 FROM job INDEXED BY job_queue WHERE state = 0 LIMIT 1 OFFSET ?1",
+                )?
+                .exists([count])
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
     /// Returns how many jobs have which status.
     ///
     /// # Errors
