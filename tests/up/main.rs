@@ -9,10 +9,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod changes;
 mod controller;
 mod disk;
 mod place;
 mod pull;
 mod push;
+mod slots;
 mod stopping;
 mod verbs;

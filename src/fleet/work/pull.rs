@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -13,6 +13,8 @@ use super::look::Seen;
 use super::roll::Daemon;
 use super::view::State;
 use super::worker::{FAREWELL, LASTED, connect, fallen, leave};
+use crate::fleet::file::Host;
+use crate::fleet::link::is_one_way;
 use crate::fleet::tunnel::{self, Tunnel};
 use crate::support::backoff::Backoff;
 use crate::support::shutdown::{self, Cause, Trigger};
@@ -41,8 +43,10 @@ pub(super) async fn keep(
         core.stands(State::Pull);
         return PULLING;
     };
+    let mut settings = core.settings();
+    let host = core.host();
     let tunnel = Tunnel {
-        host: Arc::clone(&core.host),
+        host: Arc::clone(&host),
         links: core.means.links.clone(),
         controller: core.controller.clone(),
         visits,
@@ -70,6 +74,7 @@ pub(super) async fn keep(
         }
         tokio::select! {
             changed = state.changed() => if changed.is_err() { break PULLING; },
+            () = another_way(&mut settings, &host) => break Duration::ZERO,
             () = again.notified() => break Duration::ZERO,
             () = &mut deserted => break Duration::ZERO,
         }
@@ -81,13 +86,21 @@ pub(super) async fn keep(
     pause
 }
 
+/// Waits until the host is to be connected to in another way than `before`.
+pub(super) async fn another_way(settings: &mut watch::Receiver<Arc<Host>>, before: &Host) {
+    let other = settings.wait_for(|host| !is_one_way(host, before));
+    if other.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Waits until no daemon speaks for the host and its settings do not lead here any more. While one does, nothing
 /// is sent to the host.
 async fn deserted(core: &Core) {
     let mut patience = UNUSED.0;
     let mut missing_since = None;
     loop {
-        let found = core.roll.daemon(&core.means.client, &core.host.name).await;
+        let found = core.roll.daemon(&core.means.client, &core.name).await;
         if let Ok(daemon) = found {
             stand_in(core, daemon).await;
         }
@@ -95,7 +108,7 @@ async fn deserted(core: &Core) {
             Ok(Daemon::Unknown | Daemon::Silent) => {
                 let since: Instant = *missing_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= patience {
-                    if let Ok((link, seen)) = connect(core).await {
+                    if let Ok((link, seen, _)) = connect(core).await {
                         let _ = timeout(FAREWELL, link.connection.close()).await;
                         if !seen.pulls {
                             return;
@@ -110,7 +123,7 @@ async fn deserted(core: &Core) {
                 patience = UNUSED.0;
             }
             Err(error) => {
-                tracing::debug!(host = %core.host.name, %error, "cannot look for its daemon");
+                tracing::debug!(host = %core.name, %error, "cannot look for its daemon");
             }
         }
         sleep(match core.stands_in() {
