@@ -215,7 +215,13 @@ async fn complete_many(
         Some(max) => {
             let key = key.of("claim");
             let key = key.envelope(&bytes, now, room.settings.idempotency_ttl);
-            let (done, next) = exchange(&room, &host, reports, caller.at_most(max), key).await?;
+            // What is said of it has changed since it registered: it hears that when it asks for work.
+            let outdated = |said| room.presence.is_outdated(&host, said);
+            let max = match caller.said().is_some_and(outdated) {
+                true => 0,
+                false => caller.at_most(max),
+            };
+            let (done, next) = exchange(&room, &host, reports, max, key).await?;
             (done, Some(next))
         }
     };

@@ -100,7 +100,9 @@ impl Daemon {
             running.answers
                 && match running.manager {
                     Manager::Systemd => is(&self.found.unit, &texts::unit(self.drain)),
-                    Manager::Keeper => is(&self.found.keeper, texts::keeper()),
+                    Manager::Launchd | Manager::Keeper => {
+                        is(&self.found.keeper, texts::keeper())
+                    }
                 }
         });
         Needs {
@@ -130,7 +132,9 @@ impl Daemon {
         let (manager, why_no_systemd) = service::choose(connection).await?;
         let (path, text, found) = match manager {
             Manager::Systemd => (seat::UNIT_FILE, texts::unit(self.drain), &self.found.unit),
-            Manager::Keeper => (seat::KEEPER, texts::keeper().to_owned(), &self.found.keeper),
+            Manager::Launchd | Manager::Keeper => {
+                (seat::KEEPER, texts::keeper().to_owned(), &self.found.keeper)
+            }
         };
         let mut written = None;
         if found.text() != Some(text.as_str()) {

@@ -1,10 +1,9 @@
 //! A host whose daemon pulls: the way is kept open for it, and nothing is pushed. Until its daemon came for the first
 //! time the host is in the coordinator's list all the same, and says what it waits for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -13,8 +12,6 @@ use super::look::Seen;
 use super::roll::Daemon;
 use super::view::State;
 use super::worker::{FAREWELL, LASTED, connect, fallen, leave};
-use crate::fleet::file::Host;
-use crate::fleet::link::is_one_way;
 use crate::fleet::tunnel::{self, Tunnel};
 use crate::support::backoff::Backoff;
 use crate::support::shutdown::{self, Cause, Trigger};
@@ -44,9 +41,8 @@ pub(super) async fn keep(
         return PULLING;
     };
     let mut settings = core.settings();
-    let host = core.host();
     let tunnel = Tunnel {
-        host: Arc::clone(&host),
+        host: core.host(),
         links: core.means.links.clone(),
         controller: core.controller.clone(),
         visits,
@@ -74,7 +70,8 @@ pub(super) async fn keep(
         }
         tokio::select! {
             changed = state.changed() => if changed.is_err() { break PULLING; },
-            () = another_way(&mut settings, &host) => break Duration::ZERO,
+            // Who comes through it is known from its beginning, and may be somebody else now.
+            _ = settings.changed() => break Duration::ZERO,
             () = again.notified() => break Duration::ZERO,
             () = &mut deserted => break Duration::ZERO,
         }
@@ -84,14 +81,6 @@ pub(super) async fn keep(
         let _ = task.await;
     }
     pause
-}
-
-/// Waits until the host is to be connected to in another way than `before`.
-pub(super) async fn another_way(settings: &mut watch::Receiver<Arc<Host>>, before: &Host) {
-    let other = settings.wait_for(|host| !is_one_way(host, before));
-    if other.await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// Waits until no daemon speaks for the host and its settings do not lead here any more. While one does, nothing
