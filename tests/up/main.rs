@@ -11,10 +11,14 @@ mod common;
 
 mod changes;
 mod controller;
+mod bounds;
 mod disk;
+mod hostile;
 mod place;
+mod list;
 mod pull;
 mod push;
+mod same;
 mod slots;
 mod stopping;
 mod verbs;
