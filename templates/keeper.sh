@@ -1,5 +1,5 @@
-# Keeps the host daemon running where no systemd does; launchd runs it, where there is one. Put on a host as ~/.local/state/skyclaw/service/keeper.sh and
-# started there by templates/service.sh and by cron. Read by fleet/service/texts.rs.
+# Keeps the host daemon running where no systemd does. Put on a host as ~/.local/state/skyclaw/service/keeper.sh and
+# started there by templates/service.sh, and by launchd or cron. Read by fleet/service/texts.rs.
 #
 # A daemon that ends is started again after 5 s, unless there is a file `stop`. What it says goes to `log`; that and the
 # piece before it are kept, a few megabytes each. `pid` is this process, `daemon` the daemon.

@@ -78,7 +78,7 @@ case $1 in
 print) case $2 in user/*) ;; *) exit 113 ;; esac ;;
 bootstrap)
     [ -e "$HOME/launchd-fails" ] && exit 5
-    run=$(sed -n 's|.*<string>\(exec .*\)</string>||p' "$3")
+    run=$(sed -n 's|.*<string>\(exec .*\)</string>|\1|p' "$3")
     setsid sh -c "$run" </dev/null >/dev/null 2>&1 &
     ;;
 esac

@@ -19,12 +19,12 @@ fn launchd_keeps_the_daemon_running_where_there_is_one() {
     let row = site.deploy(&[]);
     assert_eq!(row["result"], "installed", "{row}");
     assert_eq!(row["service"], "launchd", "{row}");
-    assert!(row["warnings"].as_array().is_none_or(Vec::is_empty), "{row}");
-    let home = site.bed.server.home();
-    let wanted = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/templates/skyclaw-host.plist"
+    assert!(
+        row["warnings"].as_array().is_none_or(Vec::is_empty),
+        "{row}"
     );
+    let home = site.bed.server.home();
+    let wanted = concat!(env!("CARGO_MANIFEST_DIR"), "/templates/skyclaw-host.plist");
     let plist = site.bed.read(PLIST);
     assert_eq!(plist, fs::read_to_string(wanted).unwrap());
     let mut tags = plist.lines().map(str::trim);
@@ -32,8 +32,14 @@ fn launchd_keeps_the_daemon_running_where_there_is_one() {
     let said = calls(home);
     let loaded = said.lines().find(|line| line.contains(" bootstrap "));
     let loaded = loaded.unwrap();
-    assert!(loaded.contains(" user/") && loaded.ends_with(PLIST), "{said}");
-    assert!(!home.join("crontab").exists(), "one thing starts it, not two");
+    assert!(
+        loaded.contains(" user/") && loaded.ends_with(PLIST),
+        "{said}"
+    );
+    assert!(
+        !home.join("crontab").exists(),
+        "one thing starts it, not two"
+    );
     let pid = site.daemon().unwrap().pid;
 
     let again = site.deploy(&[]);

@@ -15,7 +15,9 @@ impl Place {
     /// A client at the far end of the tunnel.
     fn liar(&self) -> Client {
         let file = self.coordinator_file();
-        eventually(SOON, || file.with_extension("sock").exists() && file.exists());
+        eventually(SOON, || {
+            file.with_extension("sock").exists() && file.exists()
+        });
         let url = unix_url(&file.with_extension("sock")).unwrap();
         Client::new(Settings::new(vec![url])).unwrap()
     }
@@ -68,11 +70,18 @@ fn a_host_is_what_the_fleet_file_says_whatever_it_says_itself() {
     place.up(&[]);
     let liar = place.liar();
     let own = format!("host_{}", "01890a5d-ac96-774b-bcce-b302099a8057");
-    let host = place.block_on(liar.register(&claims("web1", &own))).unwrap().host;
+    let host = place
+        .block_on(liar.register(&claims("web1", &own)))
+        .unwrap()
+        .host;
     let shell_only = vec!["shell".to_owned()];
     assert_eq!(of(&host), (shell_only, 2, Some("eu")));
     // Nor is it anybody else.
-    for register in [claims("web2", &own), claims("web2", "web2"), claims("web1", "web2")] {
+    for register in [
+        claims("web2", &own),
+        claims("web2", "web2"),
+        claims("web1", "web2"),
+    ] {
         let refused = place.block_on(liar.register(&register)).unwrap_err();
         assert_eq!(refused.code(), Some(Code::Forbidden), "{refused}");
     }
@@ -98,7 +107,10 @@ fn a_host_is_what_the_fleet_file_says_whatever_it_says_itself() {
     }
     // It may speak for itself, and gets what is for it and no more than it may run.
     let mine: Vec<_> = (0..3).map(|_| place.sh(Some("web1"), "true")).collect();
-    let got = place.block_on(liar.claim(&web1, 1000, moment)).unwrap().jobs;
+    let got = place
+        .block_on(liar.claim(&web1, 1000, moment))
+        .unwrap()
+        .jobs;
     assert_eq!(got.len(), 2);
     assert!(got.iter().all(|job| mine.contains(&job.id)));
 
@@ -109,6 +121,9 @@ fn a_host_is_what_the_fleet_file_says_whatever_it_says_itself() {
         let asked = place.block_on(liar.claim(&web1, 0, None));
         asked.is_err_and(|error| error.code() == Some(Code::UnknownHost))
     });
-    let host = place.block_on(liar.register(&claims("web1", &own))).unwrap().host;
+    let host = place
+        .block_on(liar.register(&claims("web1", &own)))
+        .unwrap()
+        .host;
     assert_eq!(of(&host).0, ["gpu", "shell"]);
 }

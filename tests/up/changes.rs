@@ -75,10 +75,7 @@ fn a_host_at_another_address_gets_new_jobs_there_while_old_ones_end() {
     place.change(&["web1", "web2"], name);
     // A slot of the new machine, by all that is known of it.
     let new = place.wait(place.sh(Some("web1"), "echo there"));
-    assert_eq!(
-        (out(&new).as_str(), new.attempts.get()),
-        ("there\n", 1)
-    );
+    assert_eq!((out(&new).as_str(), new.attempts.get()), ("there\n", 1));
     place.assert_whole(held, "whole\n");
     // Nothing keeps the old connections any more.
     eventually(SOON, || place.bed.server.connections().len() == 2);

@@ -18,7 +18,9 @@ impl Place {
     }
 
     /// A place whose host has the settings of a daemon.
-    fn pulling(set_up: impl FnOnce(crate::common::SshdBuilder) -> crate::common::SshdBuilder) -> Option<Self> {
+    fn pulling(
+        set_up: impl FnOnce(crate::common::SshdBuilder) -> crate::common::SshdBuilder,
+    ) -> Option<Self> {
         let place = Self::on(&["web1"], 1, set_up)?;
         let id = place.state("controller-id");
         std::fs::create_dir_all(id.parent().unwrap()).unwrap();

@@ -10,7 +10,15 @@ fn a_controller_in_the_background_gets_the_list_and_keeps_it() {
     let Some(mut place) = Place::with(&["web1", "web2"], 1) else {
         return;
     };
-    let args = ["fleet", "up", "--port", "0", "--detach", "--hosts-from", "-"];
+    let args = [
+        "fleet",
+        "up",
+        "--port",
+        "0",
+        "--detach",
+        "--hosts-from",
+        "-",
+    ];
     let up = place.bed.world.skyclaw_with_stdin(&args, b"web2\n");
     assert_eq!(up.code, 0, "{up}");
     let text = up.out();

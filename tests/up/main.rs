@@ -9,13 +9,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bounds;
 mod changes;
 mod controller;
-mod bounds;
 mod disk;
 mod hostile;
-mod place;
 mod list;
+mod place;
 mod pull;
 mod push;
 mod same;

@@ -20,7 +20,9 @@ impl Place {
         let home = self.bed.server.home().display().to_string();
         let host = &fleet.hosts[0];
         let ours = settings::of(host, &home, &settings::Asks::Controller(id)).unwrap();
-        let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let ours = ours
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
         let all = ours.chain(lent::of(host).variables);
         all.map(|(name, value)| (name, value.expose().to_owned()))
             .collect()
@@ -44,7 +46,11 @@ impl Place {
         ];
         let printed = payloads.map(|payload| {
             let job = self.wait(self.submit(Some("web1"), payload));
-            assert!(self.ran_by(job.id).starts_with(by), "{}", self.ran_by(job.id));
+            assert!(
+                self.ran_by(job.id).starts_with(by),
+                "{}",
+                self.ran_by(job.id)
+            );
             out(&job)
         });
         printed.into()

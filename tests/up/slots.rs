@@ -51,7 +51,9 @@ fn sixteen_slots_are_sixteen_jobs_at_once_on_a_server_as_it_comes() {
     let jobs = place.crowd(17);
     eventually(SOON, || place.begun() == 16);
     assert_eq!(place.hosts()[0].max_parallel, 16);
-    let waiting = jobs.iter().filter(|job| place.record(**job).status == JobStatus::Queued);
+    let waiting = jobs
+        .iter()
+        .filter(|job| place.record(**job).status == JobStatus::Queued);
     assert_eq!(waiting.count(), 1);
     // Those that share a connection are as many as it carries, and no more connections than that takes.
     assert_eq!(place.bed.server.connections().len(), 2);

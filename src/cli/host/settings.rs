@@ -15,9 +15,7 @@ use crate::fleet::service::settings::ENCODED;
 use crate::host::accept::Accept;
 use crate::host::allow::ArgvPattern;
 use crate::host::services::ServiceSettings;
-use crate::host::settings::{
-    Agent, Agents, Asked, DEFAULT_COMMANDS, Settings, Start, TaskAgent,
-};
+use crate::host::settings::{Agent, Agents, Asked, DEFAULT_COMMANDS, Settings, Start, TaskAgent};
 use crate::host::spare::Condition;
 use crate::protocol::{HostId, OUTPUT_LIMIT};
 use crate::support::paths;
@@ -202,7 +200,9 @@ fn task_agent(text: &str, name: &str) -> Result<Option<TaskAgent>, Failure> {
                 false => Passing::Preferred,
             },
         };
-        let made = preset.command_line(&order).map_err(|error| error.to_string())?;
+        let made = preset
+            .command_line(&order)
+            .map_err(|error| error.to_string())?;
         Ok(Start {
             args: made.args,
             env: made.env,

@@ -95,11 +95,11 @@ pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if args.print_unit {
         let list = args.select.flags.hosts_from.as_deref();
         if list.is_some_and(|path| path.as_os_str() == "-") {
-            return Err(
-                Failure::usage("--hosts-from - in a unit: a service has no standard input")
-                    .hint("name a file with --hosts-from, or the hosts")
-                    .into(),
-            );
+            return Err(Failure::usage(
+                "--hosts-from - in a unit: a service has no standard input",
+            )
+            .hint("name a file with --hosts-from, or the hosts")
+            .into());
         }
         output.bytes(unit::unit()?.as_bytes());
         return Ok(Exit::Success);

@@ -100,9 +100,7 @@ impl Daemon {
             running.answers
                 && match running.manager {
                     Manager::Systemd => is(&self.found.unit, &texts::unit(self.drain)),
-                    Manager::Launchd | Manager::Keeper => {
-                        is(&self.found.keeper, texts::keeper())
-                    }
+                    Manager::Launchd | Manager::Keeper => is(&self.found.keeper, texts::keeper()),
                 }
         });
         Needs {

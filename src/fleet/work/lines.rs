@@ -199,7 +199,11 @@ impl Seat {
         // It is given back after this.
         drop(state);
         // Not even one: it is no matter of how many.
-        if others > 0 { Full::ThisLine } else { Full::All }
+        if others > 0 {
+            Full::ThisLine
+        } else {
+            Full::All
+        }
     }
 }
 

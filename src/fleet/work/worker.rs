@@ -110,9 +110,7 @@ async fn work(core: &Arc<Core>, again: &Notify, open: &mut Open) {
                 // What has a seat on a connection that lives goes on there.
                 core.leave_to_itself(&lines);
                 match &ended {
-                    Ended::Lost(error) => {
-                        down(core, error, &mut backoff, since.elapsed() > LASTED)
-                    }
+                    Ended::Lost(error) => down(core, error, &mut backoff, since.elapsed() > LASTED),
                     Ended::Moved => {
                         backoff.reset();
                         Duration::ZERO
