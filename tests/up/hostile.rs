@@ -79,7 +79,7 @@ fn a_server_that_forwards_nothing_is_told_to_who_waits() {
     place.up(&[]);
     let job = place.sh(Some("web1"), "echo there");
     place.waits_because(job, "unreachable: ");
-    place.waits_because(job, "forward");
+    place.waits_because(job, "AllowTcpForwarding");
     let controller = place.controller.as_ref().unwrap();
     controller.wait_for_line("web1: down: ", SOON);
     // Without a daemon nothing is forwarded, and nothing is in the way.

@@ -254,6 +254,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fleet::file::{Fleet, Overrides};
 
     fn settings() -> Vec<(&'static str, Secret)> {
         let value = |text: &str| Secret::new(text.to_owned());
@@ -295,6 +296,48 @@ mod tests {
         assert!(remarks(own, &wanted)[0].contains("outranks"));
         wanted.push(line("SKYCLAW_COORDINATOR_FILE", "/x.json"));
         assert!(remarks(own, &wanted)[0].contains("is not used"));
+    }
+
+    #[test]
+    fn what_the_fleet_file_says_of_jobs_reaches_the_daemon() {
+        let text = r#"{ "hosts": [
+            { "name": "a", "host": "h1", "agent": "say 'it' {task} {host}", "workdir": "~/w", "timeout": "2m", "capabilities": ["gpu", "shell"] },
+            { "name": "b", "host": "h2", "agent": "openclaw", "workdir": "/srv/w", "timeout": "0" },
+            { "name": "c", "host": "h3", "workdir": "w" },
+            { "name": "d", "host": "h4" }
+        ] }"#;
+        let fleet = Fleet::parse("fleet.json".as_ref(), text, &Overrides::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let here = Asks::Controller(ControllerId::in_dir(dir.path()).unwrap());
+        let said = |host: usize, asks: &Asks| {
+            let lines = of(&fleet.hosts[host], "/home/me", asks).unwrap();
+            let value = move |name: &str| {
+                let mut lines = lines.iter();
+                let found = lines.find(|(other, _)| *other == name);
+                found.map(|(_, value)| value.expose().to_owned())
+            };
+            ["AGENT", "JOB_DIR", "TIMEOUT_MS", "CAPABILITIES"]
+                .map(|name| value(&format!("SKYCLAW_{name}")))
+        };
+        let all = |words: [&str; 4]| words.map(|word| (!word.is_empty()).then(|| word.to_owned()));
+        let agent = format!("base64:{}", STANDARD.encode("say 'it' {task} h1"));
+        assert_eq!(
+            said(0, &here),
+            all([&agent, "/home/me/w", "120000", "gpu,shell"])
+        );
+        assert_eq!(
+            said(1, &here),
+            all(["openclaw", "/srv/w", "31536000000", ""])
+        );
+        assert_eq!(said(2, &here), all(["", "/home/me/w", "", ""]));
+        assert_eq!(said(3, &here), all(["", "/home/me", "", ""]));
+        // With another coordinator a job has a fresh directory, as with any other daemon of it.
+        let elsewhere = Asks::Network {
+            urls: vec!["http://c".into()],
+            token: None,
+        };
+        assert_eq!(said(3, &elsewhere), all(["", "", "", ""]));
+        assert_eq!(said(2, &elsewhere), all(["", "/home/me/w", "", ""]));
     }
 
     #[test]

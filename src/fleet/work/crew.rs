@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::claim;
 use super::core::Core;
 use super::roll::Roll;
 use super::view::View;
@@ -149,6 +150,10 @@ impl Crew {
                 continue;
             }
             came += 1;
+            let slots = claim::slots(host);
+            if u32::from(slots) < host.slots {
+                tracing::warn!(host = %host.name, asked = host.slots, "where jobs are pushed, slots count as {slots} at most");
+            }
             let before = self.leaving.remove(&host.name);
             self.members
                 .insert(host.name.clone(), self.member(host, before));

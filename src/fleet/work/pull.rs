@@ -64,7 +64,12 @@ pub(super) async fn keep(
             tunnel::State::Up { .. } => core.stands(State::Pull),
             tunnel::State::Down { error, .. } => {
                 let lasted = ends.since.elapsed() > LASTED;
-                break fallen(core, error.chain(), error.is_strange(), (backoff, lasted));
+                // What is to be done is on the host, where nobody looks.
+                let text = match error.hint() {
+                    Some(hint) => format!("{}: {hint}", error.chain()),
+                    None => error.chain(),
+                };
+                break fallen(core, text, error.is_strange(), (backoff, lasted));
             }
             tunnel::State::Gone => break PULLING,
         }
