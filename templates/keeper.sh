@@ -1,5 +1,5 @@
 # Keeps the host daemon running where no systemd does. Put on a host as ~/.local/state/skyclaw/service/keeper.sh and
-# started there by templates/service.sh and by cron. Read by fleet/service/texts.rs.
+# started there by templates/service.sh, and by launchd or cron. Read by fleet/service/texts.rs.
 #
 # A daemon that ends is started again after 5 s, unless there is a file `stop`. What it says goes to `log`; that and the
 # piece before it are kept, a few megabytes each. `pid` is this process, `daemon` the daemon.
@@ -48,4 +48,6 @@ rm -f "$d/daemon";
 echo "$(date) the daemon has ended and is started again in 5 s" >>"$d/log";
 sleep 5;
 done;
-mine && rm -f "$d/pid"
+mine && rm -f "$d/pid";
+# launchd starts what fails again.
+exit 0

@@ -1,20 +1,22 @@
 # Looks after the service of the host daemon. Read by fleet/service/mod.rs.
 #
-# stdin: the marker, then one line of code that sets a (what to do), m (systemd or keeper), r (1: start anew what runs),
-# w (seconds that running jobs may take to end), f (1: they may not), y (the state directory of the daemon) and j (the line for cron).
+# stdin: the marker, then one line of code that sets a (what to do), m (systemd, launchd or keeper), r (1: start anew what runs),
+# w (seconds that running jobs may take to end), f (1: they may not), y (the state directory of the daemon), j (the line for cron)
+# and i (the property list for launchd).
 # Answers, by a:
 #   look    `up MANAGER PID SINCE answers|silent` or `down`
 #   lines   `lines` and the last lines of the daemon
-#   choose  `systemd` or `keeper`, and why not systemd; makes the user linger, and notes that, if that takes it
+#   choose  `systemd`, `launchd`, or `keeper` and why not systemd; makes the user linger, and notes that, if that takes it
 #   start   `up ...` as above, or `down` and the last lines of the daemon
 #   stop    `stopped`
 IFS= read -r c || exit 1;
-a=; m=; r=; w=60; f=; y=; j=;
+a=; m=; r=; w=60; f=; y=; j=; i=;
 eval "$c";
 h=$HOME;
 d=$h/.local/state/skyclaw/service;
 n=skyclaw-host.service;
 v=$h/.config/systemd/user/$n;
+q=$h/Library/LaunchAgents/skyclaw-host.plist;
 umask 077;
 XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}; export XDG_RUNTIME_DIR;
 nap() { sleep 0.1 2>/dev/null || sleep 1; };
@@ -23,6 +25,27 @@ sc() { systemctl --user "$@" </dev/null; };
 managed() { has systemctl && sc show-environment >/dev/null 2>&1; };
 # A sandbox is no machine of its own: its user's systemd and cron are those of the person beside it.
 has() { [ -z "$SKYCLAW_SANDBOX" ] && command -v "$1" >/dev/null 2>&1; };
+# Where launchd keeps what this user runs: with the desktop if somebody is logged in there, else without.
+domain() {
+for x in "gui/$(id -u)" "user/$(id -u)"; do launchctl print "$x" </dev/null >/dev/null 2>&1 && echo "$x" && return; done;
+false;
+};
+launchd() { [ "$(uname -s)" = Darwin ] && has launchctl && domain >/dev/null; };
+unlaunchd() {
+[ -e "$q" ] || return 0;
+for x in "gui/$(id -u)" "user/$(id -u)"; do launchctl bootout "$x/skyclaw-host"; done </dev/null >/dev/null 2>&1;
+rm -f "$q";
+};
+# Has launchd keep the keeper running: now, whenever it dies and from the next login on.
+launch() {
+launchd && mkdir -p "${q%/*}" && printf %s "$i" >"$q" || return;
+p=$(domain);
+launchctl bootout "$p/skyclaw-host" </dev/null >/dev/null 2>&1;
+# One that goes is in the way for a moment.
+for x in 1 2 3 4 5 6 7 8 9; do launchctl bootstrap "$p" "$q" </dev/null >"$d.said" 2>&1 && return; nap; done;
+rm -f "$q";
+false;
+};
 # Whether that process is there and bears one of our names.
 lives() {
 [ -n "$1" ] && [ "$1" -gt 0 ] 2>/dev/null && kill -0 "$1" 2>/dev/null || return 1;
@@ -41,6 +64,7 @@ p=$(sc show -p MainPID "$n" 2>/dev/null); p=${p#MainPID=}; k=systemd;
 lives "$p" && return 0;
 fi;
 p=$(cat "$d/daemon" 2>/dev/null); k=keeper;
+[ -e "$q" ] && k=launchd;
 lives "$p";
 };
 answers() { "$h/.local/bin/skyclaw" host jobs --json --state-dir "$y" </dev/null >/dev/null 2>&1; };
@@ -96,6 +120,7 @@ look) if seek; then tell; else echo "$_m down"; fi;;
 choose)
 l=$h/.local/state/skyclaw/linger;
 i=$(id -un);
+if launchd; then echo "$_m launchd"; exit 0; fi;
 lingers() { [ -e "/var/lib/systemd/linger/$i" ] || [ "$(loginctl show-user "$i" -p Linger 2>/dev/null </dev/null)" = Linger=yes ]; };
 if has systemctl && has loginctl; then :; else echo "$_m keeper there is no systemd"; exit 0; fi;
 if lingers; then :; else
@@ -121,8 +146,8 @@ if [ -e "$v" ]; then rm -f "$v"; managed && sc daemon-reload >/dev/null 2>&1; fi
 [ "$r" = 1 ] && unkeep;
 rm -f "$d/stop";
 o=; command -v setsid >/dev/null 2>&1 && o=setsid;
-$o sh "$d/keeper.sh" </dev/null >/dev/null 2>&1 &
-if cron; then
+if launch; then uncron;
+elif $o sh "$d/keeper.sh" </dev/null >/dev/null 2>&1 & cron; then
 case $t in *"$j"*) ;; *) printf "%s$_n" ${t:+"$t"} "$j" | crontab - >"$d.said" 2>&1;; esac;
 fi;
 fi;
@@ -132,5 +157,5 @@ if seek && answers; then rm -f "$d.said"; tell; exit 0; fi;
 echo "$_m down";
 cat "$d.said" 2>/dev/null; rm -f "$d.said";
 lines;;
-stop) unsystemd; unkeep; uncron; echo "$_m stopped";;
+stop) unsystemd; unkeep; unlaunchd; uncron; echo "$_m stopped";;
 esac

@@ -1,7 +1,8 @@
 //! The arguments shared by many verbs, and the root of the command tree.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -292,15 +293,30 @@ impl OnArgs {
     }
 }
 
+/// What came on standard input, which can be read only once.
+static STDIN: OnceLock<String> = OnceLock::new();
+
+/// Returns the list of hosts that came on standard input, if it was asked for.
+pub fn list_on_stdin() -> Option<&'static str> {
+    STDIN.get().map(String::as_str)
+}
+
+fn read_stdin() -> std::io::Result<String> {
+    if let Some(text) = STDIN.get() {
+        return Ok(text.clone());
+    }
+    let text = std::io::read_to_string(std::io::stdin().lock())?;
+    Ok(STDIN.get_or_init(|| text).clone())
+}
+
 fn read_list(path: &std::path::Path) -> Result<String, Failure> {
-    let mut text = String::new();
     let read = if path.as_os_str() == "-" {
-        std::io::stdin().lock().read_to_string(&mut text)
+        read_stdin()
     } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
+        std::fs::read_to_string(path)
     };
     match read {
-        Ok(_) => Ok(text),
+        Ok(text) => Ok(text),
         Err(error) => {
             Err(Failure::usage(format!("read list of hosts {}", path.display())).because(error))
         }

@@ -34,6 +34,8 @@ pub struct Said {
     pub weight: u32,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// What it can do; without it, its own word counts.
+    pub capabilities: Option<Vec<String>>,
     /// How many jobs it may run at once.
     pub slots: u16,
 }

@@ -31,6 +31,16 @@ pub struct Known {
     pub names_leases: bool,
 }
 
+/// Returns capabilities as jobs ask for them.
+pub fn tidy(words: Vec<String>) -> Vec<String> {
+    Requirement {
+        required_capabilities: words,
+        ..Requirement::default()
+    }
+    .normalized()
+    .required_capabilities
+}
+
 /// The hosts.
 #[derive(Debug, Default)]
 pub struct Presence {
@@ -197,12 +207,15 @@ impl Presence {
         hosts.get(id).map(|host| host.entry.host.name.clone())
     }
 
-    /// Tells whether a host registered with other labels, another weight or more slots than are `said` of it now.
+    /// Tells whether a host registered with other labels or capabilities, another weight or more slots than are `said` of it
+    /// now.
     pub fn is_outdated(&self, id: &HostId, said: &Said) -> bool {
         let hosts = self.hosts();
         hosts.get(id).is_some_and(|known| {
             let host = &known.entry.host;
+            let is_known = |words: &Vec<String>| tidy(words.clone()) == host.capabilities;
             host.labels != said.labels
+                || !said.capabilities.as_ref().is_none_or(is_known)
                 || host.max_parallel > said.slots
                 || known.weight != said.weight.max(1)
         })

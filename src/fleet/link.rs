@@ -179,6 +179,22 @@ pub fn check(hosts: &[Arc<Host>]) -> Result<(), Unsupported> {
     Ok(())
 }
 
+/// Tells whether two entries are the same machine, by all that they say.
+pub fn is_one_machine(one: &Host, other: &Host) -> bool {
+    let place = |host: &Host| {
+        let hops = host.route.iter().map(|hop| (hop.host.clone(), hop.port));
+        let port = host.port.unwrap_or(Host::DEFAULT_PORT);
+        (host.host.clone(), port, hops.collect::<Vec<_>>())
+    };
+    place(one) == place(other)
+}
+
+/// Tells whether two entries are connected to in the same way: a connection by one does for the other.
+pub fn is_one_way(one: &Host, other: &Host) -> bool {
+    let login = |host: &Host| (target_of(host), route_of(host), host.via.clone());
+    login(one) == login(other)
+}
+
 /// Returns where and as whom to log in.
 pub fn target_of(host: &Host) -> Target {
     Target {

@@ -24,9 +24,11 @@ pub(super) fn of(settings: &Settings, kinds: &Kinds) -> Vec<String> {
         ("automaton", has(&agents.automaton)),
         (
             "picoclaw",
-            kinds
-                .agent_file(&agents.picoclaw)
-                .is_some_and(|file| is_picoclaw(&file)),
+            // What the owner chose instead is there, or the job says what is missing.
+            settings.task_agent.is_some()
+                || kinds
+                    .agent_file(&agents.picoclaw)
+                    .is_some_and(|file| is_picoclaw(&file)),
         ),
         (CAPABILITY, runs_services(settings) && kinds.allowed.any()),
     ];

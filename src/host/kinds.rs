@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use super::allow::{Allowed, Refusal};
 use super::environment::Environment;
 use super::runner::report::{self, NOT_ALLOWED};
 use super::runner::{Ran, Task};
-use super::settings::{Agent, Agents, Settings};
+use super::settings::{Agent, Agents, Asked, Settings, TaskAgent};
 use crate::protocol::api::JobKind;
 use crate::protocol::{AttemptNo, JobId, Payload, Reason};
 use crate::support::clock::Timestamp;
@@ -30,6 +30,9 @@ pub(super) struct Kinds {
     /// The files of agents that the owner named and the list does not have.
     chosen: BTreeMap<String, PathBuf>,
     workdir: Option<PathBuf>,
+    job_dir: Option<String>,
+    /// With its program's place in the home filled in.
+    task_agent: Option<TaskAgent>,
     home: Option<PathBuf>,
     scratch: PathBuf,
     keep_failed: bool,
@@ -62,7 +65,12 @@ impl Kinds {
             &settings.agents.automaton,
             &settings.agents.picoclaw,
         ];
-        let chosen = agents
+        let home = settings.environment.get("HOME").map(PathBuf::from);
+        let task_agent = settings.task_agent.clone().map(|agent| TaskAgent {
+            program: in_home(home.as_deref(), agent.program),
+            ..agent
+        });
+        let mut chosen: BTreeMap<String, PathBuf> = agents
             .into_iter()
             .filter(|agent| agent.chosen)
             .filter_map(|agent| {
@@ -70,6 +78,11 @@ impl Kinds {
                 Some((agent.command.clone(), file))
             })
             .collect();
+        if let Some(agent) = &task_agent
+            && let Some(file) = super::allow::find(&agent.program, &settings.path)
+        {
+            chosen.insert(agent.program.clone(), file);
+        }
         Self {
             allowed: Allowed::resolve(names, settings.argv.clone(), &settings.path),
             environment: Environment::new(
@@ -82,7 +95,9 @@ impl Kinds {
             agents: settings.agents.clone(),
             chosen,
             workdir: settings.workdir.clone(),
-            home: settings.environment.get("HOME").map(PathBuf::from),
+            job_dir: settings.job_dir.clone(),
+            task_agent,
+            home,
             scratch,
             keep_failed: settings.keep_failed,
             timeout: settings.timeout,
@@ -108,6 +123,8 @@ impl Kinds {
             },
             chosen: BTreeMap::new(),
             workdir: None,
+            job_dir: None,
+            task_agent: None,
             home: None,
             scratch: PathBuf::new(),
             keep_failed: false,
@@ -165,8 +182,8 @@ impl Kinds {
                 refuse(Reason::NotAllowed, Some(NOT_ALLOWED), text)
             })?;
         env.retain(|(name, _)| !wanted.without.iter().any(|gone| name == gone));
-        let directory = wanted
-            .directory
+        let directory = wanted.directory.or_else(|| self.job_dir.clone());
+        let directory = directory
             .map(|directory| self.directory(&directory))
             .transpose()
             .map_err(|(reason, text)| {
@@ -243,10 +260,8 @@ impl Kinds {
                     },
                 };
                 // An agent may lie in the home of whoever it works for.
-                if let (Some(_), Some(home), Some(path)) =
-                    (agent, &self.home, wanted.command.strip_prefix("~/"))
-                {
-                    wanted.command = home.join(path).to_string_lossy().into_owned();
+                if agent.is_some() {
+                    wanted.command = in_home(self.home.as_deref(), wanted.command);
                 }
                 wanted
             }
@@ -294,6 +309,23 @@ impl Kinds {
                 timeout_ms,
                 grace_ms,
             } => {
+                if let Some(agent) = &self.task_agent {
+                    let id = job.to_string();
+                    let start = (agent.starts)(Asked {
+                        task: &message,
+                        job: &id,
+                        on_stdin: task_stdin,
+                    })?;
+                    for (name, value) in start.env {
+                        env.entry(name).or_insert(value);
+                    }
+                    return Ok(Wanted {
+                        args: start.args,
+                        grace_ms,
+                        input: start.stdin,
+                        ..plain(&agent.program, Vec::new(), cwd, env, timeout_ms)
+                    });
+                }
                 // A fresh conversation, or the jobs of a host would remember one another.
                 let session = session.unwrap_or_else(|| format!("agent:main:skyclaw:{job}"));
                 let args = match task_stdin {
@@ -358,6 +390,14 @@ impl Kinds {
                 format!("directory not allowed: {named}"),
             ))
         }
+    }
+}
+
+/// Returns where a program is that may be written with `~/`.
+fn in_home(home: Option<&Path>, program: String) -> String {
+    match (home, program.strip_prefix("~/")) {
+        (Some(home), Some(path)) => home.join(path).to_string_lossy().into_owned(),
+        _ => program,
     }
 }
 

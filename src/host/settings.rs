@@ -1,7 +1,10 @@
 //! How a host daemon is set up. Read from flags and variables by the command line, checked here.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::accept::Accept;
@@ -21,6 +24,48 @@ pub const DEFAULT_COMMANDS: [&str; 8] = [
     "npm",
     "pnpm",
 ];
+
+/// A task for an agent.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its text.
+    pub task: &'a str,
+    /// The id of its job.
+    pub job: &'a str,
+    /// The text must go in on standard input.
+    pub on_stdin: bool,
+}
+
+/// What to start for a task.
+#[derive(Debug, Clone, Default)]
+pub struct Start {
+    /// The program's arguments.
+    pub args: Vec<OsString>,
+    /// Variables to set.
+    pub env: Vec<(String, String)>,
+    /// What to send on standard input.
+    pub stdin: Option<Vec<u8>>,
+}
+
+/// Says what to start for a task, or why it cannot be given to the agent.
+pub type Starts = dyn Fn(Asked<'_>) -> Result<Start, String> + Send + Sync;
+
+/// An agent that takes tasks in a way of its own.
+#[derive(Clone)]
+pub struct TaskAgent {
+    /// Its program: a name, a path, or below the home with `~/`.
+    pub program: String,
+    /// How it takes a task.
+    pub starts: Arc<Starts>,
+}
+
+impl fmt::Debug for TaskAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskAgent")
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What happens to running jobs once the lease has surely run out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,6 +136,10 @@ pub struct Settings {
     pub claim_when: Vec<Condition>,
     /// Directories that jobs name must lie in it.
     pub workdir: Option<PathBuf>,
+    /// Where jobs run that name no directory; without it each in a fresh one.
+    pub job_dir: Option<String>,
+    /// What runs `picoclaw-task` jobs instead of PicoClaw.
+    pub task_agent: Option<TaskAgent>,
     /// Directories of failed jobs are kept.
     pub keep_failed: bool,
     /// How often a coordinator that cannot be waited for is asked for work.

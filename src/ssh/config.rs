@@ -9,7 +9,7 @@ use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::throttle::Throttle;
 
 /// One machine to log in to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// A name or an address, IPv6 without brackets.
     pub host: String,

@@ -403,7 +403,16 @@ impl Sshd {
         self.connections().iter().for_each(Proc::freeze);
     }
 
-    fn connections(&self) -> Vec<Proc> {
+    /// Ends the listener alone: who is connected stays, and nobody else gets in.
+    pub fn close_the_door(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _gone_already = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+
+    /// Returns the processes of connections, one for each where sshd does not give up its rights.
+    pub fn connections(&self) -> Vec<Proc> {
         let mut procs = procs::descendants(self.pid());
         procs.retain(|proc| proc.cmdline.starts_with("sshd"));
         procs

@@ -58,6 +58,7 @@ pub fn labelled(name: &str, labels: &[(&str, &str)], slots: u16) -> Caller {
         may_submit: false,
         said: Some(Said {
             labels: labels.collect(),
+            capabilities: None,
             slots,
             weight: 1,
         }),

@@ -122,6 +122,7 @@ async fn the_weight_of_a_host_behind_a_tunnel_is_what_is_said_here() {
         may_submit: false,
         said: Some(Said {
             labels: BTreeMap::new(),
+            capabilities: None,
             slots: 4,
             weight,
         }),

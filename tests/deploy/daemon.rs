@@ -16,14 +16,14 @@ const UNIT: &str = ".config/systemd/user/skyclaw-host.service";
 const STATE: &str = ".local/state/skyclaw/host/fleet";
 
 /// A test host whose systemd is a fake, and a copy of skyclaw that does not take long to send.
-struct Site {
-    bed: Bed,
+pub struct Site {
+    pub bed: Bed,
     program: PathBuf,
     _fakes: tempfile::TempDir,
 }
 
 impl Site {
-    fn new(fakes: impl Fn(&Path)) -> Option<Self> {
+    pub fn new(fakes: impl Fn(&Path)) -> Option<Self> {
         Self::with(fakes, |server| server)
     }
 
@@ -53,12 +53,12 @@ impl Site {
     }
 
     #[track_caller]
-    fn deploy(&self, more: &[&str]) -> Value {
+    pub fn deploy(&self, more: &[&str]) -> Value {
         self.bed.row(0, &self.args(more))
     }
 
     /// The daemon, by its number.
-    fn daemon(&self) -> Option<Proc> {
+    pub fn daemon(&self) -> Option<Proc> {
         let mut daemons = self.bed.server.session_processes();
         daemons.retain(|proc| proc.cmdline.ends_with(".local/bin/skyclaw host"));
         daemons.pop()
@@ -70,7 +70,7 @@ impl Site {
     }
 
     #[track_caller]
-    fn teardown(&self, more: &[&str]) -> Value {
+    pub fn teardown(&self, more: &[&str]) -> Value {
         let args = [&["fleet", "teardown", "alpha", "-y", "--json"][..], more].concat();
         only(&self.bed.world.skyclaw(&args).expect_code(0))
     }

@@ -66,6 +66,31 @@ pub fn with_systemd(dir: &Path) {
     install(dir, "crontab", CRONTAB);
 }
 
+/// Says that this is macOS where only the system is asked for; our program is for the one that is there.
+const UNAME: &str = r#"#!/bin/sh
+if [ "$*" = -s ]; then echo Darwin; else PATH=/usr/bin:/bin exec uname "$@"; fi
+"#;
+
+/// Nobody is logged in at the desktop. Runs what a property list says, once.
+const LAUNCHCTL: &str = r#"#!/bin/sh
+echo "launchctl $*" >>"$HOME/calls"
+case $1 in
+print) case $2 in user/*) ;; *) exit 113 ;; esac ;;
+bootstrap)
+    [ -e "$HOME/launchd-fails" ] && exit 5
+    run=$(sed -n 's|.*<string>\(exec .*\)</string>|\1|p' "$3")
+    setsid sh -c "$run" </dev/null >/dev/null 2>&1 &
+    ;;
+esac
+"#;
+
+/// Makes `dir` a place with launchd and cron.
+pub fn with_launchd(dir: &Path) {
+    install(dir, "uname", UNAME);
+    install(dir, "launchctl", LAUNCHCTL);
+    install(dir, "crontab", CRONTAB);
+}
+
 /// Makes `dir` a place with cron and without a systemd that could be used.
 pub fn without_systemd(dir: &Path) {
     for name in ["systemctl", "loginctl", "journalctl"] {

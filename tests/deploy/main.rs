@@ -14,6 +14,7 @@ mod daemon;
 mod fakes;
 mod faults;
 mod fetch;
+mod launchd;
 mod library;
 mod releases;
 mod secrets;

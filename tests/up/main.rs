@@ -9,10 +9,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bounds;
+mod changes;
 mod controller;
 mod disk;
+mod hostile;
+mod list;
 mod place;
 mod pull;
 mod push;
+mod same;
+mod slots;
 mod stopping;
 mod verbs;

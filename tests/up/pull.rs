@@ -12,14 +12,14 @@ use crate::place::{Place, SOON, out};
 
 impl Place {
     /// The file that leads the host's daemon here.
-    fn coordinator_file(&self) -> PathBuf {
+    pub fn coordinator_file(&self) -> PathBuf {
         let id = std::fs::read_to_string(self.state("controller-id")).unwrap();
         let below = format!(".local/state/skyclaw/tunnel/{}.json", id.trim());
         self.bed.server.home().join(below)
     }
 
     /// Writes the settings of a daemon there, as deploy would.
-    fn seat(&self) -> PathBuf {
+    pub fn seat(&self) -> PathBuf {
         let settings = self.bed.server.home().join(".config/skyclaw/host.env");
         std::fs::create_dir_all(settings.parent().unwrap()).unwrap();
         let text = format!(
@@ -31,6 +31,11 @@ impl Place {
     }
 
     fn daemon(&self) -> Running {
+        self.daemon_with(&[])
+    }
+
+    /// The daemon, set up besides by these variables.
+    pub fn daemon_with(&self, more: &[(&str, &str)]) -> Running {
         let home = self.bed.server.home();
         let mut command = self.bed.world.clean(env!("CARGO_BIN_EXE_skyclaw"));
         command
@@ -40,6 +45,7 @@ impl Place {
             .env("SKYCLAW_HOST_NAME", "web1")
             .env("SKYCLAW_ALLOWED_COMMANDS", "sh")
             .env("SKYCLAW_COORDINATOR_FILE", self.coordinator_file())
+            .envs(more.iter().copied())
             .current_dir(home);
         Running::start(command, None)
     }
@@ -60,7 +66,7 @@ impl Place {
         );
     }
 
-    fn ran_by(&self, job: skyclaw::protocol::JobId) -> String {
+    pub fn ran_by(&self, job: skyclaw::protocol::JobId) -> String {
         let attempts = self.block_on(self.client().attempts(job)).unwrap().attempts;
         attempts.last().unwrap().host.to_string()
     }

@@ -272,36 +272,6 @@ fn what_is_secret_in_a_job_is_nowhere_to_be_seen() {
 }
 
 #[test]
-fn a_host_without_sessions_to_spare_is_left_alone_for_a_while() {
-    let Some(mut place) = Place::on(&["web1", "web2"], 3, |sshd| sshd.extra("MaxSessions 2"))
-    else {
-        return;
-    };
-    place.up(&[]);
-    place.wait_for_hosts(2);
-    let go = place.file("go");
-    let script = format!("while [ ! -e {go} ]; do sleep 0.05; done; echo done");
-    let jobs: Vec<_> = (0..3).map(|_| place.sh(Some("web1"), &script)).collect();
-    let given_back = || {
-        let mut jobs = jobs.iter().copied();
-        jobs.find(|job| place.record(*job).status == JobStatus::Queued)
-    };
-    let attempts = |job| place.block_on(place.client().attempts(job)).unwrap();
-    eventually(SOON, || {
-        given_back().is_some_and(|job| !attempts(job).attempts.is_empty())
-    });
-    let refused = given_back().unwrap();
-    // It would be taken again at once.
-    place.wait(place.sh(Some("web2"), "sleep 1"));
-    assert_eq!(place.record(refused).status, JobStatus::Queued);
-    assert_eq!(attempts(refused).attempts.len(), 1);
-    std::fs::write(&go, "").unwrap();
-    for job in &jobs {
-        assert_eq!(out(&place.wait(*job)), "done\n");
-    }
-}
-
-#[test]
 fn looking_at_a_host_again_costs_no_job_an_attempt() {
     let Some(place) = Place::ready(&["web1"], 2) else {
         return;

@@ -72,6 +72,22 @@ pub struct RuleArgs {
         hide_env_values = true
     )]
     pub workdir: Option<Given<String>>,
+    /// Where jobs run that name no directory [default: each in a fresh one]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SKYCLAW_JOB_DIR",
+        hide_env_values = true
+    )]
+    pub job_dir: Option<Given<String>>,
+    /// What runs picoclaw-task jobs: picoclaw, openclaw or a command with {task}, as `agent` of the fleet file
+    #[arg(
+        long,
+        value_name = "AGENT",
+        env = "SKYCLAW_AGENT",
+        hide_env_values = true
+    )]
+    pub agent: Option<Given<String>>,
     /// Keep the fresh directories of failed jobs
     #[arg(long)]
     pub keep_failed: bool,

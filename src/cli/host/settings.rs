@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::args::{Args, of};
 use crate::cli::error::Failure;
+use crate::fleet::agent::{AgentPreset, Order, Passing, Program, Session};
+use crate::fleet::service::settings::ENCODED;
 use crate::host::accept::Accept;
 use crate::host::allow::ArgvPattern;
 use crate::host::services::ServiceSettings;
-use crate::host::settings::{Agent, Agents, DEFAULT_COMMANDS, Settings};
+use crate::host::settings::{Agent, Agents, Asked, DEFAULT_COMMANDS, Settings, Start, TaskAgent};
 use crate::host::spare::Condition;
 use crate::protocol::{HostId, OUTPUT_LIMIT};
 use crate::support::paths;
@@ -59,6 +65,13 @@ pub fn read(args: &Args) -> anyhow::Result<Settings> {
         claim_when: Condition::parse_list(of(&work.claim_when).as_deref().unwrap_or_default())
             .map_err(|why| usage("--claim-when", &why))?,
         workdir: workdir(of(&rules.workdir))?,
+        job_dir: of(&rules.job_dir)
+            .map(|text| decoded("--job-dir", text))
+            .transpose()?,
+        task_agent: of(&rules.agent)
+            .map(|text| task_agent(&text, &name(args)))
+            .transpose()?
+            .flatten(),
         keep_failed: rules.keep_failed,
         poll: millis(&work.poll_ms, 2000).max(Duration::from_millis(10)),
         short: millis(&work.short_ms, 20),
@@ -150,6 +163,57 @@ fn agent(given: Option<String>, usual: &str) -> Agent {
         chosen: given.is_some(),
         command: given.unwrap_or_else(|| usual.to_owned()),
     }
+}
+
+/// Returns a setting that may have been written in base64 because it does not fit on a line of a file of settings.
+fn decoded(flag: &str, text: String) -> Result<String, Failure> {
+    let Some(code) = text.strip_prefix(ENCODED) else {
+        return Ok(text);
+    };
+    let bytes = STANDARD.decode(code).ok();
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| usage(flag, "what follows `base64:` is not text in base64"))
+}
+
+/// Returns what runs tasks, if that is not PicoClaw, which needs no setting.
+fn task_agent(text: &str, name: &str) -> Result<Option<TaskAgent>, Failure> {
+    let text = decoded("--agent", text.to_owned())?;
+    let preset = AgentPreset::read(&text).map_err(|error| usage("--agent", &error.to_string()))?;
+    if preset == AgentPreset::Picoclaw {
+        return Ok(None);
+    }
+    let program = match preset.program() {
+        Program::Home(path) => format!("~/{path}"),
+        Program::Path(path) | Program::Search(path) => path,
+    };
+    let name = name.to_owned();
+    let starts = move |asked: Asked<'_>| {
+        let order = Order {
+            task: asked.task,
+            job: asked.job,
+            name: &name,
+            // A deploy has filled it in.
+            host: &name,
+            index: 0,
+            session: Session::Unsupported,
+            passing: match asked.on_stdin {
+                true => Passing::Stdin,
+                false => Passing::Preferred,
+            },
+        };
+        let made = preset
+            .command_line(&order)
+            .map_err(|error| error.to_string())?;
+        Ok(Start {
+            args: made.args,
+            env: made.env,
+            stdin: made.stdin,
+        })
+    };
+    Ok(Some(TaskAgent {
+        program,
+        starts: Arc::new(starts),
+    }))
 }
 
 fn workdir(given: Option<String>) -> Result<Option<PathBuf>, Failure> {

@@ -64,11 +64,14 @@ impl Guests {
                 || Said {
                     weight: 1,
                     labels: BTreeMap::new(),
+                    // Nor is it to get work.
+                    capabilities: Some(Vec::new()),
                     slots: 1,
                 },
                 |host| Said {
                     weight: host.weight,
                     labels: host.labels.clone(),
+                    capabilities: host.capabilities.clone(),
                     slots: u16::try_from(host.slots).unwrap_or(u16::MAX),
                 },
             )),

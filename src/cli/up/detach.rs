@@ -1,7 +1,7 @@
 //! `skyclaw fleet up --detach`: starts itself in the background and waits until it serves.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -81,13 +81,20 @@ fn start(log: &Path) -> anyhow::Result<std::process::Child> {
         .chain(std::iter::once("--detached".into()));
     let says = paths::append_private(log)?;
     let also = says.try_clone().context("open the log twice")?;
-    Command::new(program)
+    // Ours is read already.
+    let list = crate::cli::args::list_on_stdin();
+    let mut child = Command::new(program)
         .args(words)
-        .stdin(Stdio::null())
+        .stdin(list.map_or_else(Stdio::null, |_| Stdio::piped()))
         .stdout(says)
         .stderr(also)
         .spawn()
-        .context("start the controller")
+        .context("start the controller")?;
+    if let (Some(list), Some(mut stdin)) = (list, child.stdin.take()) {
+        // One that ends at once reads nothing, and what it said is shown.
+        let _ = stdin.write_all(list.as_bytes());
+    }
+    Ok(child)
 }
 
 fn start_of(log: &Path) -> anyhow::Result<u64> {

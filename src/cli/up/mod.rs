@@ -12,6 +12,7 @@ pub use down::{DownArgs, run as down};
 
 use super::args::{FleetArgs, FormatArgs, SelectArgs};
 use super::connect::ConnectArgs;
+use super::error::Failure;
 use super::exit::Exit;
 use super::given::Given;
 use super::output::Output;
@@ -92,6 +93,14 @@ pub fn hosts_have_changed() {
 /// When the controller cannot be started, or another one runs.
 pub async fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if args.print_unit {
+        let list = args.select.flags.hosts_from.as_deref();
+        if list.is_some_and(|path| path.as_os_str() == "-") {
+            return Err(Failure::usage(
+                "--hosts-from - in a unit: a service has no standard input",
+            )
+            .hint("name a file with --hosts-from, or the hosts")
+            .into());
+        }
         output.bytes(unit::unit()?.as_bytes());
         return Ok(Exit::Success);
     }

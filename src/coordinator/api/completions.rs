@@ -217,9 +217,14 @@ async fn complete_many(
         Some(max) => {
             let key = key.of("claim");
             let key = key.envelope(&bytes, now, room.settings.idempotency_ttl);
-            let asked = Asked {
-                now: caller.at_most(max),
-                ahead: value.ahead.unwrap_or(0),
+            // What is said of it has changed since it registered: it hears that when it asks for work.
+            let outdated = |said| room.presence.is_outdated(&host, said);
+            let asked = match caller.said().is_some_and(outdated) {
+                true => Asked { now: 0, ahead: 0 },
+                false => Asked {
+                    now: caller.at_most(max),
+                    ahead: value.ahead.unwrap_or(0),
+                },
             };
             let same = match key {
                 Some(key) => Same::Answer(key),

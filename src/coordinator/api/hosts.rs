@@ -11,12 +11,12 @@ use super::error::Refused;
 use super::key::Key;
 use super::reply::Reply;
 use super::{Shared, heartbeats, scope, wire};
-use crate::coordinator::presence::News;
+use crate::coordinator::presence::{News, tidy};
 use crate::coordinator::{Caller, Room};
 use crate::protocol::api::{
     Code, Event, HostMode, HostRecord, HostReply, Hosts, Register, Registered,
 };
-use crate::protocol::{HostId, Payload, Requirement};
+use crate::protocol::{HostId, Payload};
 use crate::queue::NewHost;
 use crate::support::clock::{Clock, SystemClock};
 use crate::support::ids;
@@ -77,10 +77,12 @@ async fn register(
         Some(said) => said.labels.clone(),
         None => value.labels,
     };
+    let said = caller.said().and_then(|said| said.capabilities.clone());
+    let capabilities = said.or(value.capabilities).unwrap_or_default();
     let host = NewHost {
         id,
         name: name.to_owned(),
-        capabilities: tidy(value.capabilities.unwrap_or_default()),
+        capabilities: tidy(capabilities),
         labels,
         max_parallel: caller.at_most(value.max_parallel.unwrap_or(1).max(1)),
         state_id: value.instance.as_ref().map(|one| one.state_id.clone()),
@@ -141,15 +143,6 @@ async fn register(
         now: Some(SystemClock.now()),
     };
     Ok(Reply::keyed(body, replayed))
-}
-
-fn tidy(words: Vec<String>) -> Vec<String> {
-    Requirement {
-        required_capabilities: words,
-        ..Requirement::default()
-    }
-    .normalized()
-    .required_capabilities
 }
 
 /// Every host.

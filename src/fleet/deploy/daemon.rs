@@ -101,7 +101,7 @@ impl Daemon {
             running.answers
                 && match running.manager {
                     Manager::Systemd => is(&self.found.unit, &texts::unit(self.drain)),
-                    Manager::Keeper => is(&self.found.keeper, texts::keeper()),
+                    Manager::Launchd | Manager::Keeper => is(&self.found.keeper, texts::keeper()),
                 }
         });
         Needs {
@@ -133,7 +133,9 @@ impl Daemon {
         let (manager, why_no_systemd) = choosing.await?;
         let (path, text, found) = match manager {
             Manager::Systemd => (seat::UNIT_FILE, texts::unit(self.drain), &self.found.unit),
-            Manager::Keeper => (seat::KEEPER, texts::keeper().to_owned(), &self.found.keeper),
+            Manager::Launchd | Manager::Keeper => {
+                (seat::KEEPER, texts::keeper().to_owned(), &self.found.keeper)
+            }
         };
         let mut written = None;
         if found.text() != Some(text.as_str()) {

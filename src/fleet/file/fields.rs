@@ -30,6 +30,8 @@ pub struct Fields {
     pub ssh_key: Option<Vec<PathBuf>>,
     /// Words to select the host by; merged with those of the layers below.
     pub labels: BTreeMap<String, String>,
+    /// What it can do, instead of what is found there.
+    pub capabilities: Option<Vec<String>>,
     /// The groups it is in.
     pub groups: Option<Vec<String>>,
     /// Hosts to go through, as `ProxyJump` writes them.
@@ -72,7 +74,7 @@ pub(super) enum Layer {
     Defaults,
 }
 
-pub(super) const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 26] = [
     "name",
     "host",
     "user",
@@ -80,6 +82,7 @@ pub(super) const KEYS: [&str; 25] = [
     "arch",
     "ssh_key",
     "labels",
+    "capabilities",
     "groups",
     "jump",
     "via",
@@ -173,6 +176,7 @@ impl Fields {
             "arch" => self.arch = read_arch(reader, value, at),
             "ssh_key" => self.ssh_key = reader.paths(value, at),
             "labels" => self.labels = read_labels(reader, value, at),
+            "capabilities" => self.capabilities = reader.words(value, at),
             "groups" => self.groups = reader.words(value, at),
             "jump" => self.jump = reader.checked(value, at, hops),
             "via" => self.via = reader.parsed(value, at, word),

@@ -35,6 +35,8 @@ pub struct Host {
     pub ssh_keys: Vec<PathBuf>,
     /// Words to select it by.
     pub labels: BTreeMap<String, String>,
+    /// What jobs it can run, if given; else it is what is found there.
+    pub capabilities: Option<Vec<String>>,
     /// The groups it is in, in the order given.
     pub groups: Vec<String>,
     /// Hosts to go through, as `ProxyJump` writes them; `none` goes straight.
@@ -144,6 +146,7 @@ fn combine(name: HostName, stack: &Stack<'_>, mut groups: Vec<String>) -> Option
         arch: stack.first(|layer| &layer.arch),
         ssh_keys: stack.first(|layer| &layer.ssh_key).unwrap_or_default(),
         labels: stack.merged(|layer| &layer.labels),
+        capabilities: stack.first(|layer| &layer.capabilities),
         groups,
         jump: stack.first(|layer| &layer.jump),
         route: Vec::new(),

@@ -26,6 +26,8 @@ const MOST_SHOWN: usize = 2000;
 pub enum Manager {
     /// systemd, for this user.
     Systemd,
+    /// launchd, for this user, by way of `keeper.sh`.
+    Launchd,
     /// `keeper.sh`.
     Keeper,
 }
@@ -34,6 +36,7 @@ impl Manager {
     const fn word(self) -> &'static str {
         match self {
             Self::Systemd => "systemd",
+            Self::Launchd => "launchd",
             Self::Keeper => "keeper",
         }
     }
@@ -72,6 +75,7 @@ impl Running {
         Some(Self {
             manager: match *manager {
                 "systemd" => Manager::Systemd,
+                "launchd" => Manager::Launchd,
                 "keeper" => Manager::Keeper,
                 _ => return None,
             },
@@ -120,6 +124,7 @@ pub async fn choose(connection: &Connection) -> Result<(Manager, Option<String>)
     match answer.words.split_once(' ') {
         Some(("keeper", why)) => Ok((Manager::Keeper, Some(why.to_owned()))),
         None if answer.words == "systemd" => Ok((Manager::Systemd, None)),
+        None if answer.words == "launchd" => Ok((Manager::Launchd, None)),
         _ => Err(unexpected(&answer)),
     }
 }
@@ -137,7 +142,8 @@ pub async fn start(
     state_dir: &str,
 ) -> Result<Started, Error> {
     let wait = texts::stop_limit(drain);
-    let code = code("start").raw(";m=").word(manager.word().as_bytes());
+    let code = code("start").raw(";i=").word(texts::PLIST.as_bytes());
+    let code = code.raw(";m=").word(manager.word().as_bytes());
     let code = code.raw(";r=").number(u64::from(again));
     let code = code.raw(";w=").number(wait.as_secs());
     let code = path_word(code.raw(";y="), state_dir);
@@ -210,7 +216,7 @@ mod tests {
         for other in [
             "down",
             "up",
-            "up launchd 7 1 answers",
+            "up upstart 7 1 answers",
             "up keeper x 1 answers",
         ] {
             assert_eq!(Running::parse(other), None, "{other}");

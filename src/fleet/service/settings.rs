@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::lent;
 use crate::fleet::file::Host;
 use crate::fleet::seat::{self, ControllerId};
@@ -13,6 +16,10 @@ use crate::support::secret::Secret;
 const BEGIN: &str =
     "# >>> skyclaw fleet >>> (written by fleet deploy; your own lines below outrank it)";
 const END: &str = "# <<< skyclaw fleet <<<";
+/// Before a value in base64.
+pub const ENCODED: &str = "base64:";
+/// The limit of jobs that have none: a year.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What a daemon's jobs get unless its settings say otherwise.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -55,6 +62,22 @@ pub fn of(host: &Host, home: &str, asks: &Asks) -> Result<Vec<(&'static str, Sec
             .map(|(name, value)| format!("{name}={value}"));
         lines.push(("SKYCLAW_LABELS", labels.collect::<Vec<_>>().join(",")));
     }
+    if let Some(capabilities) = &host.capabilities {
+        lines.push(("SKYCLAW_CAPABILITIES", capabilities.join(",")));
+    }
+    if let Some(agent) = &host.agent {
+        let agent = agent.replace("{host}", host.host.as_str());
+        lines.push(("SKYCLAW_AGENT", on_a_line(agent)));
+    }
+    // Where jobs that are pushed begin, and for how long they may run.
+    let home_for_jobs = matches!(asks, Asks::Controller(_)).then_some("~");
+    if let Some(dir) = host.workdir.as_deref().or(home_for_jobs) {
+        lines.push(("SKYCLAW_JOB_DIR", on_a_line(below(home, dir))));
+    }
+    if let Some(limit) = host.timeout {
+        let millis = limit.0.unwrap_or(FOR_EVER).as_millis();
+        lines.push(("SKYCLAW_TIMEOUT_MS", millis.to_string()));
+    }
     let lent = lent::of(host).variables;
     if !lent.is_empty() {
         let names: Vec<String> = lent.into_iter().map(|(name, _)| name).collect();
@@ -82,6 +105,24 @@ pub fn of(host: &Host, home: &str, asks: &Asks) -> Result<Vec<(&'static str, Sec
             false => Err(Unfit { name }),
         });
     lines.collect()
+}
+
+/// Returns a directory as it is for a program that begins anywhere.
+fn below(home: &str, dir: &str) -> String {
+    match dir.strip_prefix('~') {
+        Some("" | "/") => home.to_owned(),
+        Some(rest) if rest.starts_with('/') => format!("{home}{rest}"),
+        _ if dir.starts_with('/') => dir.to_owned(),
+        _ => format!("{home}/{dir}"),
+    }
+}
+
+/// Returns a value as the daemon reads it from a line of the file.
+fn on_a_line(value: String) -> String {
+    match is_plain(&value) && !value.starts_with(ENCODED) {
+        true => value,
+        false => format!("{ENCODED}{}", STANDARD.encode(value)),
+    }
 }
 
 /// Tries out whether what is asked can be written.
@@ -213,6 +254,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fleet::file::{Fleet, Overrides};
 
     fn settings() -> Vec<(&'static str, Secret)> {
         let value = |text: &str| Secret::new(text.to_owned());
@@ -254,6 +296,48 @@ mod tests {
         assert!(remarks(own, &wanted)[0].contains("outranks"));
         wanted.push(line("SKYCLAW_COORDINATOR_FILE", "/x.json"));
         assert!(remarks(own, &wanted)[0].contains("is not used"));
+    }
+
+    #[test]
+    fn what_the_fleet_file_says_of_jobs_reaches_the_daemon() {
+        let text = r#"{ "hosts": [
+            { "name": "a", "host": "h1", "agent": "say 'it' {task} {host}", "workdir": "~/w", "timeout": "2m", "capabilities": ["gpu", "shell"] },
+            { "name": "b", "host": "h2", "agent": "openclaw", "workdir": "/srv/w", "timeout": "0" },
+            { "name": "c", "host": "h3", "workdir": "w" },
+            { "name": "d", "host": "h4" }
+        ] }"#;
+        let fleet = Fleet::parse("fleet.json".as_ref(), text, &Overrides::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let here = Asks::Controller(ControllerId::in_dir(dir.path()).unwrap());
+        let said = |host: usize, asks: &Asks| {
+            let lines = of(&fleet.hosts[host], "/home/me", asks).unwrap();
+            let value = move |name: &str| {
+                let mut lines = lines.iter();
+                let found = lines.find(|(other, _)| *other == name);
+                found.map(|(_, value)| value.expose().to_owned())
+            };
+            ["AGENT", "JOB_DIR", "TIMEOUT_MS", "CAPABILITIES"]
+                .map(|name| value(&format!("SKYCLAW_{name}")))
+        };
+        let all = |words: [&str; 4]| words.map(|word| (!word.is_empty()).then(|| word.to_owned()));
+        let agent = format!("base64:{}", STANDARD.encode("say 'it' {task} h1"));
+        assert_eq!(
+            said(0, &here),
+            all([&agent, "/home/me/w", "120000", "gpu,shell"])
+        );
+        assert_eq!(
+            said(1, &here),
+            all(["openclaw", "/srv/w", "31536000000", ""])
+        );
+        assert_eq!(said(2, &here), all(["", "/home/me/w", "", ""]));
+        assert_eq!(said(3, &here), all(["", "/home/me", "", ""]));
+        // With another coordinator a job has a fresh directory, as with any other daemon of it.
+        let elsewhere = Asks::Network {
+            urls: vec!["http://c".into()],
+            token: None,
+        };
+        assert_eq!(said(3, &elsewhere), all(["", "", "", ""]));
+        assert_eq!(said(2, &elsewhere), all(["", "/home/me/w", "", ""]));
     }
 
     #[test]

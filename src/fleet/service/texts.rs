@@ -6,6 +6,9 @@ use std::time::Duration;
 const UNIT: &str = include_str!("../../../templates/skyclaw-host.service");
 const KEEPER: &str = include_str!("../../../templates/keeper.sh");
 
+/// What has launchd keep the script running that keeps the daemon running.
+pub const PLIST: &str = include_str!("../../../templates/skyclaw-host.plist");
+
 /// What the daemon needs beside its jobs to end: to kill what is left, and to hand in the last results.
 const BESIDE_JOBS: Duration = Duration::from_secs(60);
 

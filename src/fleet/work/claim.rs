@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::core::Core;
 use super::job;
+use super::lines::{Lines, MOST_LINES};
 use super::orders::Orders;
 use crate::client::holder::{Held, Holder, Session, key};
 use crate::client::{Error, RequestName};
 use crate::fleet::file::Host;
-use crate::fleet::link::Link;
 use crate::protocol::api::{LeaseName, LeasedJob, Release};
 use crate::ssh::connect::MOST_CHANNELS;
 use crate::support::backoff::{Backoff, jittered};
@@ -26,20 +26,20 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 /// How long a paused queue or host is left alone.
 const PAUSED: Duration = Duration::from_secs(2);
 
-/// Returns how many jobs a host runs at once: as the fleet file says, and no more than one connection carries.
+/// Returns how many jobs a host runs at once: as the fleet file says, and no more than its connections carry.
 pub(super) fn slots(host: &Host) -> u16 {
-    let most = u32::try_from(MOST_CHANNELS).unwrap_or(u32::MAX);
+    let most = u32::try_from(MOST_LINES * MOST_CHANNELS).unwrap_or(u32::MAX);
     u16::try_from(host.slots.clamp(1, most)).unwrap_or(1)
 }
 
 /// Claims and starts jobs until it is dropped.
-pub(super) async fn keep(core: &Arc<Core>, link: &Arc<Link>) {
+pub(super) async fn keep(core: &Arc<Core>, lines: &Arc<Lines>) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     // Until its answer has come: asked again, a claim brings what it brought before.
     let mut name = RequestName::fresh();
     loop {
         let session = core.session().await;
-        match turn(core, link, &session, &mut name).await {
+        match turn(core, lines, &session, &mut name).await {
             Ok(pause) => {
                 backoff.reset();
                 if let Some(pause) = pause {
@@ -57,12 +57,12 @@ pub(super) async fn keep(core: &Arc<Core>, link: &Arc<Link>) {
 /// Asks once. Returns how long to wait before the next time, if at all.
 async fn turn(
     core: &Arc<Core>,
-    link: &Arc<Link>,
+    lines: &Arc<Lines>,
     session: &Session,
     name: &mut RequestName,
 ) -> Result<Option<Duration>, Error> {
-    let (most, until) = core.crowd.most(usize::from(core.slots));
-    let free = most.saturating_sub(core.table.running());
+    let (most, until) = core.crowd.most(usize::from(core.slots()));
+    let free = most.saturating_sub(core.running());
     let sent = (core.steady.now(), Instant::now());
     let max = u16::try_from(free).unwrap_or(u16::MAX);
     let reply = if max == 0 {
@@ -87,7 +87,7 @@ async fn turn(
     let any = !reply.jobs.is_empty();
     let mut refused = Vec::new();
     for job in reply.jobs {
-        refused.extend(begin(core, link, session, job, sent.0));
+        refused.extend(begin(core, lines, session, job, sent.0));
     }
     if !refused.is_empty() {
         release(core, session, refused, Duration::ZERO).await;
@@ -114,10 +114,11 @@ async fn listen(
         .await
 }
 
-/// Starts a job. Gives its lease back if there is no slot for it after all.
+/// Starts a job. Gives its lease back if there is no slot for it after all, or these connections lead to where the host
+/// is no more.
 fn begin(
     core: &Arc<Core>,
-    link: &Arc<Link>,
+    lines: &Arc<Lines>,
     session: &Session,
     job: LeasedJob,
     sent_at: Timestamp,
@@ -127,7 +128,8 @@ fn begin(
         attempt: job.attempts,
         lease_token: job.lease_token,
     };
-    if core.table.running() >= usize::from(core.slots) {
+    let host = core.host();
+    if core.running() >= usize::from(core.slots()) || !lines.lead_to(&host) {
         return Some(lease);
     }
     let orders = Arc::new(Orders::new(core.table.until(sent_at, job.lease_ms)));
@@ -141,7 +143,8 @@ fn begin(
     core.held.notify_one();
     let attempt = job::Attempt {
         core: Arc::clone(core),
-        link: Arc::clone(link),
+        lines: Arc::clone(lines),
+        host,
         orders,
         lease,
         logged: session.logs,

@@ -1,12 +1,13 @@
 //! What the tasks of one worker share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, watch};
 
 use super::crowd::Crowd;
+use super::lines::Lines;
 use super::look::Seen;
 use super::orders::Orders;
 use super::roll::Roll;
@@ -14,8 +15,9 @@ use super::view::{Happened, State, View};
 use super::{Means, claim};
 use crate::client::holder::{Holder, Key, Logs, Report, Session, Table, key};
 use crate::client::{self, Client};
-use crate::fleet::file::Host;
+use crate::fleet::file::{Host, HostName};
 use crate::fleet::report::Status;
+use crate::fleet::run::host_id;
 use crate::fleet::seat::ControllerId;
 use crate::protocol::HostId;
 use crate::protocol::api::Code;
@@ -28,15 +30,18 @@ pub(super) struct Core {
     pub means: Arc<Means>,
     pub roll: Arc<Roll>,
     pub controller: ControllerId,
-    pub host: Arc<Host>,
+    pub name: HostName,
+    /// What the fleet file says of it now.
+    settings: Arc<watch::Sender<Arc<Host>>>,
     pub id: HostId,
     /// The controller stops; the host stays in its list, with what people have decided about it.
     pub ending: Shutdown,
-    pub slots: u16,
     /// Counts on while the machine sleeps; not the time of day.
     pub steady: SteadyClock,
     pub table: Table<Orders>,
     pub crowd: Crowd,
+    /// Connections by which the host is not reached any more, as long as jobs run there.
+    left: Mutex<Vec<Weak<Lines>>>,
     logs: Logs,
     session: watch::Sender<Option<Session>>,
     /// What is known of the host, and that it should be registered; nothing if it should not.
@@ -60,10 +65,10 @@ impl Core {
     pub(super) fn new(
         (means, roll): (Arc<Means>, Arc<Roll>),
         controller: ControllerId,
-        host: Arc<Host>,
-        id: HostId,
+        settings: Arc<watch::Sender<Arc<Host>>>,
         ending: Shutdown,
     ) -> (Self, UnboundedReceiver<Report>) {
+        let host = settings.borrow().clone();
         let slots = claim::slots(&host);
         let (reports, inbox) = mpsc::unbounded_channel();
         let view = View {
@@ -78,12 +83,14 @@ impl Core {
             means,
             roll,
             controller,
-            id,
+            name: host.name.clone(),
+            id: host_id(&host),
+            settings,
             ending,
-            slots,
             steady: SteadyClock::start(),
             table: Table::new(true),
             crowd: Crowd::new(),
+            left: Mutex::default(),
             logs: Logs::new(slots),
             session: watch::Sender::new(None),
             known: watch::Sender::new(Some(Seen::default())),
@@ -94,7 +101,6 @@ impl Core {
             reports,
             view: watch::Sender::new(view),
             trouble: Mutex::default(),
-            host,
         };
         (core, inbox)
     }
@@ -104,12 +110,53 @@ impl Core {
         let (core, inbox) = Self::new(
             (Arc::clone(&self.means), Arc::clone(&self.roll)),
             self.controller.clone(),
-            Arc::clone(&self.host),
-            self.id.clone(),
+            Arc::clone(&self.settings),
             self.ending.clone(),
         );
         let view = self.view.clone();
         (Self { view, ..core }, inbox)
+    }
+
+    /// Returns what the fleet file says of the host now.
+    pub(super) fn host(&self) -> Arc<Host> {
+        self.settings.borrow().clone()
+    }
+
+    /// Returns what the fleet file says of the host, as it changes.
+    pub(super) fn settings(&self) -> watch::Receiver<Arc<Host>> {
+        self.settings.subscribe()
+    }
+
+    /// Returns how many jobs run on the machine that the fleet file means now.
+    pub(super) fn running(&self) -> usize {
+        let host = self.host();
+        let mut left = self.left();
+        left.retain(|lines| lines.strong_count() > 0);
+        let elsewhere = left.iter().filter_map(Weak::upgrade);
+        let elsewhere = elsewhere.filter(|lines| !lines.are_of(&host));
+        let elsewhere: usize = elsewhere.map(|lines| lines.taken()).sum();
+        self.table.running().saturating_sub(elsewhere)
+    }
+
+    /// Lets what runs over these connections go on there, and begins no more.
+    pub(super) fn leave_to_itself(&self, lines: &Arc<Lines>) {
+        self.left().push(Arc::downgrade(lines));
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Weak<Lines>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how many jobs the host runs at once.
+    pub(super) fn slots(&self) -> u16 {
+        claim::slots(&self.settings.borrow())
+    }
+
+    /// Has the host registered anew, because the fleet file says something else of it now.
+    pub(super) fn changed(&self) {
+        let slots = self.slots();
+        self.view.send_modify(|view| view.slots = slots);
+        self.session.send_replace(None);
     }
 
     /// Takes note of how the host stands, and says so if that is new.
@@ -120,7 +167,7 @@ impl Core {
             changed
         });
         if changed {
-            let host = self.host.name.clone();
+            let host = self.name.clone();
             (self.means.tell)(Happened::Host { host, state });
         }
     }
@@ -210,7 +257,7 @@ impl Core {
 
     /// Gives up an attempt whose task has failed: its lease runs out.
     pub(super) fn abandoned(&self, key: Key) {
-        tracing::error!(host = %self.host.name, job = %key.0, "what ran a job has failed; its lease is left to run out");
+        tracing::error!(host = %self.name, job = %key.0, "what ran a job has failed; its lease is left to run out");
         self.forget(key);
         self.view
             .send_modify(|view| view.running = self.table.running());
@@ -261,21 +308,21 @@ impl Holder for Core {
     fn works(&self) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if trouble.take().is_some() {
-            let host = self.host.name.clone();
+            let host = self.name.clone();
             (self.means.tell)(Happened::Coordinator { host, error: None });
         }
     }
 
     fn failed(&self, error: &client::Error) {
         if matches!(error.code(), Some(Code::UnknownHost)) {
-            tracing::info!(host = %self.host.name, %error, "registering again");
+            tracing::info!(host = %self.name, %error, "registering again");
             self.session.send_replace(None);
             return;
         }
         let text = chain(error);
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if trouble.as_ref() != Some(&text) {
-            let host = self.host.name.clone();
+            let host = self.name.clone();
             (self.means.tell)(Happened::Coordinator {
                 host,
                 error: Some(text.clone()),
@@ -291,7 +338,7 @@ impl Holder for Core {
 
     fn over(&self, report: &Report, kept: bool) {
         if !kept {
-            tracing::info!(host = %self.host.name, job = %report.lease.job_id, "the lease was lost; its result is put aside");
+            tracing::info!(host = %self.name, job = %report.lease.job_id, "the lease was lost; its result is put aside");
         }
         self.forget(key(&report.lease));
     }

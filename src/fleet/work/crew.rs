@@ -8,13 +8,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::claim;
 use super::core::Core;
 use super::roll::Roll;
 use super::view::View;
 use super::{Means, worker};
 use crate::client::holder::{Report, Stop};
 use crate::fleet::file::{Host, HostName};
-use crate::fleet::run::host_id;
 use crate::fleet::seat::ControllerId;
 use crate::support::parts::Parts;
 use crate::support::shutdown::{self, Cause, Shutdown, Trigger, Urgency};
@@ -51,7 +51,8 @@ impl Window {
 }
 
 struct Member {
-    host: Arc<Host>,
+    /// What the fleet file says of it.
+    settings: Arc<watch::Sender<Arc<Host>>>,
     view: watch::Receiver<View>,
     trigger: Trigger,
     again: Arc<Notify>,
@@ -84,7 +85,7 @@ async fn lives(
             Err(error) if error.is_panic() => {}
             Ok(()) | Err(_) => return,
         }
-        tracing::error!(host = %core.host.name, "its worker failed; another one takes its place");
+        tracing::error!(host = %core.name, "its worker failed; another one takes its place");
         // Nobody takes their results any more, and their jobs are about to be given to others.
         core.table.stop_all(&Stop::Now);
         let idle = core.until(|core| core.table.running() == 0);
@@ -116,9 +117,9 @@ impl Crew {
         &self.parts
     }
 
-    /// Works for exactly these hosts from now on. Workers of others, and of those that are different now, let what
-    /// they have end, however long it takes; of those that stay as they are, who waits to connect again does so
-    /// at once. Returns how many came and went.
+    /// Works for exactly these hosts from now on. Workers of others let what they have end, however long it takes.
+    /// Those of hosts that are different now go by that from the next job on. Who waits to connect again does so at
+    /// once. Returns how many are new or changed, and how many gone or changed.
     pub fn work_for(&mut self, hosts: &[Arc<Host>]) -> (usize, usize) {
         let (mut came, mut went) = (0, 0);
         self.leaving.retain(|_, task| !task.is_finished());
@@ -136,23 +137,24 @@ impl Crew {
             }
         }
         for host in hosts {
-            let before = match self.members.remove(&host.name) {
-                Some(member) if member.host == *host => {
-                    member.again.notify_one();
-                    self.members.insert(host.name.clone(), member);
-                    continue;
-                }
-                before => before,
-            };
-            let before = match before {
-                Some(member) => {
-                    member.trigger.ask(Cause::Terminate);
-                    went += 1;
-                    Some(member.task)
-                }
-                None => self.leaving.remove(&host.name),
-            };
+            if let Some(member) = self.members.get(&host.name) {
+                let is_new = |known: &mut Arc<Host>| {
+                    let changed = known != host;
+                    known.clone_from(host);
+                    changed
+                };
+                let changed = usize::from(member.settings.send_if_modified(is_new));
+                came += changed;
+                went += changed;
+                member.again.notify_one();
+                continue;
+            }
             came += 1;
+            let slots = claim::slots(host);
+            if u32::from(slots) < host.slots {
+                tracing::warn!(host = %host.name, asked = host.slots, "where jobs are pushed, slots count as {slots} at most");
+            }
+            let before = self.leaving.remove(&host.name);
             self.members
                 .insert(host.name.clone(), self.member(host, before));
         }
@@ -160,12 +162,11 @@ impl Crew {
     }
 
     fn member(&self, host: &Arc<Host>, before: Option<JoinHandle<()>>) -> Member {
-        let id = host_id(host);
+        let settings = Arc::new(watch::Sender::new(Arc::clone(host)));
         let (core, inbox) = Core::new(
             (Arc::clone(&self.means), Arc::clone(&self.roll)),
             self.controller.clone(),
-            Arc::clone(host),
-            id,
+            Arc::clone(&settings),
             self.ending.clone(),
         );
         let (trigger, shutdown) = shutdown::manual();
@@ -185,7 +186,7 @@ impl Crew {
         };
         let task = tokio::spawn(self.parts.watched("what keeps up a worker", working));
         Member {
-            host: Arc::clone(host),
+            settings,
             view,
             trigger,
             again,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 
 use super::Means;
 use super::core::Core;
@@ -12,7 +13,6 @@ use crate::client::holder::Report;
 use crate::client::{Client, Settings, parse_url};
 use crate::fleet::file::{Fleet, Host, Overrides};
 use crate::fleet::link::Links;
-use crate::fleet::run::host_id;
 use crate::fleet::seat::ControllerId;
 use crate::fleet::tunnel::Outlets;
 use crate::protocol::api::{Instance, LeaseName};
@@ -58,10 +58,9 @@ pub fn host() -> Arc<Host> {
 
 pub fn core() -> (Arc<Core>, UnboundedReceiver<Report>) {
     let (_, ending) = shutdown::manual();
-    let host = host();
-    let id = host_id(&host);
+    let settings = Arc::new(watch::Sender::new(host()));
     let means = Arc::new(means(Box::new(|_| {})));
-    let (core, inbox) = Core::new((means, Arc::default()), controller(), host, id, ending);
+    let (core, inbox) = Core::new((means, Arc::default()), controller(), settings, ending);
     (Arc::new(core), inbox)
 }
 

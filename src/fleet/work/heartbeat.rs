@@ -76,7 +76,7 @@ async fn beat(core: &Core, session: &Session) {
         }
         Ok(Err(error)) => core.failed(&error),
         Err(_) => {
-            tracing::warn!(host = %core.host.name, "no answer to a heartbeat within {patience:?}")
+            tracing::warn!(host = %core.name, "no answer to a heartbeat within {patience:?}")
         }
     }
 }

@@ -7,18 +7,20 @@ use tokio::sync::{Notify, mpsc};
 
 use super::claim;
 use super::core::Core;
+use super::lines::{Full, Lines, Seat};
 use super::orders::Orders;
 use super::task::{self, Task};
 use super::view::{Happened, millis};
 use crate::client::holder::{Chunks, Holder, JobLog, Report, Stop, key};
 use crate::fleet::capture::Capture;
-use crate::fleet::link::Link;
+use crate::fleet::file::Host;
 use crate::fleet::report::{Status, Verdict, signal_number};
 use crate::fleet::run::RunEvent;
 use crate::fleet::supervise::{self, Finished, Limits, Sink, Stream};
 use crate::protocol::api::{self, LeaseName, LeasedJob};
 use crate::protocol::{JobResult, OUTPUT_LIMIT, Reason};
 use crate::ssh::Error;
+use crate::support::shutdown::Urgency;
 
 /// How many pieces of output may be on their way to the log.
 const PIECES: usize = 16;
@@ -28,7 +30,9 @@ const NOT_ALLOWED: i32 = 126;
 /// What an attempt needs.
 pub(super) struct Attempt {
     pub core: Arc<Core>,
-    pub link: Arc<Link>,
+    pub lines: Arc<Lines>,
+    /// What the fleet file said of the host when the job came.
+    pub host: Arc<Host>,
     pub orders: Arc<Orders>,
     pub lease: LeaseName,
     /// The coordinator takes what the job prints while it runs.
@@ -48,7 +52,7 @@ impl Attempt {
     /// Runs the job to its end and reports it.
     pub(super) async fn run(self, job: LeasedJob) {
         let core = &self.core;
-        let host = core.host.name.clone();
+        let host = core.name.clone();
         let mut unfinished = Unfinished {
             core: Arc::clone(core),
             lease: self.lease,
@@ -59,8 +63,8 @@ impl Attempt {
             job: job.id,
             kind: kind_of(&job),
         });
-        let report = match task::of(&job, &core.host) {
-            Ok(task) => self.attempt(task).await,
+        let report = match task::of(&job, &self.host) {
+            Ok(task) => self.attempt(&task).await,
             Err(why) => Ok(self.refused(why)),
         };
         unfinished.over = true;
@@ -81,7 +85,7 @@ impl Attempt {
                 core.table.remove(key(&self.lease));
                 // Before anybody hears of the free slot.
                 let delay = match untouched {
-                    Untouched::Crowded => core.crowd.refused(core.table.running()),
+                    Untouched::Crowded => core.crowd.refused(core.running()),
                     Untouched::Unsent => Duration::ZERO,
                 };
                 core.forget(key(&self.lease));
@@ -91,8 +95,22 @@ impl Attempt {
         }
     }
 
-    /// Returns what came of it. Fails if nothing of it has reached the host.
-    async fn attempt(&self, task: Task) -> Result<(Status, Report), Untouched> {
+    /// Returns what came of it, on whichever connection has a seat for it. Fails if nothing of it has reached the host.
+    async fn attempt(&self, task: &Task) -> Result<(Status, Report), Untouched> {
+        let mut hears = self.orders.hears();
+        loop {
+            let seat = tokio::select! {
+                seat = self.lines.seat() => seat.map_err(|_| Untouched::Crowded)?,
+                () = hears.reached(Urgency::Stop) => return Ok(self.called_off()),
+            };
+            match self.on(&seat, task).await {
+                Err(Untouched::Crowded) if seat.refused() == Full::ThisLine => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn on(&self, seat: &Seat, task: &Task) -> Result<(Status, Report), Untouched> {
         let room = Arc::new(Notify::new());
         let log = self.logged.then(|| {
             let room = Arc::clone(&room);
@@ -112,7 +130,7 @@ impl Attempt {
         };
         let mut hears = self.orders.hears();
         let running = async {
-            let connection = &self.link.connection;
+            let connection = &seat.link.connection;
             let finished =
                 supervise::run(connection, &task.command, limits, &mut sink, &mut hears).await;
             // The end of the pieces.
@@ -132,7 +150,7 @@ impl Attempt {
                 _ => Untouched::Unsent,
             });
         }
-        Ok(self.judged(&task, finished, sink))
+        Ok(self.judged(task, finished, sink))
     }
 
     fn judged(&self, task: &Task, finished: Finished, sink: Sink) -> (Status, Report) {
@@ -159,6 +177,24 @@ impl Attempt {
         let report = Report {
             lease: self.lease,
             success: reason.is_none(),
+            reason,
+            result,
+        };
+        (status, report)
+    }
+
+    /// Returns what to say of a job that was ended before it began.
+    fn called_off(&self) -> (Status, Report) {
+        let (status, reason, error) = stopped(&self.orders.why().unwrap_or(Stop::Drain));
+        let result = JobResult {
+            finished_at: self.core.now(),
+            detail: Some(status.as_str().to_owned()),
+            error,
+            ..JobResult::default()
+        };
+        let report = Report {
+            lease: self.lease,
+            success: false,
             reason,
             result,
         };
@@ -199,7 +235,7 @@ impl Drop for Unfinished {
         let error = "the controller failed while it ran".to_owned();
         self.core.logs().discard(self.lease);
         self.core.ended(Happened::Ended {
-            host: self.core.host.name.clone(),
+            host: self.core.name.clone(),
             job: self.lease.job_id,
             status: Status::Lost,
             duration_ms: 0,

@@ -59,6 +59,9 @@ async fn pulls(connection: &Connection, controller: &ControllerId) -> Result<boo
 }
 
 fn capabilities(host: &Host, seen: &Observed) -> Vec<String> {
+    if let Some(said) = &host.capabilities {
+        return said.clone();
+    }
     let mut found = vec!["shell".to_owned()];
     let has_agent = match payload::preset(host) {
         Ok(AgentPreset::Picoclaw) => matches!(seen.agent, Agent::Installed { .. }),

@@ -13,6 +13,7 @@ mod crowd;
 mod fixture;
 mod heartbeat;
 mod job;
+mod lines;
 mod look;
 mod orders;
 mod pull;

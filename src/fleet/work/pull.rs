@@ -1,7 +1,6 @@
 //! A host whose daemon pulls: the way is kept open for it, and nothing is pushed. Until its daemon came for the first
 //! time the host is in the coordinator's list all the same, and says what it waits for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -41,8 +40,9 @@ pub(super) async fn keep(
         core.stands(State::Pull);
         return PULLING;
     };
+    let mut settings = core.settings();
     let tunnel = Tunnel {
-        host: Arc::clone(&core.host),
+        host: core.host(),
         links: core.means.links.clone(),
         controller: core.controller.clone(),
         visits,
@@ -64,12 +64,19 @@ pub(super) async fn keep(
             tunnel::State::Up { .. } => core.stands(State::Pull),
             tunnel::State::Down { error, .. } => {
                 let lasted = ends.since.elapsed() > LASTED;
-                break fallen(core, error.chain(), error.is_strange(), (backoff, lasted));
+                // What is to be done is on the host, where nobody looks.
+                let text = match error.hint() {
+                    Some(hint) => format!("{}: {hint}", error.chain()),
+                    None => error.chain(),
+                };
+                break fallen(core, text, error.is_strange(), (backoff, lasted));
             }
             tunnel::State::Gone => break PULLING,
         }
         tokio::select! {
             changed = state.changed() => if changed.is_err() { break PULLING; },
+            // Who comes through it is known from its beginning, and may be somebody else now.
+            _ = settings.changed() => break Duration::ZERO,
             () = again.notified() => break Duration::ZERO,
             () = &mut deserted => break Duration::ZERO,
         }
@@ -87,7 +94,7 @@ async fn deserted(core: &Core) {
     let mut patience = UNUSED.0;
     let mut missing_since = None;
     loop {
-        let found = core.roll.daemon(&core.means.client, &core.host.name).await;
+        let found = core.roll.daemon(&core.means.client, &core.name).await;
         if let Ok(daemon) = found {
             stand_in(core, daemon).await;
         }
@@ -95,7 +102,7 @@ async fn deserted(core: &Core) {
             Ok(Daemon::Unknown | Daemon::Silent) => {
                 let since: Instant = *missing_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= patience {
-                    if let Ok((link, seen)) = connect(core).await {
+                    if let Ok((link, seen, _)) = connect(core).await {
                         let _ = timeout(FAREWELL, link.connection.close()).await;
                         if !seen.pulls {
                             return;
@@ -110,7 +117,7 @@ async fn deserted(core: &Core) {
                 patience = UNUSED.0;
             }
             Err(error) => {
-                tracing::debug!(host = %core.host.name, %error, "cannot look for its daemon");
+                tracing::debug!(host = %core.name, %error, "cannot look for its daemon");
             }
         }
         sleep(match core.stands_in() {

@@ -13,6 +13,7 @@ use crate::support::clock::Clock;
 pub(super) async fn keep(core: &Core) {
     let mut sessions = core.sessions();
     let mut known = core.known.subscribe();
+    let mut settings = core.settings();
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         let agreed = sessions.borrow_and_update().is_some();
@@ -33,6 +34,10 @@ pub(super) async fn keep(core: &Core) {
                 tokio::select! {
                     changed = sessions.changed() => if changed.is_err() { return; },
                     changed = known.changed() => if changed.is_err() { return; },
+                    changed = settings.changed() => match changed {
+                        Ok(()) => core.changed(),
+                        Err(_) => return,
+                    },
                 }
             }
         }
@@ -41,13 +46,14 @@ pub(super) async fn keep(core: &Core) {
 
 async fn register(core: &Core, seen: Seen) -> Result<Session, crate::client::Error> {
     let sent_at = core.steady.now();
+    let host = core.host();
     let request = Register {
-        name: core.host.name.to_string(),
+        name: core.name.to_string(),
         host_id: Some(core.id.clone()),
         capabilities: Some(seen.capabilities),
-        max_parallel: Some(core.slots),
-        weight: Some(core.host.weight),
-        labels: core.host.labels.clone(),
+        max_parallel: Some(core.slots()),
+        weight: Some(host.weight),
+        labels: host.labels.clone(),
         instance: Some(core.means.instance.clone()),
         leases: Some(core.table.leases()),
         blocked: core.why_blocked(),

@@ -9,10 +9,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::core::Core;
+use super::lines::Lines;
 use super::look::{Seen, look};
 use super::view::State;
 use super::{claim, heartbeat, pull, register};
 use crate::client::holder::{self, Report, Stop};
+use crate::fleet::file::Host;
 use crate::fleet::link::Link;
 use crate::ssh::{Error, Kind};
 use crate::support::backoff::{Backoff, jittered};
@@ -30,7 +32,7 @@ const GONE: Duration = Duration::from_secs(12);
 /// How long the last results may take to arrive.
 const LAST_RESULTS: Duration = Duration::from_secs(10);
 /// Why a host takes no work whose worker only waits for the end of what it has.
-const LEAVES: &str = "its entry in the fleet file has changed; what runs there may end first";
+const LEAVES: &str = "no more is pushed to it; what runs there may end first";
 /// How long a tunnel may take to be taken down.
 const TAKEN_DOWN: Duration = Duration::from_secs(12);
 /// How long the coordinator may take to hear that a host leaves.
@@ -61,8 +63,8 @@ pub(super) async fn run(
         }
         // The connection stays until its jobs are over.
         stop(&core).await;
-        if let Some(link) = open.link {
-            let _ = timeout(FAREWELL, link.connection.close()).await;
+        if let Some(lines) = open.lines {
+            lines.close().await;
         }
         if let Some(tunnel) = open.tunnel {
             let _ = timeout(TAKEN_DOWN, tunnel).await;
@@ -78,7 +80,7 @@ pub(super) async fn run(
 /// What is open to a host.
 #[derive(Default)]
 struct Open {
-    link: Option<Arc<Link>>,
+    lines: Option<Arc<Lines>>,
     tunnel: Option<JoinHandle<()>>,
 }
 
@@ -88,28 +90,33 @@ async fn work(core: &Arc<Core>, again: &Notify, open: &mut Open) {
     loop {
         core.stands(State::Connecting);
         let pause = match connect(core).await {
-            Ok((link, seen)) if seen.pulls => {
+            Ok((link, seen, _)) if seen.pulls => {
                 let _ = timeout(FAREWELL, link.connection.close()).await;
                 drop(link);
+                idle(core).await;
                 // Who leaves the list gives up what is not handed in.
                 handed_in(core).await;
                 pull::keep(core, again, (&mut backoff, &mut open.tunnel)).await
             }
-            Ok((mut link, seen)) => {
+            Ok((mut link, seen, host)) => {
                 // It stays for good, and others want to connect.
                 link.step_aside();
                 let link = Arc::new(link);
-                open.link = Some(Arc::clone(&link));
+                let lines = Lines::new(host, core.means.links.clone(), Arc::clone(&link));
+                open.lines = Some(Arc::clone(&lines));
                 let since = Instant::now();
-                let ended = push(core, &link, seen, again).await;
-                let pause = match &ended {
-                    Some(error) => down(core, error, &mut backoff, since.elapsed() > LASTED),
-                    None => Duration::ZERO,
-                };
-                // Where the connection is gone their ends are seen on it too.
-                core.until(|core| core.table.running() == 0).await;
-                open.link = None;
-                pause
+                let ended = push(core, (&link, &lines), seen, again).await;
+                open.lines = None;
+                // What has a seat on a connection that lives goes on there.
+                core.leave_to_itself(&lines);
+                match &ended {
+                    Ended::Lost(error) => down(core, error, &mut backoff, since.elapsed() > LASTED),
+                    Ended::Moved => {
+                        backoff.reset();
+                        Duration::ZERO
+                    }
+                    Ended::Pulls => Duration::ZERO,
+                }
             }
             Err(error) => down(core, &error, &mut backoff, false),
         };
@@ -120,17 +127,37 @@ async fn work(core: &Arc<Core>, again: &Notify, open: &mut Open) {
     }
 }
 
-/// Has jobs run there until the connection dies, and returns why; or until a daemon there is to pull.
-async fn push(core: &Arc<Core>, link: &Arc<Link>, seen: Seen, again: &Notify) -> Option<Error> {
+/// Why no more jobs are begun over some connections.
+enum Ended {
+    /// The first of them died.
+    Lost(Error),
+    /// The fleet file says another way to the host.
+    Moved,
+    /// A daemon there is to pull.
+    Pulls,
+}
+
+/// Has jobs run there until the connection dies, or a daemon there is to pull, or the host is reached in another way.
+async fn push(
+    core: &Arc<Core>,
+    (link, lines): (&Arc<Link>, &Arc<Lines>),
+    seen: Seen,
+    again: &Notify,
+) -> Ended {
+    let mut settings = core.settings();
     core.introduce(Some(seen));
     core.block(None);
     core.stands(State::Push);
     loop {
+        if !lines.lead_to(&core.host()) {
+            return Ended::Moved;
+        }
         let looking = async {
             loop {
                 again.notified().await;
+                let host = core.host();
                 // A deploy may have changed what the host can do, and who works for it.
-                match look(&link.connection, &core.host, &core.controller).await {
+                match look(&link.connection, &host, &core.controller).await {
                     Ok(seen) if seen.pulls => return true,
                     Ok(seen) => {
                         if core.introduce(Some(seen)) {
@@ -138,7 +165,7 @@ async fn push(core: &Arc<Core>, link: &Arc<Link>, seen: Seen, again: &Notify) ->
                         }
                     }
                     Err(error) => {
-                        tracing::debug!(host = %core.host.name, error = %error.chain(), "cannot look again");
+                        tracing::debug!(host = %core.name, error = %error.chain(), "cannot look again");
                     }
                 }
             }
@@ -146,22 +173,39 @@ async fn push(core: &Arc<Core>, link: &Arc<Link>, seen: Seen, again: &Notify) ->
         // A claim that is given up halfway may have had an answer, so it goes on unless it asks for the wrong
         // thing now. Then who registers anew says what it holds, and the rest goes back.
         let pulls = tokio::select! {
-            () = claim::keep(core, link) => continue,
-            error = link.connection.closed() => return Some(error),
+            biased;
+            _ = settings.changed() => {
+                // What is asked for next is asked for after it was registered anew.
+                core.changed();
+                continue;
+            }
+            error = link.connection.closed() => return Ended::Lost(error),
             pulls = looking => pulls,
+            () = claim::keep(core, lines) => continue,
         };
         if pulls {
             core.stands(State::Draining);
             core.beat.notify_one();
-            return None;
+            return Ended::Pulls;
         }
     }
 }
 
-pub(super) async fn connect(core: &Core) -> Result<(Link, Seen), Error> {
-    let link = core.means.links.open(&core.host).await?;
-    let seen = look(&link.connection, &core.host, &core.controller).await?;
-    Ok((link, seen))
+/// Waits until nothing runs that was pushed: who leaves the list gives it up, and a daemon would run beside it.
+async fn idle(core: &Core) {
+    if core.table.running() > 0 {
+        core.block(Some(LEAVES.to_owned()));
+        core.stands(State::Draining);
+        core.until(|core| core.table.running() == 0).await;
+    }
+}
+
+/// Connects, by what the fleet file says just now, which is returned too.
+pub(super) async fn connect(core: &Core) -> Result<(Link, Seen, Arc<Host>), Error> {
+    let host = core.host();
+    let link = core.means.links.open(&host).await?;
+    let seen = look(&link.connection, &host, &core.controller).await?;
+    Ok((link, seen, host))
 }
 
 /// Says that the host cannot be used now. Returns how long to wait.
@@ -240,9 +284,9 @@ pub(super) async fn leave(core: &Core) {
     match timeout(FAREWELL, core.means.client.deregister(&core.id)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => {
-            tracing::debug!(host = %core.host.name, %error, "could not deregister");
+            tracing::debug!(host = %core.name, %error, "could not deregister");
         }
-        Err(_) => tracing::info!(host = %core.host.name, "could not deregister in time"),
+        Err(_) => tracing::info!(host = %core.name, "could not deregister in time"),
     }
     core.agreed(None);
 }
