@@ -10,6 +10,7 @@
 mod common;
 
 mod absent;
+mod ahead;
 mod alone;
 mod auth;
 mod deserted;
