@@ -120,7 +120,7 @@ impl<'c> Desk<'c> {
             tokio::pin!(sending);
             let mut sent = None;
             // After a refusal until the end: its reason may come behind it.
-            while !reply.closed && !(reply.is_ok() && sent.is_some()) {
+            while !(reply.closed || reply.is_ok() && sent.is_some()) {
                 tokio::select! {
                     event = events.next() => reply.take(event?),
                     result = &mut sending, if sent.is_none() => sent = Some(result?),
