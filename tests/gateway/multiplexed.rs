@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::Reason;
 use hyper::{HeaderMap, Request};
 use tokio::net::TcpStream;
-use tokio::sync::{Barrier, mpsc};
+use tokio::sync::{Barrier, Notify, mpsc};
 
 use crate::common::{SOON, eventually};
 use crate::raw::{Caller, head};
@@ -163,15 +163,21 @@ fn a_connection_that_takes_no_more_is_followed_by_another_and_costs_nobody_a_req
 
 #[test]
 fn what_was_begun_is_not_sent_again_when_the_service_breaks_it_off() {
-    let backend = Two::new(Manner::default(), |mut turn: Turn| async move {
-        match turn.path() {
-            "/half" => {
-                let mut to = turn.begin(200);
-                to.send_data(Bytes::from_static(b"half"), false).unwrap();
-                to.send_reset(Reason::CANCEL);
+    let read = Arc::new(Notify::new());
+    let half_read = Arc::clone(&read);
+    let backend = Two::new(Manner::default(), move |mut turn: Turn| {
+        let half_read = Arc::clone(&half_read);
+        async move {
+            match turn.path() {
+                "/half" => {
+                    let mut to = turn.begin(200);
+                    to.send_data(Bytes::from_static(b"half"), false).unwrap();
+                    half_read.notified().await;
+                    to.send_reset(Reason::CANCEL);
+                }
+                "/whole" => turn.say("whole"),
+                _ => turn.respond.send_reset(Reason::INTERNAL_ERROR),
             }
-            "/whole" => turn.say("whole"),
-            _ => turn.respond.send_reset(Reason::INTERNAL_ERROR),
         }
     });
     let (_site, gateway) = alone(&backend, &["--cooldown-ms", "1000"]);
@@ -180,8 +186,10 @@ fn what_was_begun_is_not_sent_again_when_the_service_breaks_it_off() {
     assert_eq!((backend.served(), failures(&gateway)), (1, 1));
     let mut caller = Caller::to(gateway.address);
     caller.say(head("GET", "/half", ""));
-    let all = caller.rest();
-    assert!(!all.ends_with("0\r\n\r\n"), "{all}");
+    caller.until("half");
+    read.notify_one();
+    let rest = caller.rest();
+    assert!(!rest.ends_with("0\r\n\r\n"), "{rest}");
     eventually(SOON, || failures(&gateway) == 2);
     // The connection is as good as before.
     gateway.get("/v1/gateway/api/whole").expect(200);

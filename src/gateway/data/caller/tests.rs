@@ -37,6 +37,7 @@ async fn who_is_too_slow_is_told_so_over_tls_as_well() {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, ServerName};
 
+    crate::support::tls::use_ring();
     let dir = tempfile::tempdir().unwrap();
     let [certificate, key] = ["cert", "key"].map(|name| dir.path().join(name));
     let made = std::process::Command::new("openssl")
