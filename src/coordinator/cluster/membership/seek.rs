@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::address;
 use super::asks::{self, Here};
@@ -26,11 +26,18 @@ const ASK_WITHIN: Duration = Duration::from_secs(3);
 /// Works for as long as this coordinator runs.
 pub async fn run(members: Arc<Members>) {
     let mut ticks = interval(EACH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let status = members.status();
         match status.role {
-            Role::Leader => put_right(&members, &status).await,
+            Role::Leader => {
+                // Who led before it was stopped believes that it still does.
+                if !is_confirmed(&members).await {
+                    seek(&members).await;
+                }
+                put_right(&members, &status).await;
+            }
             Role::Learner | Role::Follower | Role::Candidate if status.leader.is_none() => {
                 let mut watch = members.cluster.watch();
                 let led = watch.wait_for(|status| status.leader.is_some());
@@ -41,6 +48,11 @@ pub async fn run(members: Arc<Members>) {
             Role::Learner | Role::Follower | Role::Candidate | Role::Lone | Role::Waiting => {}
         }
     }
+}
+
+async fn is_confirmed(members: &Members) -> bool {
+    let confirmed = timeout(AFTER, members.cluster.confirm()).await;
+    matches!(confirmed, Ok(Ok(())))
 }
 
 /// Asks at all addresses that somebody named.
@@ -117,11 +129,18 @@ impl Members {
             self.noted(&status, peer.member, &url);
         }
         self.heard(&status, ask.found);
+        let mut found = self.found(&status);
+        if status.leader.is_some() {
+            // What its log says is not old then, and may be news to whoever asks.
+            for (id, (member, _)) in &status.members {
+                found.entry(*id).or_insert_with(|| member.url.clone());
+            }
+        }
         Ok(Here {
             member: status.id,
             url: None,
             port: self.settings.whereabouts.port(),
-            found: self.found(&status),
+            found,
         })
     }
 
