@@ -83,15 +83,17 @@ fn a_host_without_sessions_to_spare_is_left_alone_for_a_while() {
     // Nobody else gets in.
     place.bed.server.close_the_door();
     let jobs = place.crowd(3);
-    let given_back = || {
-        let mut jobs = jobs.iter().copied();
-        jobs.find(|job| place.record(*job).status == JobStatus::Queued)
-    };
     let attempts = |job| place.block_on(place.client().attempts(job)).unwrap();
+    // Looked at in this order: before it was given it waited, too.
+    let given_back = |job: &JobId| {
+        !attempts(*job).attempts.is_empty() && place.record(*job).status == JobStatus::Queued
+    };
+    let mut found = None;
     eventually(SOON, || {
-        given_back().is_some_and(|job| !attempts(job).attempts.is_empty())
+        found = jobs.iter().copied().find(given_back);
+        found.is_some()
     });
-    let refused = given_back().unwrap();
+    let refused = found.unwrap();
     // It would be taken again at once.
     place.wait(place.sh(Some("web2"), "sleep 1"));
     assert_eq!(place.record(refused).status, JobStatus::Queued);
