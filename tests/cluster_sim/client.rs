@@ -34,6 +34,9 @@ pub struct World {
     pub closed: Rc<Cell<bool>>,
     /// Every job that was ever sent, acknowledged or not.
     pub jobs: Rc<RefCell<Vec<JobId>>>,
+    /// Readers ask each member: one that answers without asking the others shows it only for as long as it does not know
+    /// that it leads no more.
+    pub restless: bool,
 }
 
 /// One who asks.
@@ -177,11 +180,26 @@ impl Caller {
         (!jobs.is_empty()).then(|| *self.chance.pick(&jobs[young..]))
     }
 
+    /// Reads a job at every member, whoever leads.
+    async fn read_of_each(&mut self, job: JobId) {
+        let members = self.world.members.borrow().clone();
+        for host in members {
+            let (begin, ask) = (now(), Ask::Read(job));
+            if let Some(Answer::Read { seen, applied }) = self.once(&host, &ask).await {
+                self.world.pen.op(begin, What::Read { job, seen, applied });
+            }
+        }
+    }
+
     /// Reads single jobs, as new as they are.
     pub async fn read(mut self) -> turmoil::Result {
         while !self.is_over() {
             self.pause(20, 200).await;
             let Some(job) = self.any_job() else { continue };
+            if self.world.restless {
+                self.read_of_each(job).await;
+                continue;
+            }
             // One read in three at whoever it may be: a deposed leader must not answer either.
             if self.chance.happens(33) {
                 self.leader = None;

@@ -134,6 +134,7 @@ impl Run<'_> {
             over: Rc::default(),
             closed: Rc::default(),
             jobs: Rc::default(),
+            restless: settings.flaw == Flaw::ReadsUnconfirmed,
         };
         let mut run = Run {
             sim,

@@ -183,13 +183,14 @@ impl Members {
     pub fn or_end(self: &Arc<Self>, mut shutdown: Shutdown) -> Shutdown {
         let (trigger, both) = shutdown::manual();
         let mut ending = self.ending.subscribe();
-        let members = Arc::clone(self);
+        // Not held while it waits: when the engine fails, nobody asks for anything, and the files are to be let go of.
+        let members = Arc::downgrade(self);
         tokio::spawn(async move {
             let stops = tokio::select! {
                 () = shutdown.reached(Urgency::Stop) => true,
                 Ok(_) = ending.wait_for(Option::is_some) => false,
             };
-            if stops {
+            if stops && let Some(members) = members.upgrade() {
                 members.cluster.retire().await;
                 // While the others still reach this one: it has to give its vote.
                 tokio::select! {
@@ -197,8 +198,6 @@ impl Members {
                     () = shutdown.reached(Urgency::Now) => {}
                 }
             }
-            // It holds the queue, which is to be closed when all else has ended.
-            drop(members);
             trigger.ask(shutdown.cause().unwrap_or(Cause::Terminate));
             shutdown.reached(Urgency::Now).await;
             trigger.ask(Cause::Terminate);
