@@ -42,13 +42,7 @@ fn until_it_ends(node: &Node, other: &mut Node) -> Output {
 fn three(first: bool) -> ([Node; 3], SmallDisk) {
     let mut nodes = Node::all(["a", "b", "c"]);
     let disk = SmallDisk::over(&nodes[if first { 0 } else { 2 }]);
-    nodes[0].start();
-    let url = nodes[0].url();
-    for node in &mut nodes[1..] {
-        node.told_of(&[&url]).start();
-    }
-    settled(&nodes.each_ref(), 3, 3);
-    nodes[0].logs("voters=3");
+    Node::together(&mut nodes);
     (nodes, disk)
 }
 

@@ -5,19 +5,6 @@ use serde_json::{Value, json};
 use crate::common::Running;
 use crate::site::{Node, SOON, all_have, leader, settled};
 
-fn three() -> [Node; 3] {
-    let mut nodes = Node::all(["a", "b", "c"]);
-    nodes[0].start();
-    let url = nodes[0].url();
-    for node in &mut nodes[1..] {
-        node.told_of(&[&url]).start();
-    }
-    settled(&nodes.each_ref(), 3, 3);
-    // Until then the change is half done, and needs all who were there before.
-    nodes[0].logs("voters=3");
-    nodes
-}
-
 /// Splits off one of them.
 fn without(nodes: &[Node; 3], one: usize) -> Vec<&Node> {
     nodes
@@ -30,7 +17,7 @@ fn without(nodes: &[Node; 3], one: usize) -> Vec<&Node> {
 
 #[test]
 fn a_follower_leaves_and_ends() {
-    let mut nodes = three();
+    let mut nodes = Node::three();
     let goes = (leader(&nodes.each_ref()) + 1) % 3;
     let url = nodes[goes].url();
     let ended = nodes[0]
@@ -56,7 +43,7 @@ fn a_follower_leaves_and_ends() {
 
 #[test]
 fn the_leader_leaves_and_another_one_leads() {
-    let mut nodes = three();
+    let mut nodes = Node::three();
     let goes = leader(&nodes.each_ref());
     nodes[goes]
         .call("POST", "/v1/network/leave", &Value::Null)
@@ -69,7 +56,7 @@ fn the_leader_leaves_and_another_one_leads() {
 
 #[test]
 fn the_leader_is_removed_by_somebody_else() {
-    let mut nodes = three();
+    let mut nodes = Node::three();
     let goes = leader(&nodes.each_ref());
     let name = nodes[goes].name.clone();
     let through = without(&nodes, goes)[0].url();
@@ -104,7 +91,7 @@ fn the_last_one_does_not_leave() {
 
 #[test]
 fn one_that_is_dead_is_removed_and_one_too_many_is_not() {
-    let mut nodes = three();
+    let mut nodes = Node::three();
     let leads = leader(&nodes.each_ref());
     let (dead, alive) = ((leads + 1) % 3, (leads + 2) % 3);
     nodes[dead].kill();

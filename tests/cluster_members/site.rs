@@ -61,14 +61,21 @@ impl Node {
     #[track_caller]
     pub fn three() -> [Self; 3] {
         let mut nodes = Self::all(["a", "b", "c"]);
+        Self::together(&mut nodes);
+        nodes
+    }
+
+    /// Makes these one cluster, each with a vote: the first begins it, the others join through that.
+    #[track_caller]
+    pub fn together(nodes: &mut [Self; 3]) {
         nodes[0].start();
         let first = nodes[0].url();
         for node in &mut nodes[1..] {
             node.told_of(&[&first]).start();
         }
         settled(&nodes.each_ref(), 3, 3);
+        // Until then the change is half done, and needs all who were there before.
         nodes[0].logs("voters=3");
-        nodes
     }
 
     /// Is somewhere else from the next start on.

@@ -11,20 +11,6 @@ use crate::common::{SOON, eventually};
 use crate::raw::{Caller, Raw, head, ok};
 use crate::site::{Gateway, Site, error};
 
-fn alone(backend: &Raw, args: &[&str]) -> (Site, Gateway) {
-    let site = Site::new();
-    site.service("api", &[&backend.url()]);
-    let gateway = site.gateway(args);
-    (site, gateway)
-}
-
-fn failures(gateway: &Gateway) -> u64 {
-    let metrics = gateway.text("/metrics");
-    let name = "skyclaw_gateway_endpoint_failures_total{";
-    let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 #[test]
 fn answers_that_are_none_become_a_bad_gateway() {
     for (bytes, cause) in [
@@ -41,10 +27,10 @@ fn answers_that_are_none_become_a_bad_gateway() {
         ),
     ] {
         let backend = Raw::saying(bytes);
-        let (_site, gateway) = alone(&backend, &["--retries", "0"]);
+        let (_site, gateway) = Site::alone(&backend.url(), &["--retries", "0"]);
         let reply = gateway.get("/v1/gateway/api/").expect(502);
         assert_eq!(error(&reply), format!("service api: {cause}"), "{bytes:?}");
-        assert_eq!(failures(&gateway), 1, "{bytes:?}");
+        assert_eq!(gateway.failures(), 1, "{bytes:?}");
     }
 }
 
@@ -53,7 +39,7 @@ fn two_lengths_in_an_answer_are_not_passed_on() {
     let both =
         "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
     let backend = Raw::saying(both);
-    let (_site, gateway) = alone(&backend, &["--retries", "0"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--retries", "0"]);
     gateway.get("/v1/gateway/api/").expect(502);
 }
 
@@ -70,10 +56,13 @@ fn who_never_answers_is_given_up_also_if_it_says_so_for_ever() {
         false
     });
     for backend in [silent, hints] {
-        let (_site, gateway) = alone(&backend, &["--first-byte-ms", "500", "--retries", "0"]);
+        let (_site, gateway) = Site::alone(
+            &backend.url(),
+            &["--first-byte-ms", "500", "--retries", "0"],
+        );
         let reply = gateway.get("/v1/gateway/api/").expect(504);
         assert_eq!(error(&reply), "service api: it gave no answer in time");
-        assert_eq!(failures(&gateway), 1);
+        assert_eq!(gateway.failures(), 1);
     }
 }
 
@@ -83,7 +72,7 @@ fn the_time_for_an_answer_begins_when_the_body_has_ended() {
         talk.bytes(8);
         talk.say(ok("fine"))
     });
-    let (_site, gateway) = alone(&backend, &["--first-byte-ms", "400"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--first-byte-ms", "400"]);
     let mut caller = Caller::to(gateway.address);
     caller.say(head("POST", "/", "content-length: 8\r\n"));
     for _ in 0..8 {
@@ -102,7 +91,7 @@ fn an_answer_that_breaks_off_does_so_for_the_caller_and_counts_against_the_endpo
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n",
     ] {
         let backend = Raw::saying(bytes);
-        let (_site, gateway) = alone(&backend, &[]);
+        let (_site, gateway) = Site::alone(&backend.url(), &[]);
         let mut caller = Caller::to(gateway.address);
         caller.say(head("GET", "/", ""));
         let answer = caller.rest();
@@ -111,7 +100,7 @@ fn an_answer_that_breaks_off_does_so_for_the_caller_and_counts_against_the_endpo
             "{answer}"
         );
         assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
-        eventually(SOON, || failures(&gateway) == 1);
+        eventually(SOON, || gateway.failures() == 1);
     }
 }
 
@@ -119,13 +108,13 @@ fn an_answer_that_breaks_off_does_so_for_the_caller_and_counts_against_the_endpo
 fn a_connection_that_was_closed_while_idle_costs_nobody_a_request() {
     // Keeps the connection as far as its answers tell, and closes it.
     let backend = Raw::saying("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    let (_site, gateway) = alone(&backend, &["--retries", "0"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--retries", "0"]);
     let mut http = gateway.connect();
     for _ in 0..20 {
         let reply = http.send("GET", "/v1/gateway/api/", b"").unwrap();
         assert_eq!(reply.expect(200).body, b"ok");
     }
-    assert_eq!(failures(&gateway), 0);
+    assert_eq!(gateway.failures(), 0);
 }
 
 #[test]
@@ -142,7 +131,7 @@ fn what_may_have_had_an_effect_is_not_sent_again_when_its_connection_breaks() {
             }
         }
     });
-    let (_site, gateway) = alone(&backend, &[]);
+    let (_site, gateway) = Site::alone(&backend.url(), &[]);
     let once = |method: &str, header: &str| {
         gateway.get("/v1/gateway/api/first").expect(200);
         let before = backend.served();
@@ -216,7 +205,7 @@ fn a_caller_that_leaves_takes_its_request_along_and_nobody_is_blamed() {
         tell.lock().unwrap().send("left").unwrap();
         false
     });
-    let (_site, gateway) = alone(&backend, &[]);
+    let (_site, gateway) = Site::alone(&backend.url(), &[]);
     for _ in 0..3 {
         for path in ["/waits", "/streams"] {
             let mut caller = Caller::to(gateway.address);
@@ -226,7 +215,7 @@ fn a_caller_that_leaves_takes_its_request_along_and_nobody_is_blamed() {
             assert_eq!(told.recv_timeout(SOON).unwrap(), "left", "{path}");
         }
     }
-    assert_eq!(failures(&gateway), 0);
+    assert_eq!(gateway.failures(), 0);
 }
 
 #[test]
@@ -235,12 +224,12 @@ fn a_caller_that_sends_nothing_more_is_told_so_and_nobody_is_blamed() {
         talk.rest();
         false
     });
-    let (_site, gateway) = alone(&backend, &["--idle-ms", "500"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--idle-ms", "500"]);
     let mut caller = Caller::to(gateway.address);
     caller.say(head("POST", "/", "content-length: 8\r\n"));
     caller.say("half");
     assert!(caller.rest().starts_with("HTTP/1.1 408 "));
-    assert_eq!(failures(&gateway), 0);
+    assert_eq!(gateway.failures(), 0);
 }
 
 #[test]
@@ -249,7 +238,7 @@ fn a_refused_upload_is_heard_of_by_who_still_sends() {
         talk.rest();
         false
     });
-    let (_site, gateway) = alone(&backend, &["--max-body", "100000"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--max-body", "100000"]);
     let mut caller = Caller::to(gateway.address);
     caller.say(head("POST", "/", "transfer-encoding: chunked\r\n"));
     let piece = format!("10000\r\n{}\r\n", "x".repeat(0x1_0000));
@@ -259,7 +248,7 @@ fn a_refused_upload_is_heard_of_by_who_still_sends() {
     let answer = caller.until("\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
-    assert_eq!(failures(&gateway), 0);
+    assert_eq!(gateway.failures(), 0);
 }
 
 #[test]
@@ -268,7 +257,7 @@ fn an_answer_before_the_end_of_the_request_arrives_although_the_backend_takes_no
     let answer =
         "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig";
     let backend = Raw::saying(answer);
-    let (_site, gateway) = alone(&backend, &["--retries", "0"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--retries", "0"]);
     let length = 8 << 20;
     for _ in 0..10 {
         let mut caller = Caller::to(gateway.address);
@@ -284,7 +273,7 @@ fn an_answer_before_the_end_of_the_request_arrives_although_the_backend_takes_no
             "{all}"
         );
     }
-    assert_eq!(failures(&gateway), 0);
+    assert_eq!(gateway.failures(), 0);
 }
 
 #[test]
@@ -314,7 +303,7 @@ fn a_body_that_drips_is_given_up_and_one_without_an_end_is_not() {
         talk.line();
         talk.say(ok("taken"))
     });
-    let (_site, gateway) = alone(&backend, &["--body-wait-ms", "300"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--body-wait-ms", "300"]);
     let mut caller = Caller::to(gateway.address);
     caller.say(head("POST", "/", "content-length: 100000\r\n"));
     let mut drips = caller.0.get_ref().try_clone().unwrap();
@@ -327,7 +316,7 @@ fn a_body_that_drips_is_given_up_and_one_without_an_end_is_not() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     caller.0.get_ref().shutdown(Shutdown::Both).unwrap();
     dripping.join().unwrap();
-    assert_eq!(failures(&gateway), 0);
+    assert_eq!(gateway.failures(), 0);
 
     let mut caller = Caller::to(gateway.address);
     caller.say(head("POST", "/", "transfer-encoding: chunked\r\n"));

@@ -15,20 +15,6 @@ use crate::raw::{Caller, head};
 use crate::site::{Gateway, Site, error};
 use crate::two_backend::{Manner, Turn, Two};
 
-fn alone(backend: &Two, args: &[&str]) -> (Site, Gateway) {
-    let site = Site::new();
-    site.service("api", &[&backend.url()]);
-    let gateway = site.gateway(args);
-    (site, gateway)
-}
-
-fn failures(gateway: &Gateway) -> u64 {
-    let metrics = gateway.text("/metrics");
-    let name = "skyclaw_gateway_endpoint_failures_total{";
-    let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 /// Has each of so many callers ask once, all at the same time.
 fn at_once(gateway: &Gateway, count: usize, method: &str) -> Vec<u16> {
     std::thread::scope(|scope| {
@@ -69,7 +55,7 @@ fn requests_of_many_callers_share_a_connection_and_look_as_they_should() {
             turn.say(authority);
         }
     });
-    let (_site, gateway) = alone(&backend, &[]);
+    let (_site, gateway) = Site::alone(&backend.url(), &[]);
     assert_eq!(at_once(&gateway, 24, "POST"), [200; 24]);
     assert!(
         backend.connections() <= workers(),
@@ -99,7 +85,7 @@ fn another_connection_is_opened_when_the_first_is_full_and_not_before() {
             turn.say("here");
         }
     });
-    let (_site, gateway) = alone(&backend, &[]);
+    let (_site, gateway) = Site::alone(&backend.url(), &[]);
     // By now it is known how many streams there may be.
     for _ in 0..4 {
         gateway.get("/v1/gateway/api/first").expect(200);
@@ -107,7 +93,7 @@ fn another_connection_is_opened_when_the_first_is_full_and_not_before() {
     assert_eq!(at_once(&gateway, 9, "POST"), [200; 9]);
     let opened = backend.connections();
     assert!((3..=9).contains(&opened), "{opened}");
-    assert_eq!(failures(&gateway), 0);
+    assert_eq!(gateway.failures(), 0);
 }
 
 #[test]
@@ -126,7 +112,7 @@ fn what_the_service_did_nothing_about_is_sent_again_also_if_it_may_not_happen_tw
             turn.say("done");
         }
     });
-    let (_site, gateway) = alone(&backend, &["--retries", "0"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--retries", "0"]);
     for _ in 0..5 {
         let reply = gateway.send("POST", "/v1/gateway/api/", b"x").expect(200);
         assert_eq!(reply.body, b"done");
@@ -149,7 +135,7 @@ fn a_connection_that_takes_no_more_is_followed_by_another_and_costs_nobody_a_req
         turn.all().await;
         turn.say("done");
     });
-    let (_site, gateway) = alone(&backend, &["--retries", "0"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--retries", "0"]);
     let mut http = gateway.connect();
     for _ in 0..20 {
         http.send("POST", "/v1/gateway/api/", b"x")
@@ -158,7 +144,7 @@ fn a_connection_that_takes_no_more_is_followed_by_another_and_costs_nobody_a_req
     }
     assert_eq!(at_once(&gateway, 12, "POST"), [200; 12]);
     assert!(backend.connections() >= 4, "{}", backend.connections());
-    assert_eq!((backend.served(), failures(&gateway)), (32, 0));
+    assert_eq!((backend.served(), gateway.failures()), (32, 0));
 }
 
 #[test]
@@ -180,17 +166,17 @@ fn what_was_begun_is_not_sent_again_when_the_service_breaks_it_off() {
             }
         }
     });
-    let (_site, gateway) = alone(&backend, &["--cooldown-ms", "1000"]);
+    let (_site, gateway) = Site::alone(&backend.url(), &["--cooldown-ms", "1000"]);
     let reply = gateway.send("POST", "/v1/gateway/api/", b"").expect(502);
     assert!(error(&reply).ends_with("it broke the request off without an answer"));
-    assert_eq!((backend.served(), failures(&gateway)), (1, 1));
+    assert_eq!((backend.served(), gateway.failures()), (1, 1));
     let mut caller = Caller::to(gateway.address);
     caller.say(head("GET", "/half", ""));
     caller.until("half");
     read.notify_one();
     let rest = caller.rest();
     assert!(!rest.ends_with("0\r\n\r\n"), "{rest}");
-    eventually(SOON, || failures(&gateway) == 2);
+    eventually(SOON, || gateway.failures() == 2);
     // The connection is as good as before.
     gateway.get("/v1/gateway/api/whole").expect(200);
 }
@@ -215,7 +201,7 @@ fn who_leaves_is_heard_of_and_so_is_who_sends_half_a_body() {
             tell.send(Some(reset.unwrap())).unwrap();
         }
     });
-    let (_site, gateway) = alone(&backend, &[]);
+    let (_site, gateway) = Site::alone(&backend.url(), &[]);
     let mut next = || {
         let mut heard = None;
         eventually(SOON, || {
@@ -237,7 +223,7 @@ fn who_leaves_is_heard_of_and_so_is_who_sends_half_a_body() {
     assert_eq!(next(), None);
     drop(caller);
     assert!(next().is_some());
-    assert_eq!(failures(&gateway), 0);
+    assert_eq!(gateway.failures(), 0);
 }
 
 #[test]
@@ -254,7 +240,7 @@ fn trailers_go_both_ways_and_who_asks_for_another_protocol_is_answered_in_this_o
         }
         to.send_trailers(behind).unwrap();
     });
-    let (_site, gateway) = alone(&backend, &[]);
+    let (_site, gateway) = Site::alone(&backend.url(), &[]);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -314,7 +300,7 @@ fn who_reads_slowly_holds_nobody_up_and_costs_no_memory() {
                 .unwrap();
         }
     });
-    let (_site, gateway) = alone(&backend, &[]);
+    let (_site, gateway) = Site::alone(&backend.url(), &[]);
     gateway.get("/v1/gateway/api/small").expect(200);
     let before = gateway.memory("VmRSS");
     let slow: Vec<Caller> = (0..30)
@@ -372,7 +358,10 @@ fn no_answer_in_time_is_said_and_an_endless_hint_is_none() {
         }
         std::future::pending::<()>().await;
     });
-    let (_site, gateway) = alone(&backend, &["--first-byte-ms", "500", "--retries", "0"]);
+    let (_site, gateway) = Site::alone(
+        &backend.url(),
+        &["--first-byte-ms", "500", "--retries", "0"],
+    );
     for path in ["hints", "silent"] {
         let reply = gateway.get(&format!("/v1/gateway/api/{path}")).expect(504);
         assert_eq!(error(&reply), "service api: it gave no answer in time");

@@ -21,6 +21,14 @@ pub struct Site {
 }
 
 impl Site {
+    /// One whose service `api` answers at `url` alone, and a gateway with these arguments.
+    pub fn alone(url: &str, args: &[&str]) -> (Self, Gateway) {
+        let site = Self::new();
+        site.service("api", &[url]);
+        let gateway = site.gateway(args);
+        (site, gateway)
+    }
+
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self {
@@ -104,6 +112,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Returns how often its one endpoint has failed.
+    pub fn failures(&self) -> u64 {
+        let metrics = self.text("/metrics");
+        let name = "skyclaw_gateway_endpoint_failures_total{";
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     #[track_caller]
     pub fn start(mut command: Command) -> Self {
         let mut child = command

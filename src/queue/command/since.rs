@@ -42,43 +42,20 @@ impl Command {
 
     /// Returns what says the same, as far as that can be said, to members of an older protocol; nothing if nothing does.
     pub fn in_older_words(&self) -> Option<Self> {
-        match self {
-            // Whose answer is lost then waits until its host's heartbeats do not name the leases.
-            Self::ClaimOnce {
-                now,
-                request,
-                tokens,
-                marks: _,
-            } => Some(Self::Claim {
-                now: *now,
-                request: request.clone(),
-                tokens: tokens.clone(),
-            }),
-            Self::Submit { .. }
-            | Self::Claim { .. }
-            | Self::Renew { .. }
-            | Self::Complete { .. }
-            | Self::CompleteMany { .. }
-            | Self::Release { .. }
-            | Self::Cancel { .. }
-            | Self::ExpireDue { .. }
-            | Self::Readmit { .. }
-            | Self::Reprieve { .. }
-            | Self::RegisterHost { .. }
-            | Self::SetHostMode { .. }
-            | Self::ForgetHost { .. }
-            | Self::GiveBack { .. }
-            | Self::SetPaused { .. }
-            | Self::AppendLog { .. }
-            | Self::Retry { .. }
-            | Self::DeployService { .. }
-            | Self::ChangeService { .. }
-            | Self::SyncServices { .. }
-            | Self::PlaceServices { .. }
-            | Self::ClaimService { .. }
-            | Self::ReportService { .. }
-            | Self::TakeOver { .. }
-            | Self::Prune { .. } => None,
-        }
+        let Self::ClaimOnce {
+            now,
+            request,
+            tokens,
+            marks: _,
+        } = self
+        else {
+            return None;
+        };
+        // Whose answer is lost then waits until its host's heartbeats do not name the leases.
+        Some(Self::Claim {
+            now: *now,
+            request: request.clone(),
+            tokens: tokens.clone(),
+        })
     }
 }
