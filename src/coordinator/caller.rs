@@ -40,7 +40,20 @@ pub struct Said {
     pub slots: u16,
 }
 
+/// Where the member of a cluster is that passed a request on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Via(pub IpAddr);
+
 impl Caller {
+    /// Tells whether it is on the machine whose coordinator it came to.
+    pub fn is_near(&self) -> bool {
+        match self {
+            Self::Owner => true,
+            Self::Network(address) => address.to_canonical().is_loopback(),
+            Self::Host { .. } => false,
+        }
+    }
+
     /// Returns what is said here of the host that speaks.
     pub const fn said(&self) -> Option<&Said> {
         match self {

@@ -45,7 +45,9 @@ where
 /// Says whom it answers.
 pub fn says_for_whom() -> Handler {
     handler(|effective, request| async move {
-        let Effective { caller, forwarded } = effective;
+        let Effective {
+            caller, forwarded, ..
+        } = effective;
         let text = format!(
             "{caller} {forwarded} {} {}",
             request.method(),

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use super::reach::Ways;
 use crate::coordinator::Caller;
+use crate::coordinator::caller::Via;
+use crate::coordinator::cluster::{Url, address};
 use crate::protocol::api::{AssignmentReport, Phase};
 
 /// Why there is no endpoint behind a tunnel that leads nowhere.
@@ -11,12 +13,21 @@ const UNREACHABLE: &str = "its host is connected through a tunnel and gives no a
 /// What can be done about it in any case.
 const ADDRESS: &str = "set SKYCLAW_SERVICE_HOST_PUBLIC_BASE_URL on the host";
 
-/// Completes a report with where the service answers, or says why that is not known. `ways` lead to the caller's ports
-/// if it is behind a tunnel.
-pub fn complete(report: &mut AssignmentReport, caller: &Caller, ways: &Ways) {
+/// Completes a report with where the service answers, or says why that is not known. `machine` is where others reach the
+/// machine of a caller that is near its coordinator; `ways` lead to the caller's ports if it is behind a tunnel.
+pub fn complete(
+    report: &mut AssignmentReport,
+    caller: &Caller,
+    machine: Option<&str>,
+    ways: &Ways,
+) {
     let Some(port) = report.port.filter(|_| report.endpoint.is_none()) else {
         return;
     };
+    if let Some(machine) = machine.filter(|_| caller.is_near()) {
+        report.endpoint = Some(format!("http://{machine}:{port}"));
+        return;
+    }
     match caller {
         Caller::Network(address) => report.endpoint = Some(seen(*address, port)),
         // Through the socket comes only who is on this machine.
@@ -40,9 +51,25 @@ pub fn complete(report: &mut AssignmentReport, caller: &Caller, ways: &Ways) {
 }
 
 fn seen(address: IpAddr, port: u16) -> String {
+    format!("http://{}:{port}", host(address))
+}
+
+fn host(address: IpAddr) -> String {
     match address.to_canonical() {
-        IpAddr::V4(address) => format!("http://{address}:{port}"),
-        IpAddr::V6(address) => format!("http://[{address}]:{port}"),
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// Returns where others reach the machine of the coordinator that a request came to first: of the member that passed it
+/// on, else this one at `own`. Nothing if only that machine itself is meant, as where there are no others.
+pub fn machine(via: Option<Via>, own: Option<Url>) -> Option<String> {
+    match via {
+        Some(Via(address)) => (!address.to_canonical().is_loopback()).then(|| host(address)),
+        None => {
+            let own = own.filter(|own| !address::is_loopback(own))?;
+            own.host_str().map(str::to_owned)
+        }
     }
 }
 
@@ -73,7 +100,7 @@ mod tests {
         caller: &Caller,
         mut report: AssignmentReport,
     ) -> (Option<String>, Option<String>) {
-        complete(&mut report, caller, ways);
+        complete(&mut report, caller, None, ways);
         (report.endpoint, report.error)
     }
 
@@ -92,6 +119,48 @@ mod tests {
         let given = completed(&caller, report(Some(3100), Some("https://a.example")));
         assert_eq!(given.0.as_deref(), Some("https://a.example"));
         assert_eq!(completed(&caller, report(None, None)), (None, None));
+    }
+
+    #[test]
+    fn what_is_near_one_of_several_coordinators_is_not_near_to_all() {
+        let own = || Url::parse("http://a.example:8787").ok();
+        let via = |text: &str| Some(Via(text.parse().unwrap()));
+        let near: Caller = Caller::Network("::1".parse().unwrap());
+        for (caller, via, own, wanted) in [
+            (&near, None, own(), "http://a.example:3100"),
+            (&near, via("10.0.0.2"), own(), "http://10.0.0.2:3100"),
+            (&near, via("::ffff:10.0.0.2"), None, "http://10.0.0.2:3100"),
+            (
+                &Caller::Owner,
+                via("fd00::2"),
+                own(),
+                "http://[fd00::2]:3100",
+            ),
+            (&Caller::Owner, None, None, "http://127.0.0.1:3100"),
+            (
+                &near,
+                None,
+                Url::parse("http://localhost:1").ok(),
+                "http://[::1]:3100",
+            ),
+            (&near, via("127.0.0.1"), own(), "http://[::1]:3100"),
+            (
+                &Caller::Network("10.0.0.7".parse().unwrap()),
+                via("10.0.0.2"),
+                own(),
+                "http://10.0.0.7:3100",
+            ),
+        ] {
+            let machine = machine(via, own);
+            let mut report = report(Some(3100), None);
+            complete(
+                &mut report,
+                caller,
+                machine.as_deref(),
+                &Ok(BTreeMap::new()),
+            );
+            assert_eq!(report.endpoint.as_deref(), Some(wanted));
+        }
     }
 
     #[test]

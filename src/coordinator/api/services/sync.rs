@@ -15,6 +15,7 @@ use super::super::repeat::Repeat;
 use super::super::reply::Reply;
 use super::super::{Shared, heartbeats, wire};
 use super::check;
+use crate::coordinator::caller::Via;
 use crate::coordinator::services::{endpoint, reach};
 use crate::coordinator::{Caller, Room};
 use crate::protocol::HostId;
@@ -43,6 +44,7 @@ async fn sync(
     State(room): Shared,
     Path(id): Path<String>,
     Extension(caller): Extension<Arc<Caller>>,
+    via: Option<Extension<Via>>,
     repeat: Repeat,
     Body { value, .. }: Body<SyncServices, LARGE>,
 ) -> Result<Reply<SyncedServices>, Refused> {
@@ -61,8 +63,11 @@ async fn sync(
     }
     let mut reports = value.assignments;
     let ways = reach::ways(&room, &caller, &host, &reports);
+    let own = room.members().filter(|_| room.has_others());
+    let own = own.and_then(|members| members.url());
+    let machine = endpoint::machine(via.map(|Extension(via)| via), own);
     for report in &mut reports {
-        endpoint::complete(report, &caller, &ways);
+        endpoint::complete(report, &caller, machine.as_deref(), &ways);
     }
     let seat = room.desk.seat(&host);
     let told = tell(&room, &host, reports).await?;

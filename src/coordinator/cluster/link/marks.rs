@@ -72,6 +72,8 @@ pub struct Effective {
     pub caller: Arc<Caller>,
     /// Whether a member passed it on, so that it must not be passed on again.
     pub forwarded: bool,
+    /// Where that member is.
+    pub via: Option<IpAddr>,
 }
 
 impl PeerMark {
@@ -149,17 +151,19 @@ impl PeerMark {
             return Ok(Effective {
                 caller: Arc::clone(own),
                 forwarded: false,
+                via: None,
             });
         };
-        if peer.is_none() {
+        let Some(peer) = peer else {
             let text = "only a member of the cluster may pass a request on";
             return Err(Refused::new(Code::Unauthorized, text).closing());
-        }
+        };
         let caller = read(&on_behalf)
             .ok_or_else(|| Refused::bad(format!("{AS} is neither `owner` nor an address")))?;
         Ok(Effective {
             caller: Arc::new(caller),
             forwarded: true,
+            via: Some(peer.address),
         })
     }
 }
