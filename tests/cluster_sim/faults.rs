@@ -24,6 +24,9 @@ pub enum Fault {
     Lossy(u64),
     /// These are down; how they went.
     Down(Vec<usize>, Crash),
+    /// This one is down, and went right before one of its next syncs, in the middle of whatever it did; with the power
+    /// or without.
+    Trap(usize, u64, Option<u64>),
     /// The machine's clock of this one is set, and counts from its next start on.
     Clock(usize, i64),
 }
@@ -35,6 +38,8 @@ pub enum Crash {
     Stopped,
     /// It is killed: its files stay as they are at this moment, open or not.
     Killed,
+    /// The power goes: what was not synced is lost, or some of it.
+    Power(u64),
 }
 
 /// Draws what goes wrong next. `leader` leads if anybody does; there are `members` of them and `all` hosts.
@@ -70,7 +75,13 @@ pub fn draw(chance: &mut Chance, leader: Option<usize>, members: usize, all: usi
             aimed,
             *chance.pick(&[-HOUR, -HOUR / 60, 0, HOUR / 60, HOUR]),
         ),
-        75..93 => Fault::Down(vec![aimed], crash(chance)),
+        75..85 => Fault::Down(vec![aimed], crash(chance)),
+        85..93 => {
+            // Most of them while it is asked to catch up, or soon after.
+            let after = *chance.pick(&[0, 1, 2, 3, 5, 10, 30]);
+            let power = chance.happens(50).then(|| chance.next());
+            Fault::Trap(aimed, after, power)
+        }
         93..97 => {
             let most = (0..members).filter(|one| *one != anybody);
             Fault::Down(most.collect(), crash(chance))
@@ -80,7 +91,8 @@ pub fn draw(chance: &mut Chance, leader: Option<usize>, members: usize, all: usi
 }
 
 fn crash(chance: &mut Chance) -> Crash {
-    *chance.pick(&[Crash::Stopped, Crash::Killed])
+    let seed = chance.next();
+    *chance.pick(&[Crash::Stopped, Crash::Killed, Crash::Power(seed)])
 }
 
 fn halves(chance: &mut Chance, members: usize) -> Vec<(usize, usize)> {
@@ -114,7 +126,7 @@ pub fn set_network<'f>(
             Fault::Held(pairs) => pairs.iter().for_each(|(a, b)| sim.hold(name(*a), name(*b))),
             Fault::Slow(longest) => sim.set_max_message_latency(*longest),
             Fault::Lossy(rate) => sim.set_fail_rate(*rate as f64 / 10_000.0),
-            Fault::Down(..) | Fault::Clock(..) => {}
+            Fault::Down(..) | Fault::Trap(..) | Fault::Clock(..) => {}
         }
     }
 }

@@ -15,18 +15,21 @@ pub enum Flaw {
     NoReprieve,
     /// The disk says that it wrote, and at a crash shows what it held two seconds before.
     DiskLies,
+    /// The disk says that it wrote the queue when it was synced, and did not: only the log gets there.
+    SyncLies,
     /// Another machine starts with a copy of a member's files.
     Twin,
 }
 
 /// All of them.
-pub const ALL: [Flaw; 7] = [
+pub const ALL: [Flaw; 8] = [
     Flaw::None,
     Flaw::AcknowledgesEarly,
     Flaw::ReadsUnconfirmed,
     Flaw::ForgetsKeys,
     Flaw::NoReprieve,
     Flaw::DiskLies,
+    Flaw::SyncLies,
     Flaw::Twin,
 ];
 

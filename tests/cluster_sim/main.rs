@@ -23,6 +23,8 @@ mod carrier;
 mod chance;
 mod check;
 mod client;
+mod disk;
+mod ends;
 mod faults;
 mod flaw;
 mod history;
@@ -138,15 +140,22 @@ fn a_seed_repeats_itself() {
 /// Each way to be broken, and what is said about it within a few seeds.
 #[test]
 fn whoever_is_broken_is_noticed() {
-    let cases: [(Flaw, &[&str]); 6] = [
+    let cases: [(Flaw, &[&str]); 7] = [
         (Flaw::AcknowledgesEarly, &["is missing", "went back"]),
         (Flaw::ReadsUnconfirmed, &["went back", "was read"]),
         (Flaw::ForgetsKeys, &["is there already", "instead of"]),
         (Flaw::NoReprieve, &["two leases"]),
         (
             Flaw::DiskLies,
-            &["is missing", "went back", "differ", "but in the end"],
+            &[
+                "is missing",
+                "went back",
+                "differ",
+                "but in the end",
+                "does not fit",
+            ],
         ),
+        (Flaw::SyncLies, &["does not fit"]),
         (Flaw::Twin, &["two leaders in term"]),
     ];
     for (flaw, says) in cases {

@@ -18,6 +18,7 @@ use turmoil::net::{TcpListener, TcpStream};
 use super::admin::member;
 use super::board::Board;
 use super::carrier::{ANSWERED, Net, TURNED_AWAY, kind};
+use super::disk;
 use super::flaw::Flaw;
 use super::wire::{Answer, Ask, CLIENT, PORT, Seen, host_of, receive, send};
 
@@ -62,6 +63,8 @@ pub struct Seat {
     /// The first of all: it makes the cluster that the others wait for.
     pub first: Arc<AtomicBool>,
     pub flaw: Flaw,
+    /// What its network draws from.
+    pub seed: u64,
 }
 
 impl Seat {
@@ -81,12 +84,13 @@ impl Seat {
 
     /// Runs until the host is taken down.
     pub async fn run(self) -> turmoil::Result {
-        let net = Net::new(&self.name, self.board.traffic());
+        let net = Net::new(&self, self.board.traffic());
         let (queue, cluster) = Queue::open_member(self.options(), Arc::new(net))?;
         self.board.up(self.number, cluster.watch());
         let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
         let (ready, is_ready) = watch::channel(None);
         let door = Door {
+            dir: self.dir.clone(),
             queue: queue.clone(),
             cluster: cluster.clone(),
             ready: is_ready.clone(),
@@ -182,6 +186,7 @@ async fn hash(cluster: &Cluster) -> Result<(u64, [u8; 32]), String> {
 /// What a request meets.
 #[derive(Clone)]
 struct Door {
+    dir: PathBuf,
     queue: Queue,
     cluster: Cluster,
     ready: watch::Receiver<Option<u64>>,
@@ -203,6 +208,9 @@ async fn serve(mut stream: TcpStream, door: Door) {
             Some(kind) => door.raft(kind, &body).await,
             None => door.client(&body).await,
         };
+        if disk::has_ended(&door.dir) {
+            return std::future::pending().await;
+        }
         if send(&mut stream, mark, &answer).await.is_err() {
             return;
         }

@@ -14,6 +14,7 @@ use super::board::Board;
 use super::chance::Chance;
 use super::check::check;
 use super::client::{Caller, World};
+use super::disk;
 use super::faults::{self, Crash, Fault};
 use super::flaw::Flaw;
 use super::history::Pen;
@@ -73,24 +74,24 @@ pub type Wrong = String;
 
 pub struct Run<'a> {
     pub sim: Sim<'a>,
-    settings: Settings,
+    pub(super) settings: Settings,
     chance: Chance,
     pub board: Board,
     pub world: World,
     chores: Chores,
     /// Members first, then clients.
-    names: Vec<String>,
-    seats: Vec<Seat>,
+    pub(super) names: Vec<String>,
+    pub(super) seats: Vec<Seat>,
     /// Clients that end by themselves when all is over, and have not yet.
     busy: Rc<Cell<usize>>,
-    down: BTreeSet<usize>,
+    pub(super) down: BTreeSet<usize>,
     /// What goes wrong now, and until when.
     active: Vec<(Duration, Fault)>,
     faults: usize,
     steps: u64,
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
     /// For disks that lie: copies made earlier, with their time.
-    stale: BTreeMap<usize, Vec<Duration>>,
+    pub(super) stale: BTreeMap<usize, Vec<Duration>>,
 }
 
 /// Runs one simulation.
@@ -153,6 +154,7 @@ impl Run<'_> {
             dir: place::fresh(),
             stale: BTreeMap::new(),
         };
+        disk::watch(run.dir.path(), settings.flaw == Flaw::SyncLies);
         for number in 0..members {
             run.add_member(number, format!("m{number}"));
         }
@@ -173,6 +175,7 @@ impl Run<'_> {
             board: self.board.clone(),
             first: Arc::new(AtomicBool::new(number == 0)),
             flaw: self.settings.flaw,
+            seed: self.settings.seed,
         };
         std::fs::create_dir_all(&seat.dir).unwrap();
         let software = seat.clone();
@@ -219,6 +222,9 @@ impl Run<'_> {
     pub fn step(&mut self) -> Result<(), Wrong> {
         self.sim.step().map_err(|error| error.to_string())?;
         self.steps += 1;
+        if let Some((dir, left)) = disk::sprung() {
+            self.end_in_the_middle(&dir, &left);
+        }
         self.board.look();
         // One member's file after the other: a whole look costs as much as many steps.
         if self.steps.is_multiple_of(100) {
@@ -320,6 +326,7 @@ impl Run<'_> {
         let members = voters.max(self.seats.len());
         let fault = match self.settings.flaw {
             Flaw::DiskLies => Fault::Down((0..members).collect(), Crash::Killed),
+            Flaw::SyncLies => Fault::Down(vec![0], Crash::Power(self.chance.next())),
             _ => faults::draw(&mut self.chance, leader, members, self.names.len()),
         };
         if self.active.len() >= 3 {
@@ -332,6 +339,9 @@ impl Run<'_> {
         tracing::warn!(?now, ?fault, ?leader, "begins");
         match &fault {
             Fault::Down(who, how) => who.iter().for_each(|one| self.crash(*one, *how)),
+            Fault::Trap(one, after, power) if !self.down.contains(one) => {
+                disk::set_trap(&self.seats[*one].dir, *after, *power);
+            }
             Fault::Clock(one, by) => {
                 return self.seats[*one].wrong_by.store(*by, Ordering::Relaxed);
             }
@@ -344,21 +354,18 @@ impl Run<'_> {
         self.network();
     }
 
-    /// The spare machine starts with the files of another.
-    fn make_twin(&mut self, spare: usize) {
-        self.crash(spare, Crash::Stopped);
-        let of = self.board.leader().unwrap_or(0);
-        place::copy(&self.seats[of].dir, &self.seats[spare].dir);
-        self.restart(spare);
-    }
-
     fn end_faults(&mut self, now: Duration) {
         let (over, on): (Vec<_>, Vec<_>) =
             self.active.drain(..).partition(|(until, _)| *until <= now);
         self.active = on;
         for (_, fault) in &over {
-            if let Fault::Down(who, _) = fault {
-                who.iter().for_each(|one| self.restart(*one));
+            match fault {
+                Fault::Down(who, _) => who.iter().for_each(|one| self.restart(*one)),
+                Fault::Trap(one, ..) => {
+                    disk::disarm();
+                    self.restart(*one);
+                }
+                _ => {}
             }
         }
         if !over.is_empty() {
@@ -369,53 +376,6 @@ impl Run<'_> {
     fn network(&mut self) {
         let faults = self.active.iter().map(|(_, fault)| fault);
         faults::set_network(&mut self.sim, &self.names, faults);
-    }
-
-    fn crash(&mut self, one: usize, how: Crash) {
-        if !self.down.insert(one) {
-            return;
-        }
-        let (dir, name) = (self.seats[one].dir.clone(), self.names[one].clone());
-        let left = self.dir.path().join(format!("left-{one}"));
-        if how == Crash::Killed {
-            place::copy(&dir, &left);
-        }
-        self.board.down(one);
-        self.sim.crash(name.as_str());
-        if how == Crash::Killed {
-            let stale = self.stale_copy(one);
-            place::restore(&stale.unwrap_or(left), &dir);
-        }
-    }
-
-    fn restart(&mut self, one: usize) {
-        if self.down.remove(&one) {
-            let name = self.names[one].clone();
-            self.sim.bounce(name.as_str());
-        }
-    }
-
-    fn keep_stale(&mut self, one: usize) {
-        if self.settings.flaw == Flaw::DiskLies && !self.down.contains(&one) {
-            let now = self.sim.elapsed();
-            let to = self
-                .dir
-                .path()
-                .join(format!("stale-{one}-{}", now.as_millis()));
-            place::copy(&self.seats[one].dir, &to);
-            self.stale.entry(one).or_default().push(now);
-        }
-    }
-
-    /// Returns the newest copy that is two seconds old.
-    fn stale_copy(&self, one: usize) -> Option<std::path::PathBuf> {
-        let old = self.sim.elapsed().checked_sub(Duration::from_secs(2))?;
-        let at = self.stale.get(&one)?.iter().rev().find(|at| **at <= old)?;
-        Some(
-            self.dir
-                .path()
-                .join(format!("stale-{one}-{}", at.as_millis())),
-        )
     }
 
     /// One member goes for good, and comes again as a new one; or one that is none comes.
@@ -452,6 +412,7 @@ impl Run<'_> {
             let dir = &self.seats[one].dir;
             std::fs::remove_dir_all(dir).unwrap();
             std::fs::create_dir_all(dir).unwrap();
+            disk::settle(dir);
             if !was_down {
                 self.restart(one);
             }
@@ -461,6 +422,7 @@ impl Run<'_> {
     /// All faults end, everybody is up, and every job ends.
     fn heal(&mut self) -> Result<(), Wrong> {
         self.active.clear();
+        disk::disarm();
         self.network();
         for one in self.down.clone() {
             self.restart(one);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::flaw::Flaw;
 
 /// How many seeds a flaw may need before it is noticed.
-const TRIES: u64 = 12;
+const TRIES: u64 = 36;
 
 /// What one seed came to.
 pub struct Done {
