@@ -3,10 +3,11 @@
 //! An answer that was there before another request began bounds what that request may see: jobs only move on,
 //! attempts only grow, and so does the index that reads are made at.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use skyclaw::protocol::{JobId, JobStatus};
 
+use super::client::LEASE;
 use super::history::{Given, History, Moment, Op, Told, What};
 use super::wire::Seen;
 
@@ -46,7 +47,7 @@ fn nothing_is_missing(history: &History, last: &HashMap<JobId, &Seen>) -> Result
             What::Submitted(jobs) => jobs,
             What::Reported(given, ..) | What::Renewed(given) => &[given.job],
             What::Cancelled(job) => &[*job],
-            What::Claimed(..) | What::Read { .. } => &[],
+            What::Claimed(..) | What::Named(..) | What::Read { .. } => &[],
         };
         if let Some(job) = jobs.iter().find(|job| !last.contains_key(*job)) {
             return Err(format!("{job} is missing, acknowledged by {op:?}"));
@@ -103,7 +104,7 @@ fn attempts_grow(history: &History) -> Result<(), String> {
 
 fn leases(what: &What) -> Vec<Given> {
     match what {
-        What::Claimed(_, all) => all.clone(),
+        What::Claimed(_, all) | What::Named(_, all) => all.clone(),
         What::Renewed(one) => vec![*one],
         What::Submitted(_) | What::Reported(..) | What::Cancelled(_) | What::Read { .. } => {
             Vec::new()
@@ -114,15 +115,21 @@ fn leases(what: &What) -> Vec<Given> {
 fn claims_repeat(history: &History) -> Result<(), String> {
     let (mut answers, mut owners) = (HashMap::new(), HashMap::new());
     for op in &history.ops {
-        let What::Claimed(key, given) = &op.what else {
-            continue;
+        let (key, given, lasts) = match &op.what {
+            What::Claimed(key, given) => (key, given, true),
+            // What it gave may have run out since.
+            What::Named(key, given) => (key, given, op.end - op.begin < LEASE.as_micros() as u64),
+            _ => continue,
         };
-        let first = answers.entry(key).or_insert(given);
-        if *first != given {
+        let all: BTreeSet<_> = given.iter().map(|one| (one.job, one.attempt)).collect();
+        let first = answers.entry(key).or_insert_with(|| all.clone());
+        let had_nothing = first.is_empty() && matches!(op.what, What::Named(..));
+        if *first != all && lasts && !had_nothing {
             return Err(format!(
                 "asked again, {key} got {given:?} instead of {first:?}"
             ));
         }
+        *first = all;
         for lease in given {
             let owner = owners.entry((lease.job, lease.attempt)).or_insert(key);
             if *owner != key {
@@ -224,7 +231,7 @@ fn reads_move_on(history: &History, last: &HashMap<JobId, &Seen>) -> Result<(), 
 fn shows(what: &What) -> Vec<(JobId, Far)> {
     match what {
         What::Submitted(jobs) => jobs.iter().map(|job| (*job, (0, WAITS))).collect(),
-        What::Claimed(_, all) => {
+        What::Claimed(_, all) | What::Named(_, all) => {
             let far = |one: &Given| (one.job, (one.attempt, LEASED));
             all.iter().map(far).collect()
         }

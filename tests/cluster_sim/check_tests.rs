@@ -35,6 +35,10 @@ fn claimed(key: &str, attempt: u16) -> What {
     What::Claimed(key.to_owned(), vec![given(attempt)])
 }
 
+fn named(name: &str, attempt: u16) -> What {
+    What::Named(name.to_owned(), vec![given(attempt)])
+}
+
 fn reported(attempt: u16, told: Told) -> What {
     What::Reported(given(attempt), "m".to_owned(), told)
 }
@@ -94,6 +98,19 @@ fn what_overlaps_may_be_seen_either_way() {
 }
 
 #[test]
+fn a_named_claim_gives_other_leases_once_the_first_ran_out() {
+    let mut all = history(vec![named("a", 1), named("a", 2)]);
+    all.ops[1].begin = all.ops[0].begin;
+    all.ops[1].end = all.ops[0].begin + LEASE.as_micros() as u64;
+    check(&all, &[done()]).unwrap();
+    all.ops[1].end -= 1;
+    assert!(check(&all, &[done()]).unwrap_err().contains("asked again"));
+    // Nothing to give at first is no answer to keep to.
+    all.ops[0].what = What::Named("a".to_owned(), Vec::new());
+    check(&all, &[done()]).unwrap();
+}
+
+#[test]
 fn each_broken_promise_is_named() {
     let submitted = || What::Submitted(vec![job(1)]);
     let cases = [
@@ -112,6 +129,8 @@ fn each_broken_promise_is_named() {
         ),
         (vec![claimed("a", 1), claimed("a", 2)], "asked again"),
         (vec![claimed("a", 1), claimed("b", 1)], "both got"),
+        (vec![named("a", 1), named("a", 2)], "asked again"),
+        (vec![named("a", 1), named("b", 1)], "both got"),
         (
             vec![claimed("b", 2), What::Renewed(given(1))],
             "an old attempt goes on",

@@ -232,13 +232,22 @@ impl Caller {
             };
             let key = self.key("claim");
             let name = key.key.clone();
-            let (begin, ask) = (now(), Ask::Claim(request, key));
+            let is_named = self.chance.happens(60);
+            let ask = match is_named {
+                true => Ask::ClaimNamed(request, name.clone()),
+                false => Ask::Claim(request, key),
+            };
+            let begin = now();
             let mut mine = Vec::new();
             for _ in 0..self.times() {
                 match self.settle(&ask).await {
                     Answer::Claimed(leases) => {
                         let all = leases.iter().map(given).collect();
-                        self.world.pen.op(begin, What::Claimed(name.clone(), all));
+                        let what = match is_named {
+                            true => What::Named(name.clone(), all),
+                            false => What::Claimed(name.clone(), all),
+                        };
+                        self.world.pen.op(begin, what);
                         mine = leases;
                     }
                     other => self.unexpected(&ask, &other),

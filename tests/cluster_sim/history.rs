@@ -45,6 +45,8 @@ pub enum What {
     Submitted(Vec<JobId>),
     /// Of the request with this key.
     Claimed(String, Vec<Given>),
+    /// Of the claim with this name, whose leases are given again for as long as they are held.
+    Named(String, Vec<Given>),
     /// Go on.
     Renewed(Given),
     /// A report with this mark.

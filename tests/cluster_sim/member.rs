@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use skyclaw::protocol::JobResult;
 use skyclaw::queue::cluster::{Cluster, Kind, Role, Status};
-use skyclaw::queue::{Cancel, Error, Idempotency, JobView, Options, Queue};
+use skyclaw::queue::{Cancel, ClaimMark, Claimant, Error, Idempotency, JobView, Options, Queue};
 use skyclaw::support::clock::{Clock, Timestamp};
 use tokio::sync::watch;
 use turmoil::net::{TcpListener, TcpStream};
@@ -273,6 +273,12 @@ impl Door {
             }
             Ask::Claim(request, key) => {
                 Answer::Claimed(queue.claim_keyed(request, self.key(key)).await?.0)
+            }
+            Ask::ClaimNamed(request, name) => {
+                let mark = |one: &Claimant| ClaimMark::of(&one.host, &name);
+                let marks = request.claimants.iter().map(mark).map(Some);
+                let marks = marks.filter(|_| self.flaw != Flaw::ForgetsKeys).collect();
+                Answer::Claimed(queue.claim_once(request, marks).await?)
             }
             Ask::Renew(leases) => Answer::Renewed(queue.renew(leases).await?),
             Ask::Complete(lease, report, key) => {

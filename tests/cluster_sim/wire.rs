@@ -25,6 +25,8 @@ pub const CLIENT: u8 = 0;
 pub enum Ask {
     Submit(Submit, Idempotency),
     Claim(ClaimRequest, Idempotency),
+    /// A claim that has a name, as hosts send it.
+    ClaimNamed(ClaimRequest, String),
     Renew(Vec<LeaseRef>),
     Complete(LeaseRef, Report, Idempotency),
     /// A report and a claim in one.
