@@ -168,6 +168,25 @@ async fn who_finds_itself_knows_it() {
 }
 
 #[tokio::test]
+async fn who_finds_another_with_its_own_number_knows_that_too() {
+    let peer = Peer::open(TOKEN).await;
+    let copy = crate::bed::links(peer.id, TOKEN);
+    let error = copy.hello(&peer.url()).await.unwrap_err();
+    assert!(matches!(error, LinkError::Twin { .. }), "{error:?}");
+    assert!(
+        !copy
+            .hello(&peer.url())
+            .await
+            .unwrap_err()
+            .may_have_arrived()
+    );
+    // Who does not know the secret is told nothing of that kind.
+    let stranger = crate::bed::links(peer.id, "another-token");
+    let error = stranger.hello(&peer.url()).await.unwrap_err();
+    assert!(matches!(error, LinkError::Unproven { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn another_member_at_the_same_place_gets_nothing() {
     let peer = Peer::open(TOKEN).await;
     let (links, meant) = (asking(TOKEN), MemberId::random());

@@ -199,7 +199,7 @@ fn one_that_comes_back_at_another_address_is_found_there() {
     let mut nodes = Node::three();
     let moved = (leader(&nodes.each_ref()) + 1) % 3;
     nodes[moved].stop();
-    nodes[moved].moves().start();
+    nodes[moved].move_away().start();
     settled(&nodes.each_ref(), 3, 3);
     let url = nodes[moved].url();
     for node in &nodes {

@@ -23,4 +23,5 @@ mod original;
 mod refused;
 mod site;
 mod stopping;
+mod twin;
 mod wiped;

@@ -24,12 +24,7 @@ fn members_that_have_all_moved_find_each_other_by_one_address() {
     settled(&nodes.each_ref(), 3, 3);
     // From then on the log says where they are, and nobody has to be named.
     let urls: Vec<String> = nodes.iter().map(Node::url).collect();
-    eventually(SOON, || {
-        let peers = nodes[0].peers().unwrap_or_default();
-        let members = peers["members"].as_array().cloned().unwrap_or_default();
-        let known = |url: &String| members.iter().any(|member| member["url"] == url.as_str());
-        urls.iter().all(known)
-    });
+    eventually(SOON, || urls.iter().all(|url| nodes[0].knows(url)));
     for node in &mut nodes {
         node.stop();
         node.told_of(&[]);

@@ -78,6 +78,19 @@ impl Node {
         nodes[0].logs("voters=3");
     }
 
+    /// Another machine with a copy of what this one has. Neither runs.
+    pub fn copied(&self) -> Self {
+        assert!(self.running.is_none(), "not while it runs");
+        let copy = Self::new(&self.name);
+        for entry in std::fs::read_dir(self.dir.path()).unwrap() {
+            let file = entry.unwrap();
+            if file.file_type().unwrap().is_file() {
+                std::fs::copy(file.path(), copy.dir.path().join(file.file_name())).unwrap();
+            }
+        }
+        copy
+    }
+
     /// Is somewhere else from the next start on.
     pub fn move_away(&mut self) -> &mut Self {
         self.address = fresh_address();
@@ -110,13 +123,6 @@ impl Node {
         let port = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         self.address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.local_addr().unwrap().port()));
         "0.0.0.0".clone_into(&mut self.host);
-        self
-    }
-
-    /// Is reached at another address, from the next start on.
-    pub fn moves(&mut self) -> &mut Self {
-        self.address = fresh_address();
-        self.host = self.address.ip().to_string();
         self
     }
 
@@ -206,6 +212,20 @@ impl Node {
         self.running.take().expect("it was started").wait(SOON)
     }
 
+    /// Starts it, and waits until it ends in trouble by itself. Returns what it said.
+    #[track_caller]
+    pub fn fails(&self) -> String {
+        Running::start(self.command(), None)
+            .wait(SOON)
+            .expect_code(1)
+            .err()
+    }
+
+    /// Tells whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !self.running.as_mut().expect("it was started").is_running()
+    }
+
     /// Stops it as an operator does.
     #[track_caller]
     pub fn stop(&mut self) {
@@ -276,6 +296,13 @@ impl Node {
     pub fn peers(&self) -> Option<Value> {
         let reply = self.try_call("GET", "/v1/network/peers", &Value::Null)?;
         (reply.status == 200).then(|| reply.json())
+    }
+
+    /// Tells whether by its word one of the members is reached at `url`.
+    pub fn knows(&self, url: &str) -> bool {
+        let peers = self.peers().unwrap_or_default();
+        let members = peers["members"].as_array().cloned().unwrap_or_default();
+        members.iter().any(|member| member["url"] == url)
     }
 
     /// Returns its number.

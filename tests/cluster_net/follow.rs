@@ -1,6 +1,9 @@
 //! Whoever waits and watches goes on through a change of the leader: the command line, logs, events, gateways.
 
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::common::eventually;
 use crate::common::sshd::within;
@@ -19,6 +22,14 @@ fn skyclaw(site: &Site, knows: usize, args: &[&str]) -> Running {
         .env("SKYCLAW_COORDINATOR_URL", site.nodes[knows].url())
         .current_dir(site.dir.path());
     Running::start(&mut command, None)
+}
+
+/// Starts a gateway that knows this coordinator alone.
+fn gateway(site: &Site, knows: usize) -> (Running, SocketAddr) {
+    let gateway = skyclaw(site, knows, &["gateway", "--port", "0"]);
+    let line = gateway.wait_for_line("listening on http://", SOON);
+    let address = line.rsplit("http://").next().unwrap().trim();
+    (gateway, address.parse().unwrap())
 }
 
 #[test]
@@ -76,16 +87,10 @@ fn gateways_that_know_different_members_agree_and_outlive_theirs() {
     let Some(mut site) = Site::three(2) else {
         return;
     };
-    let start = |site: &Site, knows: usize| {
-        let gateway = skyclaw(site, knows, &["gateway", "--port", "0"]);
-        let line = gateway.wait_for_line("listening on http://", SOON);
-        let address = line.rsplit("http://").next().unwrap().trim().to_owned();
-        (gateway, address.parse().unwrap())
-    };
     let leader = site.await_leader();
-    let gateways = [start(&site, leader), start(&site, (leader + 1) % 3)];
-    let names = |at: &(Running, std::net::SocketAddr)| {
-        let health = crate::common::http::call(at.1, "GET", "/health", &serde_json::Value::Null);
+    let gateways = [gateway(&site, leader), gateway(&site, (leader + 1) % 3)];
+    let names = |at: &(Running, SocketAddr)| {
+        let health = crate::common::http::call(at.1, "GET", "/health", &Value::Null);
         health.json()["services"].to_string()
     };
     let deploy = |name: &str| {
@@ -105,6 +110,39 @@ fn gateways_that_know_different_members_agree_and_outlive_theirs() {
         .unwrap();
     eventually(SOON, || {
         gateways.iter().all(|one| names(one).contains("after"))
+    });
+}
+
+#[test]
+fn services_beside_each_coordinator_answer_gateways_on_other_machines() {
+    let Some(mut site) = Site::new(3, 3) else {
+        return;
+    };
+    for number in 0..3 {
+        site.put_near(number, number);
+    }
+    site.start_all();
+    let mut deploy = a_service("near");
+    deploy.replicas = Some(3);
+    site.block_on(site.client().deploy_service(&deploy))
+        .unwrap();
+    let endpoints = || {
+        let services = site.block_on(site.client().services()).unwrap();
+        let all = services[0].assignments.iter();
+        let mut all: Vec<_> = all.filter_map(|one| one.endpoint.clone()).collect();
+        all.sort();
+        all
+    };
+    eventually(SOON, || endpoints().len() == 3);
+    for (endpoint, node) in endpoints().iter().zip(&site.nodes) {
+        let machine = format!("http://{}:", node.cable.address());
+        assert!(endpoint.starts_with(&machine), "{endpoint}, not {machine}");
+    }
+    let (_gateway, address) = gateway(&site, 0);
+    eventually(SOON, || {
+        let path = "/v1/gateway/near/health";
+        let ask = || crate::common::http::call(address, "GET", path, &Value::Null);
+        (0..6).all(|_| ask().status == 200)
     });
 }
 

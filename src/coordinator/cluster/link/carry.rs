@@ -52,6 +52,7 @@ fn failed(error: LinkError) -> CarryError {
         | LinkError::Unreachable { .. }
         | LinkError::Unproven { .. }
         | LinkError::Myself { .. }
+        | LinkError::Twin { .. }
         | LinkError::Another { .. }
         | LinkError::Unfit { .. }
         | LinkError::Lost { .. } => CarryError::Unreachable(error.to_string()),

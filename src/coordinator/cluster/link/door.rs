@@ -218,7 +218,11 @@ impl PeerDoor {
                 key: key.id.clone(),
             });
         }
-        let proof = parley.proof(key, Side::Server);
+        let side = match is_self && !self.links.nonces().is_own(asked) {
+            true => Side::Twin,
+            false => Side::Server,
+        };
+        let proof = parley.proof(key, side);
         let answer = Answer::of(me, parley.answered.text(), key.id.clone(), proof);
         Ok(Reply::new(answer).into_response())
     }

@@ -36,6 +36,15 @@ pub enum LinkError {
         /// The URL.
         url: String,
     },
+    /// Another process with this coordinator's number is there: one of the two runs on a copy of the other's data.
+    #[error(
+        "another coordinator at {url} runs on a copy of this one's data, with the same member number: stop one of the two. \
+         To make a member of its own of it, move its database and the files beside it away and start it with SKYCLAW_PEER_URLS"
+    )]
+    Twin {
+        /// The URL.
+        url: String,
+    },
     /// Another member than the one that was meant is there. Nothing but an introduction was sent.
     #[error("another member is at {url}: {found}")]
     Another {
@@ -79,6 +88,7 @@ impl LinkError {
             | Self::Unreachable { .. }
             | Self::Unproven { .. }
             | Self::Myself { .. }
+            | Self::Twin { .. }
             | Self::Another { .. }
             | Self::Unfit { .. } => false,
         }

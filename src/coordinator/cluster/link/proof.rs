@@ -40,6 +40,8 @@ pub enum Side {
     Server,
     /// Who asked.
     Client,
+    /// Who was asked, has the number of the one who asks, and is not that same process.
+    Twin,
 }
 
 /// What both sides have said when they prove themselves.
@@ -73,6 +75,7 @@ impl Parley {
         let side: &[u8] = match side {
             Side::Server => b"server",
             Side::Client => b"client",
+            Side::Twin => b"twin",
         };
         self.over(key, PROOF, side)
     }

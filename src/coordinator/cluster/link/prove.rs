@@ -43,9 +43,7 @@ pub async fn prove(
         nonces,
         lives: _,
     } = means;
-    let asked = Nonce::random();
-    // One that comes in as somebody else's is a reflection.
-    nonces.note(asked);
+    let asked = nonces.draw();
     let ask = Ask {
         protocol: me.protocol,
         member: me.member,
@@ -73,13 +71,17 @@ pub async fn prove(
         asked,
         answered,
     };
-    if !parley.is_proof(key, Side::Server, &answer.proof) {
+    let proves = |side: Side| parley.is_proof(key, side, &answer.proof);
+    let url = || place.key.clone();
+    let is_me = answer.member == me.member;
+    if is_me && proves(Side::Twin) {
+        return Err(LinkError::Twin { url: url() });
+    }
+    if !proves(Side::Server) {
         return Err(wrong());
     }
-    if answer.member == me.member {
-        return Err(LinkError::Myself {
-            url: place.key.clone(),
-        });
+    if is_me {
+        return Err(LinkError::Myself { url: url() });
     }
     let proof = parley.proof(key, Side::Client);
     introduce(&mut sender, place, PROVE, &Prove { proof }).await?;

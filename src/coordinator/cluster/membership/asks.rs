@@ -123,6 +123,9 @@ pub struct About {
 pub struct Standing {
     /// Whether it is a member, by the word of the leader.
     pub is_member: bool,
+    /// Where it is reached, as the cluster knows it.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 /// Answer to [`ROSTER`].

@@ -117,8 +117,12 @@ impl Members {
                 .confirm()
                 .await
                 .map_err(|_| no_leader("no majority confirms this leader"))?;
-            let is_member = self.status().members.contains_key(&about.member);
-            return Ok(Standing { is_member });
+            let status = self.status();
+            let known = status.members.get(&about.member);
+            return Ok(Standing {
+                is_member: known.is_some(),
+                url: known.map(|(member, _)| member.url.clone()),
+            });
         }
         let (leader, url) = self.leader()?;
         if leader == about.member {

@@ -138,6 +138,10 @@ async fn look(members: &Members, url: &Url) -> Sighting {
     let hello = match members.hello(url).await {
         Ok(hello) => hello,
         Err(LinkError::Myself { .. }) => return Sighting::Oneself,
+        Err(error @ LinkError::Twin { .. }) => {
+            members.end(Ending::Failed(error.to_string()));
+            return Sighting::Oneself;
+        }
         Err(error) => return Sighting::Silent(error.to_string()),
     };
     let who = hello.who;

@@ -5,6 +5,7 @@
 //!    │ looks for others, asks to be taken in           │ depart ──► removal (who may go) · invite · roster
 //!  handover: another leads before this one goes      seek: all have moved, and find each other
 //!  policy ──► promotion (who votes next), lookout    outcast: nobody leads; is this still a member?
+//!  twin: does another process run on a copy of this member's data?
 //! ```
 
 pub mod address;
@@ -26,6 +27,7 @@ mod removal;
 mod roster;
 mod seek;
 mod trail;
+mod twin;
 mod whereabouts;
 
 pub use self::between::routes;
@@ -51,4 +53,5 @@ pub(in crate::coordinator) fn start(
     tasks.spawn(parts.watched("what looks after the members", policy::run(with())));
     tasks.spawn(parts.watched("what notices a removal", outcast::run(with())));
     tasks.spawn(parts.watched("what looks for members that have moved", seek::run(with())));
+    tasks.spawn(parts.watched("what looks for a copy of this member", twin::run(with())));
 }

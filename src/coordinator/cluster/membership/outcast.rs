@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::asks::{self, About, Standing};
 use super::members::{Ending, Members};
-use super::{address, depart, join};
+use super::{address, depart, join, twin};
 use crate::coordinator::cluster::LinkError;
 use crate::queue::cluster::{ClusterId, MemberId, Role, Status};
 
@@ -182,15 +182,27 @@ async fn ask(members: &Members, me: MemberId, url: &Url) -> Word {
     if hello.who.cluster != members.status().cluster || hello.who.leader.is_none() {
         return Word::In(hello.who.cluster);
     }
-    let about = About { member: me };
-    let standing: Result<Standing, LinkError> = members
-        .links
-        .ask(url, asks::STANDING, &about, ASK_WITHIN)
-        .await;
-    match standing {
+    match standing(members, me, url).await {
+        Ok(standing) if twin::has_taken_over(members, &standing).await => Word::Nothing,
         Ok(standing) => Word::Standing(standing.is_member),
         Err(_) => Word::In(hello.who.cluster),
     }
+}
+
+/// Asks the coordinator at `url` what the leader says of `member`.
+///
+/// # Errors
+/// When it does not answer, or does not know.
+pub async fn standing(
+    members: &Members,
+    member: MemberId,
+    url: &Url,
+) -> Result<Standing, LinkError> {
+    let about = About { member };
+    members
+        .links
+        .ask(url, asks::STANDING, &about, ASK_WITHIN)
+        .await
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::address;
 use super::asks::{self, Here};
 use super::members::Members;
+use super::{outcast, twin};
 use crate::coordinator::api::error::Refused;
 use crate::coordinator::cluster::{LinkError, Proven};
 use crate::protocol::api::Code;
@@ -76,6 +77,12 @@ async fn greet(members: &Members, status: &Status, url: &Url) -> Result<(), Link
         return Ok(());
     }
     members.noted(status, there, url);
+    // Before others are told that it is here, and look for it here alone.
+    if let Ok(standing) = outcast::standing(members, status.id, url).await
+        && twin::has_taken_over(members, &standing).await
+    {
+        return Ok(());
+    }
     let place = &members.settings.whereabouts;
     let ask = Here {
         member: status.id,
