@@ -1,7 +1,15 @@
 //! The last survivor goes on alone, because a person decides it; nobody comes back into what it was.
 
-use crate::common::{Running, eventually};
+use std::path::Path;
+
+use crate::common::{Output, Running, eventually};
 use crate::site::{Node, SOON, leader, settled};
+
+/// Has a coordinator that is stopped go on alone, as its owner would.
+fn force(node: &Node, db: &Path, args: &[&str]) -> Output {
+    let words = ["peer", "remove", "--force-new-cluster", "--db"];
+    node.run(&[&words[..], &[db.to_str().unwrap()], args].concat())
+}
 
 #[test]
 fn the_last_survivor_becomes_a_new_cluster_and_the_old_members_stay_out() {
@@ -12,27 +20,18 @@ fn the_last_survivor_becomes_a_new_cluster_and_the_old_members_stay_out() {
     b.kill();
     c.kill();
     let db = a.db();
-    let force = [
-        "peer",
-        "remove",
-        "--force-new-cluster",
-        "--db",
-        db.to_str().unwrap(),
-    ];
     // Not while it runs.
-    let refused = a.run(&[&force[..], &["-y"]].concat()).expect_code(1);
+    let refused = force(&a, &db, &["-y"]).expect_code(1);
     assert!(refused.err().contains("is served by"), "{refused}");
     a.logs("no leader");
     a.stop();
     // Not without a word from somebody.
-    let asked = a.run(&force).expect_code(2);
+    let asked = force(&a, &db, &[]).expect_code(2);
     assert!(
         asked.err().contains("is lost") && asked.err().contains("-y"),
         "{asked}"
     );
-    let done = a
-        .run(&[&force[..], &["-y", "--json"]].concat())
-        .expect_code(0);
+    let done = force(&a, &db, &["-y", "--json"]).expect_code(0);
     assert_eq!(
         done.json()["dropped"].as_array().map(Vec::len),
         Some(2),
@@ -57,16 +56,7 @@ fn the_last_survivor_becomes_a_new_cluster_and_the_old_members_stay_out() {
 fn one_that_was_forced_out_of_a_living_cluster_does_not_count_as_one_of_its_members() {
     let [mut a, b, c] = Node::three();
     a.kill();
-    let db = a.db();
-    a.run(&[
-        "peer",
-        "remove",
-        "--force-new-cluster",
-        "-y",
-        "--db",
-        db.to_str().unwrap(),
-    ])
-    .expect_code(0);
+    force(&a, &a.db(), &["-y"]).expect_code(0);
     a.start();
     settled(&[&a], 1, 1);
     let nodes = [&b, &c];
@@ -100,24 +90,7 @@ fn only_a_member_can_be_forced() {
     let mut a = Node::new("a");
     a.start();
     a.stop();
-    let db = a.db();
-    let words = [
-        "peer",
-        "remove",
-        "--force-new-cluster",
-        "-y",
-        "--db",
-        db.to_str().unwrap(),
-    ];
-    let refused = a.run(&words).expect_code(1);
+    let refused = force(&a, &a.db(), &["-y"]).expect_code(1);
     assert!(refused.err().contains("in no cluster"), "{refused}");
-    let nowhere = a.run(&[
-        "peer",
-        "remove",
-        "--force-new-cluster",
-        "-y",
-        "--db",
-        "nothing.db",
-    ]);
-    nowhere.expect_code(2);
+    force(&a, Path::new("nothing.db"), &["-y"]).expect_code(2);
 }

@@ -149,9 +149,10 @@ async fn the_last_survivor_goes_on_alone() {
     }
     let survivor = nodes.pop().unwrap();
     let first = nodes.remove(0);
+    // What it has applied is on its disk.
     survivor
         .until("behind", |status| {
-            status.last_log >= first.cluster.status().last_log
+            status.applied >= first.cluster.status().applied
         })
         .await;
     let path = survivor.path();
