@@ -33,6 +33,7 @@ mod member;
 mod place;
 mod run;
 mod seeds;
+mod trouble;
 mod wire;
 
 use std::sync::{Mutex, PoisonError};
