@@ -39,8 +39,8 @@ fn a_mixed_fleet_of_five_does_a_thousand_jobs_each_once() {
     assert_eq!(jobs.len(), 1000);
     for job in jobs {
         assert_eq!(job["status"], "completed", "{job}");
-        assert_eq!(job["attempts"], 1, "{job}");
     }
+    // Not by their attempts: a daemon gives back what it had at hand and could not begin soon.
     let mut ran: Vec<u32> = std::fs::read_to_string(&done)
         .unwrap()
         .lines()

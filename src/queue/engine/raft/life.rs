@@ -140,7 +140,7 @@ impl Core {
             id: self.id,
             raft: raft.clone(),
             state,
-            copy: Mutex::new(None),
+            copies: Arc::default(),
         };
         *self.running.write().await = Some(Running {
             raft: raft.clone(),

@@ -37,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a member may take to say that it is there.
 const GREETING: Duration = Duration::from_secs(2);
 
+/// How often a member that is sent a copy of the queue hears that its leader is there. openraft says nothing meanwhile.
+const SIGN_EACH: Duration = Duration::from_millis(500);
+
 /// How long nothing is sent to a member that could not be reached.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -218,6 +221,16 @@ impl Peer {
         self.ask(Kind::Append, body, GREETING).await
     }
 
+    /// Greets for as long as the other side stands by this leader; returns whom it stands by then.
+    async fn stays(&self, vote: Vote) -> Vote {
+        loop {
+            tokio::time::sleep(SIGN_EACH).await;
+            if let Ok(AppendEntriesResponse::HigherVote(higher)) = self.greet(vote).await {
+                return higher;
+            }
+        }
+    }
+
     /// Lets the other side know that its leader is there while a long message is on its way.
     fn sign_of_life(&self, rpc: &AppendEntriesRequest<Types>, within: Duration) {
         let says = Append {
@@ -301,6 +314,7 @@ impl RaftNetwork<Types> for Peer {
         let sent = tokio::select! {
             closed = &mut cancel => return Err(closed.into()),
             sent = sending.run() => sent,
+            higher = self.stays(vote) => Ok(higher),
         };
         let error = match sent {
             Ok(vote) => {

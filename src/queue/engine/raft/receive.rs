@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use openraft::SnapshotMeta;
 use openraft::error::Fatal;
@@ -14,7 +15,7 @@ use super::fault::Fault;
 use super::send::{at, empty_file, keep};
 use super::state::{Copy, State};
 use super::types::{Raft, Vote};
-use super::wire::{self, Append, Head, Piece, Received};
+use super::wire::{self, Append, Head, Piece, Received, Whole};
 use super::{Kind, MemberId, off_task};
 use crate::queue::error::Error;
 
@@ -26,8 +27,16 @@ pub struct Inbox {
     pub raft: Raft,
     /// The queue.
     pub state: State,
-    /// A copy of another member's queue, as far as it has come.
-    pub copy: Mutex<Option<Coming>>,
+    /// Copies of another member's queue.
+    pub copies: Arc<Mutex<Copies>>,
+}
+
+/// Copies of another member's queue that are sent here, one at a time.
+#[derive(Default)]
+pub struct Copies {
+    coming: Option<Coming>,
+    /// The last sending whose copy the queue has become.
+    done: Option<MemberId>,
 }
 
 /// A copy of another member's queue, as far as it has come.
@@ -101,35 +110,28 @@ impl Inbox {
         if piece.vote < vote {
             return Ok(Received { vote, again: false });
         }
-        let mut copy = self.copy.lock().await;
-        if !self.write(&mut copy, &piece, bytes).await? {
+        let mut copies = Arc::clone(&self.copies).lock_owned().await;
+        if copies.done == Some(piece.sending) {
+            // The answer to the last piece was lost, or came too late.
+            return Ok(Received { vote, again: false });
+        }
+        if !self.write(&mut copies.coming, &piece, bytes).await? {
             return Ok(Received { vote, again: true });
         }
         let Some(whole) = piece.whole else {
             return Ok(Received { vote, again: false });
         };
-        let Some(coming) = copy.take() else {
+        let Some(coming) = copies.coming.take() else {
             return Ok(Received { vote, again: true });
         };
-        // On disk first: openraft shortens the log to where the copy ends before the queue has become it.
-        let queue = self.state.local.path().to_owned();
-        let keep = move || keep(coming.file, &queue);
-        let file = off_task(self.state.local.is_inline(), keep).await?;
-        let snapshot = Snapshot {
-            meta: SnapshotMeta {
-                last_log_id: whole.last,
-                last_membership: whole.members,
-                snapshot_id: whole.id,
-            },
-            snapshot: Box::new(Copy::File(file.clone())),
-        };
-        let installed = self.raft.install_full_snapshot(piece.vote, snapshot).await;
-        let vote: Vote = installed
-            .map_err(|error: Fatal<MemberId>| died(&error))?
-            .vote;
-        // The queue has become it, or was ahead of it.
-        let _ = std::fs::remove_file(file);
-        Ok(Received { vote, again: false })
+        let (raft, state) = (self.raft.clone(), self.state.clone());
+        // In a task of its own: it goes on when whoever sent the piece waits no longer, and asks again.
+        let installing = tokio::spawn(async move {
+            let vote = install(&raft, &state, piece.vote, coming, whole).await?;
+            copies.done = Some(piece.sending);
+            Ok(Received { vote, again: false })
+        });
+        installing.await.unwrap_or(Err(Error::Closed))
     }
 
     /// Puts the bytes behind what has come. Tells whether they belong there.
@@ -171,6 +173,35 @@ impl Inbox {
         coming.length = coming.length.max(length);
         Ok(true)
     }
+}
+
+/// Has the queue become the copy that has come.
+async fn install(
+    raft: &Raft,
+    state: &State,
+    vote: Vote,
+    coming: Coming,
+    whole: Whole,
+) -> Result<Vote, Error> {
+    // On disk first: openraft shortens the log to where the copy ends before the queue has become it.
+    let queue = state.local.path().to_owned();
+    let keep = move || keep(coming.file, &queue);
+    let file = off_task(state.local.is_inline(), keep).await?;
+    let snapshot = Snapshot {
+        meta: SnapshotMeta {
+            last_log_id: whole.last,
+            last_membership: whole.members,
+            snapshot_id: whole.id,
+        },
+        snapshot: Box::new(Copy::File(file.clone())),
+    };
+    let installed = raft.install_full_snapshot(vote, snapshot).await;
+    let vote = installed
+        .map_err(|error: Fatal<MemberId>| died(&error))?
+        .vote;
+    // The queue has become it, or was ahead of it.
+    let _ = std::fs::remove_file(file);
+    Ok(vote)
 }
 
 fn put(path: &Path, offset: u64, bytes: &[u8]) -> std::io::Result<()> {

@@ -21,14 +21,15 @@ use crate::support::paths;
 /// How long a piece is: well below what a request may have.
 pub const PIECE: usize = 512 * 1024;
 
-/// How long a piece may be on its way.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the answer to a piece is waited for; twice as long each time. An answer may be lost on its way without a word,
+/// and a piece that has come already costs the other side little.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long the other side may take to make its queue anew once it has everything.
-const LAST_PATIENCE: Duration = Duration::from_secs(120);
-
-/// How often a piece is tried before the whole sending is given up.
+/// How often a piece is tried before the whole sending is given up: after a minute.
 const TRIES: u32 = 5;
+
+/// The same for the last one, with which the other side makes its queue anew: after two.
+const LAST_TRIES: u32 = 6;
 
 /// How long to wait before a piece is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -216,16 +217,17 @@ impl<'p> Sending<'p> {
     }
 
     async fn piece(&self, piece: Piece, bytes: &[u8]) -> Result<Received, CarryError> {
-        let within = match piece.whole {
-            Some(_) => LAST_PATIENCE,
-            None => PATIENCE,
+        let most = match piece.whole {
+            Some(_) => LAST_TRIES,
+            None => TRIES,
         };
         let body = wire::message(&self.peer.head(piece), &[bytes]);
-        let mut tries = 1;
+        let (mut tries, mut within) = (1, PATIENCE);
         loop {
             match self.peer.ask(Kind::Snapshot, body.clone(), within).await {
-                Err(CarryError::Unreachable(_)) if tries < TRIES => {
+                Err(CarryError::Unreachable(_)) if tries < most => {
                     tries += 1;
+                    within *= 2;
                     tokio::time::sleep(PAUSE).await;
                 }
                 answer => return answer,

@@ -80,3 +80,18 @@ async fn a_log_of_long_entries_is_shortened_beside_a_member_that_is_away() {
     net.heal();
     agree(&[&nodes[0], &nodes[1], &away]).await;
 }
+
+/// Nothing else is sent to a member while a copy is on its way there, so it would be alone for as long as that is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_answer_to_a_copy_was_lost_is_asked_again_soon_and_says_that_it_has_it() {
+    let net = Arc::new(Net::default());
+    let (nodes, away) = one_is_away(&net, 10).await;
+    let before = net.pieces();
+    net.lose_answer();
+    net.heal();
+    let all = [&nodes[0], &nodes[1], &away];
+    agree(&all).await;
+    nodes[leader(&nodes).await].submit().await.unwrap();
+    agree(&all).await;
+    assert_eq!(net.pieces(), before + 2, "the copy was sent anew");
+}

@@ -1,6 +1,7 @@
 //! Members that talk through this process, over ways that can be cut.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -25,8 +26,12 @@ pub struct Net {
     cut: Mutex<HashSet<(MemberId, MemberId)>>,
     /// How long the longest message of each kind was.
     longest: Mutex<HashMap<Kind, usize>>,
-    /// How often a member was asked whether it is there.
+    /// How often a member was asked whether it is there: before each copy, and while one is sent.
     greeted: Mutex<HashMap<MemberId, usize>>,
+    /// How many copies or pieces of them were on their way.
+    pieces: AtomicUsize,
+    /// The answer to the next one is lost, and nobody says so.
+    loses_answer: AtomicBool,
 }
 
 impl Net {
@@ -54,10 +59,20 @@ impl Net {
             .unwrap_or(0)
     }
 
-    /// Returns how often this member was greeted, there or not: once before each copy.
+    /// Returns how often this member was greeted, there or not.
     pub fn greeted(&self, who: MemberId) -> usize {
         let greeted = self.greeted.lock().unwrap();
         greeted.get(&who).copied().unwrap_or(0)
+    }
+
+    /// Returns how many pieces of copies were sent.
+    pub fn pieces(&self) -> usize {
+        self.pieces.load(Ordering::Relaxed)
+    }
+
+    /// Loses the answer to the next piece of a copy without a word, as a network does that drops packets.
+    pub fn lose_answer(&self) {
+        self.loses_answer.store(true, Ordering::Relaxed);
     }
 
     /// Lets everything pass again.
@@ -98,7 +113,15 @@ impl Carrier for Wire {
             let (Some(there), false) = (there, cut(from, to)) else {
                 return Err(CarryError::Unreachable("nobody there".to_owned()));
             };
+            let begun = tokio::time::Instant::now();
             let answer = tokio::time::timeout(within, there.receive(kind, body)).await;
+            if kind == Kind::Snapshot {
+                net.pieces.fetch_add(1, Ordering::Relaxed);
+                if net.loses_answer.swap(false, Ordering::Relaxed) {
+                    tokio::time::sleep_until(begun + within).await;
+                    return Err(CarryError::Unreachable("no answer in time".to_owned()));
+                }
+            }
             // The answer has a way of its own.
             if cut(to, from) {
                 return Err(CarryError::Unreachable("no way back".to_owned()));
