@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::queue::cluster::MemberId;
 use crate::support::secret::Secret;
 
 /// Who speaks over a connection. Known before its first byte and the same for all its requests.
@@ -40,9 +41,14 @@ pub struct Said {
     pub slots: u16,
 }
 
-/// Where the member of a cluster is that passed a request on.
+/// The member of a cluster that passed a request on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Via(pub IpAddr);
+pub struct Via {
+    /// Its number.
+    pub member: MemberId,
+    /// Where its connection comes from: from itself, or from a proxy before this coordinator.
+    pub address: IpAddr,
+}
 
 impl Caller {
     /// Tells whether it is on the machine whose coordinator it came to.

@@ -267,22 +267,20 @@ impl Node {
     /// Submits a job, however long it takes until somebody accepts it. Returns its id.
     #[track_caller]
     pub fn submit(&self, mark: &str) -> String {
-        let body = json!({"payload": {"kind": "shell", "command": "true", "args": [mark]}});
-        let mut id = String::new();
+        let mut id = None;
         eventually(SOON, || {
-            let reply = self.try_call("POST", "/v1/jobs", &body);
-            match reply.filter(|reply| reply.status == 200) {
-                Some(reply) => {
-                    reply.json()["job"]["id"]
-                        .as_str()
-                        .unwrap()
-                        .clone_into(&mut id);
-                    true
-                }
-                None => false,
-            }
+            id = self.try_submit(mark);
+            id.is_some()
         });
-        id
+        id.unwrap()
+    }
+
+    /// Submits a job once. Returns its id if it was accepted.
+    pub fn try_submit(&self, mark: &str) -> Option<String> {
+        let body = json!({"payload": {"kind": "shell", "command": "true", "args": [mark]}});
+        let reply = self.try_call("POST", "/v1/jobs", &body)?;
+        let id = || reply.json()["job"]["id"].as_str().map(str::to_owned);
+        (reply.status == 200).then(id).flatten()
     }
 
     /// Tells whether it knows of a job, by its own file.

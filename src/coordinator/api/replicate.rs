@@ -29,7 +29,7 @@ pub fn routes() -> OpenApiRouter<Arc<Room>> {
 struct Snapshot {
     #[serde(default)]
     hosts: Vec<Box<RawValue>>,
-    #[serde(default)]
+    /// Always there: without them it is something else, such as an error that was passed on.
     jobs: Vec<Box<RawValue>>,
     #[serde(default)]
     services: Vec<Box<RawValue>>,

@@ -61,15 +61,14 @@ fn host(address: IpAddr) -> String {
     }
 }
 
-/// Returns where others reach the machine of the coordinator that a request came to first: of the member that passed it
-/// on, else this one at `own`. Nothing if only that machine itself is meant, as where there are no others.
-pub fn machine(via: Option<Via>, own: Option<Url>) -> Option<String> {
-    match via {
-        Some(Via(address)) => (!address.to_canonical().is_loopback()).then(|| host(address)),
-        None => {
-            let own = own.filter(|own| !address::is_loopback(own))?;
-            own.host_str().map(str::to_owned)
-        }
+/// Returns where others reach the machine of the coordinator that a request came to first, which the cluster knows at
+/// `url`; `via` if that passed it on. Nothing if only that machine itself is meant, as where there are no others.
+pub fn machine(url: Option<Url>, via: Option<Via>) -> Option<String> {
+    let known = url.filter(|url| !address::is_loopback(url));
+    let seen = || via.filter(|via| !via.address.to_canonical().is_loopback());
+    match known {
+        Some(url) => url.host_str().map(str::to_owned),
+        None => seen().map(|via| host(via.address)),
     }
 }
 
@@ -78,6 +77,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::queue::cluster::MemberId;
 
     fn report(port: Option<u16>, endpoint: Option<&str>) -> AssignmentReport {
         AssignmentReport {
@@ -123,35 +123,28 @@ mod tests {
 
     #[test]
     fn what_is_near_one_of_several_coordinators_is_not_near_to_all() {
-        let own = || Url::parse("http://a.example:8787").ok();
-        let via = |text: &str| Some(Via(text.parse().unwrap()));
-        let near: Caller = Caller::Network("::1".parse().unwrap());
-        for (caller, via, own, wanted) in [
-            (&near, None, own(), "http://a.example:3100"),
-            (&near, via("10.0.0.2"), own(), "http://10.0.0.2:3100"),
-            (&near, via("::ffff:10.0.0.2"), None, "http://10.0.0.2:3100"),
-            (
-                &Caller::Owner,
-                via("fd00::2"),
-                own(),
-                "http://[fd00::2]:3100",
-            ),
-            (&Caller::Owner, None, None, "http://127.0.0.1:3100"),
-            (
-                &near,
-                None,
-                Url::parse("http://localhost:1").ok(),
-                "http://[::1]:3100",
-            ),
-            (&near, via("127.0.0.1"), own(), "http://[::1]:3100"),
-            (
-                &Caller::Network("10.0.0.7".parse().unwrap()),
-                via("10.0.0.2"),
-                own(),
-                "http://10.0.0.7:3100",
-            ),
+        let via = |text: &str| {
+            let address = text.parse().unwrap();
+            let member = MemberId::from(2);
+            Some(Via { member, address })
+        };
+        let (near, owner) = (Caller::Network("::1".parse().unwrap()), Caller::Owner);
+        let far = Caller::Network("10.0.0.7".parse().unwrap());
+        let (named, here) = ("http://a.example:8787", "http://localhost:8787");
+        for (caller, via, url, wanted) in [
+            (&near, None, named, "http://a.example:3100"),
+            // The address may be that of a proxy.
+            (&near, via("10.0.0.2"), named, "http://a.example:3100"),
+            (&near, via("127.0.0.1"), named, "http://a.example:3100"),
+            (&near, via("10.0.0.2"), here, "http://10.0.0.2:3100"),
+            (&near, via("::ffff:10.0.0.2"), "", "http://10.0.0.2:3100"),
+            (&owner, via("fd00::2"), here, "http://[fd00::2]:3100"),
+            (&owner, None, "", "http://127.0.0.1:3100"),
+            (&near, None, here, "http://[::1]:3100"),
+            (&near, via("127.0.0.1"), here, "http://[::1]:3100"),
+            (&far, via("10.0.0.2"), named, "http://10.0.0.7:3100"),
         ] {
-            let machine = machine(via, own);
+            let machine = machine(Url::parse(url).ok(), via);
             let mut report = report(Some(3100), None);
             complete(
                 &mut report,

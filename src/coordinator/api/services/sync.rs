@@ -63,9 +63,13 @@ async fn sync(
     }
     let mut reports = value.assignments;
     let ways = reach::ways(&room, &caller, &host, &reports);
-    let own = room.members().filter(|_| room.has_others());
-    let own = own.and_then(|members| members.url());
-    let machine = endpoint::machine(via.map(|Extension(via)| via), own);
+    let via = via.map(|Extension(via)| via);
+    let members = room.members().filter(|_| room.has_others());
+    let url = members.and_then(|members| match via {
+        Some(via) => members.url_of(via.member),
+        None => members.url(),
+    });
+    let machine = endpoint::machine(url, via);
     for report in &mut reports {
         endpoint::complete(report, &caller, machine.as_deref(), &ways);
     }

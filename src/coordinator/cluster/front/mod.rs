@@ -21,7 +21,6 @@ use hyper::body::Incoming;
 use crate::coordinator::Caller;
 use crate::coordinator::api::error::Refused;
 use crate::coordinator::api::reply::Reply;
-use crate::coordinator::caller::Via;
 use crate::coordinator::cluster::{Membership, PeerMark, is_for_peers};
 use crate::coordinator::front::Front;
 use crate::coordinator::office::Office;
@@ -50,8 +49,8 @@ pub async fn answer(
         Ok(effective) => effective,
         Err(refused) => return refused.into_response(),
     };
-    if let Some(address) = effective.via {
-        request.extensions_mut().insert(Via(address));
+    if let Some(via) = effective.via {
+        request.extensions_mut().insert(via);
     }
     if let Some(office) = office {
         return office.answer(effective.caller, request).await;

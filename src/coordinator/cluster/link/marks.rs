@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Request};
 use super::proof::{Head, Parley, Session};
 use crate::coordinator::Caller;
 use crate::coordinator::api::error::Refused;
+use crate::coordinator::caller::Via;
 use crate::protocol::api::Code;
 use crate::queue::cluster::{ClusterId, MemberId};
 
@@ -72,8 +73,8 @@ pub struct Effective {
     pub caller: Arc<Caller>,
     /// Whether a member passed it on, so that it must not be passed on again.
     pub forwarded: bool,
-    /// Where that member is.
-    pub via: Option<IpAddr>,
+    /// Which member that was.
+    pub via: Option<Via>,
 }
 
 impl PeerMark {
@@ -163,7 +164,10 @@ impl PeerMark {
         Ok(Effective {
             caller: Arc::new(caller),
             forwarded: true,
-            via: Some(peer.address),
+            via: Some(Via {
+                member: peer.member,
+                address: peer.address,
+            }),
         })
     }
 }

@@ -1,50 +1,61 @@
 //! Which nonces were used lately. What comes a second time is a replay.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::proof::Nonce;
 
 /// How many are remembered. A proof does not depend on it: this side's own nonce is always new.
 const MOST: usize = 4096;
 
-/// Remembers nonces: this member's own, and those of others, which cannot push the own ones out.
+/// Remembers nonces: this member's own while they are in use, and those of others.
 #[derive(Debug, Default)]
 pub struct Nonces {
-    own: Lately,
-    others: Lately,
+    own: Mutex<HashSet<Nonce>>,
+    others: Mutex<(HashSet<Nonce>, VecDeque<Nonce>)>,
+}
+
+/// A nonce of this side, which is its own until this is dropped.
+pub struct Drawn<'n> {
+    nonces: &'n Nonces,
+    /// The nonce.
+    pub nonce: Nonce,
+}
+
+impl Drop for Drawn<'_> {
+    fn drop(&mut self) {
+        self.nonces.own().remove(&self.nonce);
+        // One that comes back later is a reflection.
+        self.nonces.note(self.nonce);
+    }
 }
 
 impl Nonces {
+    fn own(&self) -> MutexGuard<'_, HashSet<Nonce>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Draws one for this side.
-    pub fn draw(&self) -> Nonce {
+    pub fn draw(&self) -> Drawn<'_> {
         let nonce = Nonce::random();
-        self.own.note(nonce);
-        nonce
+        self.own().insert(nonce);
+        Drawn {
+            nonces: self,
+            nonce,
+        }
     }
 
-    /// Tells whether this process drew it.
+    /// Tells whether this process drew it and uses it now.
     pub fn is_own(&self, nonce: Nonce) -> bool {
-        self.own.has(nonce)
+        self.own().contains(&nonce)
     }
 
-    /// Notes one that came. Tells whether it was new; an own one is a reflection.
+    /// Notes one that came. Tells whether it was new.
     pub fn note(&self, nonce: Nonce) -> bool {
-        !self.is_own(nonce) && self.others.note(nonce)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Lately(Mutex<(HashSet<Nonce>, VecDeque<Nonce>)>);
-
-impl Lately {
-    fn has(&self, nonce: Nonce) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.0.contains(&nonce)
-    }
-
-    fn note(&self, nonce: Nonce) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_own(nonce) {
+            return false;
+        }
+        let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, order) = &mut *known;
         if !known.insert(nonce) {
             return false;
@@ -73,18 +84,24 @@ mod tests {
             assert!(nonces.note(Nonce::random()));
         }
         assert!(nonces.note(first), "forgotten by now");
-        assert_eq!(nonces.others.0.lock().unwrap().0.len(), MOST);
+        assert_eq!(nonces.others.lock().unwrap().0.len(), MOST);
     }
 
     #[test]
     fn what_comes_from_others_pushes_out_nothing_of_ones_own() {
         let nonces = Nonces::default();
-        let own = nonces.draw();
+        let drawn = nonces.draw();
+        let own = drawn.nonce;
+        let more: Vec<_> = (0..=MOST).map(|_| nonces.draw()).collect();
         for _ in 0..=MOST {
             nonces.note(Nonce::random());
         }
         assert!(nonces.is_own(own));
         assert!(!nonces.note(own), "a reflection");
         assert!(!nonces.is_own(Nonce::random()));
+        drop(more);
+        drop(drawn);
+        assert!(!nonces.is_own(own), "it is used no more");
+        assert!(!nonces.note(own), "still a reflection");
     }
 }

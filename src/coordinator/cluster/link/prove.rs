@@ -43,7 +43,8 @@ pub async fn prove(
         nonces,
         lives: _,
     } = means;
-    let asked = nonces.draw();
+    let drawn = nonces.draw();
+    let asked = drawn.nonce;
     let ask = Ask {
         protocol: me.protocol,
         member: me.member,
@@ -75,7 +76,14 @@ pub async fn prove(
     let url = || place.key.clone();
     let is_me = answer.member == me.member;
     if is_me && proves(Side::Twin) {
-        return Err(LinkError::Twin { url: url() });
+        return Err(match (me.cluster, answer.cluster) {
+            (Some(own), Some(other)) if own != other => unproven(
+                place,
+                "it has this one's number and is of another cluster, as a copy is after \
+                 `skyclaw peer remove --force-new-cluster`",
+            ),
+            _ => LinkError::Twin { url: url() },
+        });
     }
     if !proves(Side::Server) {
         return Err(wrong());

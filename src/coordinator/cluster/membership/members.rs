@@ -125,6 +125,13 @@ impl Members {
         })
     }
 
+    /// Returns where the cluster knows a member.
+    pub fn url_of(&self, id: MemberId) -> Option<Url> {
+        let status = self.status();
+        let (member, _) = status.members.get(&id)?;
+        address::parse(&member.url).ok()
+    }
+
     /// Returns what is to be known of this coordinator when it is reached at `url`.
     pub fn member_at(&self, url: &Url) -> Member {
         member(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::members::{CHANGE_WITHIN, Members};
-use super::{address, join, lookout, members, promotion};
+use super::{address, join, lookout, members, promotion, twin};
 use crate::queue;
 use crate::queue::cluster::{Member, Role, Status};
 use crate::support::clock::{Clock, SystemClock};
@@ -129,6 +129,10 @@ async fn announce(members: &Members, status: &Status) {
         })
         && members::version_of(known) == members::version_of(&now)
     {
+        return;
+    }
+    // Whoever is reached elsewhere than before may be a copy of the one that is reached there.
+    if known.url != now.url && twin::is_at(members, &known.url).await {
         return;
     }
     let now = Member {

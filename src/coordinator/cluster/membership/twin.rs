@@ -5,28 +5,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
 use super::address;
 use super::asks::Standing;
 use super::members::{Ending, Members};
 use crate::coordinator::cluster::LinkError;
 
-/// From one look to the next. The first is at the start, before it stands for election.
+/// From one look to the next, at first; twice as long each time.
+const FIRST: Duration = Duration::from_secs(1);
+/// And at last.
 const EACH: Duration = Duration::from_secs(10);
 
 /// Works for as long as this coordinator runs.
 pub async fn run(members: Arc<Members>) {
-    let mut ticks = interval(EACH);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut status = members.cluster.watch();
+    let mut pause = FIRST;
     loop {
-        ticks.tick().await;
-        let status = members.status();
-        if let Some((me, _)) = status.members.get(&status.id)
-            && is_at(&members, &me.url).await
+        let known = status.wait_for(|status| status.members.contains_key(&status.id));
+        let url = match known.await {
+            Ok(status) => status.members.get(&status.id).map(|(me, _)| me.url.clone()),
+            Err(_) => return,
+        };
+        if let Some(url) = url
+            && is_at(&members, &url).await
         {
             return;
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(EACH);
     }
 }
 
@@ -39,7 +44,7 @@ pub async fn has_taken_over(members: &Members, standing: &Standing) -> bool {
 }
 
 /// Tells whether another process with this member's number is at `url`; this one ends then.
-async fn is_at(members: &Members, url: &str) -> bool {
+pub async fn is_at(members: &Members, url: &str) -> bool {
     let Ok(url) = address::parse(url) else {
         return false;
     };

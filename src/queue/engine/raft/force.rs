@@ -5,12 +5,12 @@ use std::path::Path;
 use openraft::EntryPayload;
 
 use super::life::{Begin, open_log};
-use super::log::{self, Notes};
+use super::log::{self, Notes, note, to_note};
 use super::state::applied;
 use super::types::{Entry, Members};
 use super::{ClusterId, Member, MemberId, format, send};
 use crate::queue::error::Error;
-use crate::queue::store::{self, Journal, Replay, Store};
+use crate::queue::store::{self, Edit, Journal, Replay, Store};
 
 /// How many bytes of entries are applied at once.
 const STEP: u64 = 4 * 1024 * 1024;
@@ -46,6 +46,7 @@ pub fn force_new_cluster(path: &Path) -> Result<Forced, Error> {
             path.display()
         )));
     };
+    finish(path, &mut journal, &mut notes)?;
     send::finish(path, &mut journal, &mut notes)?;
     let store = Store::open(path, true)?;
     let replica = store.replica()?;
@@ -75,10 +76,10 @@ pub fn force_new_cluster(path: &Path) -> Result<Forced, Error> {
     ];
     let term = terms.into_iter().max().unwrap_or(0) + 1;
     let begin = Begin::after(id, me, ClusterId::random(), (term, index));
+    journal.edit(&[to_note(note::FORCING, &begin)])?;
     let now = replica.map(|replica| replica.now).unwrap_or_default();
     store.set_replica(&begin.replica(now))?;
-    let edits = begin.edits();
-    journal.edit(&edits)?;
+    begun(&mut journal, &begin)?;
     Ok(Forced {
         id,
         cluster: begin.cluster,
@@ -86,6 +87,31 @@ pub fn force_new_cluster(path: &Path) -> Result<Forced, Error> {
         adopted: adopted.entries,
         applied: index,
     })
+}
+
+/// Goes on with what a process that ended in the middle of [`force_new_cluster`] had begun. Queue and log are two files:
+/// by then one may be of the new cluster and the other of the old one.
+///
+/// # Errors
+/// When a file fails.
+pub fn finish(queue: &Path, journal: &mut Journal, notes: &mut Notes) -> Result<(), Error> {
+    let Some(begin) = log::noted::<Begin>(journal, note::FORCING)? else {
+        return Ok(());
+    };
+    tracing::info!(path = %queue.display(), "goes on with becoming a cluster of its own, which was cut short");
+    let store = Store::open(queue, true)?;
+    let replica = store.replica()?;
+    let now = replica.map(|replica| replica.now).unwrap_or_default();
+    store.set_replica(&begin.replica(now))?;
+    begun(journal, &begin)?;
+    *notes = Notes::read(journal)?;
+    Ok(())
+}
+
+fn begun(journal: &mut Journal, begin: &Begin) -> Result<(), Error> {
+    let mut edits = begin.edits();
+    edits.push(Edit::Note(note::FORCING, None));
+    journal.edit(&edits)
 }
 
 #[derive(Default)]

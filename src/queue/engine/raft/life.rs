@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use openraft::{Config, Membership, SnapshotPolicy};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, RwLock, mpsc, watch};
 
 use super::confirm::{self, Asking};
@@ -313,6 +314,7 @@ fn in_one() -> Error {
 }
 
 /// The beginning of a cluster: one member, and a log that is gone up to some entry.
+#[derive(Serialize, Deserialize)]
 pub struct Begin {
     /// The cluster.
     pub cluster: ClusterId,

@@ -38,6 +38,8 @@ pub mod note {
     pub const COMMITTED: &str = "committed";
     /// Up to where the log is gone.
     pub const PURGED: &str = "purged";
+    /// As what kind of beginning it is about to go on alone.
+    pub const FORCING: &str = "forcing";
 }
 
 /// What a log's file says beside its entries.
@@ -113,9 +115,9 @@ impl Notes {
         let path = store::journal_of(queue);
         Err(Error::Log {
             detail: format!(
-                "does not fit the queue {}: one of them was replaced or is lost. To join the cluster \
-                 again as a new member, move both files and their -wal, -shm and -lock files aside; to go on \
-                 alone with what the queue has, move only {} and the files that begin with its name",
+                "does not fit the queue {}: one of them was replaced or is lost. To go on alone with what the queue \
+                 has, move only {} and the files that begin with its name aside. If the others still have \
+                 everything, join them again as a new member: move both files and their -wal, -shm and -lock files aside",
                 queue.display(),
                 path.display()
             ),
@@ -124,7 +126,11 @@ impl Notes {
     }
 }
 
-fn noted<T: DeserializeOwned>(journal: &Journal, name: &str) -> Result<Option<T>, Error> {
+/// Returns what is noted under a name.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn noted<T: DeserializeOwned>(journal: &Journal, name: &str) -> Result<Option<T>, Error> {
     let Some(text) = journal.note(name)? else {
         return Ok(None);
     };
@@ -329,8 +335,15 @@ impl RaftLogStorage<Types> for Log {
         done.map_err(|error| self.failed(&error))
     }
 
+    /// openraft would have a member that led before go on leading at once. It is elected again instead: others may have
+    /// gone on meanwhile, and a copy of its files must not lead beside it in the same term.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        Ok(self.recent().notes.vote)
+        let notes = self.recent().notes.clone();
+        let is_own = |vote: &Vote| vote.leader_id.voted_for() == notes.member;
+        Ok(notes.vote.map(|vote| Vote {
+            committed: vote.committed && !is_own(&vote),
+            ..vote
+        }))
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {

@@ -75,6 +75,7 @@ impl Queue {
         // The log first: only one process has it, and what copies there are is that one's business.
         let mut opened = life::open_log(&path)?;
         if let Some((journal, notes)) = opened.as_mut().filter(|(_, notes)| notes.is_member()) {
+            force::finish(&path, journal, notes)?;
             send::finish(&path, journal, notes)?;
         }
         let mut queue = Self::open_any(options)?;

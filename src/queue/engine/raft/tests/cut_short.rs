@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::compact::KEPT_ENTRIES;
 use super::super::life::Begin;
 use super::super::log::{Notes, note, to_note};
-use super::super::{ClusterId, Role, send};
+use super::super::{ClusterId, Role, force_new_cluster, send};
 use super::harness::{Net, Node, SOON, agree, cluster, has, leader};
 use crate::protocol::JobId;
 use crate::queue::Error;
@@ -149,6 +149,70 @@ async fn a_founding_that_was_cut_short_can_be_begun_again() {
     node.take_in(&second).await;
     agree(&[&node, &second]).await;
     assert!(has(&second, job).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_on_alone_that_was_cut_short_is_finished() {
+    let net = Arc::new(Net::default());
+    let mut nodes = cluster(&net, 2).await;
+    let job = nodes[0].submit().await.unwrap();
+    agree(&[&nodes[0], &nodes[1]]).await;
+    let last = nodes.pop().unwrap();
+    let (id, member, path) = (last.id, last.member(), last.path());
+    let index = last.cluster.status().applied + 1;
+    let dir = last.kill().await;
+    let_go(&path).await;
+    drop(nodes);
+    for (queue_too, by_hand) in [(false, false), (true, false), (false, true), (true, true)] {
+        let torn = Arc::new(tempfile::tempdir().unwrap());
+        move_to(dir.path(), torn.path());
+        let path = torn.path().join(path.file_name().unwrap());
+        let begin = Begin::after(id, member.clone(), ClusterId::random(), (9, index));
+        {
+            let mut journal = Journal::open(&path).unwrap();
+            journal.edit(&[to_note(note::FORCING, &begin)]).unwrap();
+        }
+        if queue_too {
+            let store = Store::open(&path, false).unwrap();
+            store
+                .set_replica(&begin.replica(Default::default()))
+                .unwrap();
+        }
+        if by_hand {
+            // The owner saw that it was cut short, and does it again.
+            assert!(force_new_cluster(&path).unwrap().dropped.is_empty());
+        }
+        let alone = Node::open(&Arc::new(Net::default()), torn).unwrap();
+        let leads = |status: &super::super::Status| status.role == Role::Leader;
+        let status = alone.until("does not lead", leads).await;
+        assert_eq!(status.cluster == Some(begin.cluster), !by_hand);
+        assert!(has(&alone, job).await);
+        alone.submit().await.unwrap();
+        alone.kill().await;
+    }
+}
+
+/// One process led when it ended; two began where it was. Whoever leads after that was elected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_leader_does_not_lead_beside_it() {
+    let net = Arc::new(Net::default());
+    let mut nodes = cluster(&net, 3).await;
+    nodes[0].submit().await.unwrap();
+    let first = nodes.remove(0);
+    let (before, path) = (first.cluster.status(), first.path());
+    assert_eq!(before.role, Role::Leader);
+    let dir = first.kill().await;
+    let_go(&path).await;
+    let other = Arc::new(tempfile::tempdir().unwrap());
+    move_to(dir.path(), other.path());
+    let first = Node::open(&net, dir).unwrap();
+    agree(&[&first, &nodes[0], &nodes[1]]).await;
+    // It reaches nobody. Had it gone on as leader, its term would stay what it was.
+    let copy = Node::open(&Arc::new(Net::default()), other).unwrap();
+    let stands = |status: &super::super::Status| status.term > before.term;
+    let status = copy.until("does not stand for election", stands).await;
+    assert_eq!(status.role, Role::Candidate);
+    assert!(copy.submit().await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
