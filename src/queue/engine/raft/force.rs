@@ -4,7 +4,8 @@ use std::path::Path;
 
 use openraft::EntryPayload;
 
-use super::life::{Begin, open_log};
+use super::begin::Begin;
+use super::life::open_log;
 use super::log::{self, Notes, note, to_note};
 use super::state::applied;
 use super::types::{Entry, Members};

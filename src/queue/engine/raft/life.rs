@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use openraft::{Config, Membership, SnapshotPolicy};
-use serde::{Deserialize, Serialize};
+use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{Mutex, RwLock, mpsc, watch};
 
+use super::begin::Begin;
 use super::confirm::{self, Asking};
 use super::fault::Fault;
 use super::log::{Log, Notes, note, to_note};
@@ -14,14 +14,14 @@ use super::network::Network;
 use super::propose::Proposer;
 use super::receive::{Inbox, died};
 use super::state::{OwnCluster, State};
-use super::types::{LogId, Members, Raft, Vote, place};
+use super::types::Raft;
 use super::{Carrier, ClusterId, Member, MemberId, Role, Status, compact, send, watch as watching};
 use crate::queue::engine::Timing;
 use crate::queue::engine::local::{Local, Posted};
 use crate::queue::engine::now::Now;
 use crate::queue::engine::way::Way;
 use crate::queue::error::Error;
-use crate::queue::store::{Edit, Journal, Replica};
+use crate::queue::store::Journal;
 use crate::support::chain::chain;
 
 /// How long a founder may take to become the leader of itself.
@@ -311,66 +311,6 @@ impl Core {
 
 fn in_one() -> Error {
     Error::NotAMember("it is in a cluster already and cannot found another one".to_owned())
-}
-
-/// The beginning of a cluster: one member, and a log that is gone up to some entry.
-#[derive(Serialize, Deserialize)]
-pub struct Begin {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The one member.
-    pub id: MemberId,
-    /// Up to where the log is gone.
-    pub upto: LogId,
-    members: String,
-    vote: Vote,
-}
-
-impl Begin {
-    /// Returns that of a queue which never was in a cluster.
-    pub fn first(id: MemberId, me: Member, cluster: ClusterId) -> Self {
-        Self::after(id, me, cluster, (1, 1))
-    }
-
-    /// Returns that of a queue whose log was in this term and had this many entries.
-    pub fn after(id: MemberId, me: Member, cluster: ClusterId, (term, index): (u64, u64)) -> Self {
-        let upto = LogId::new(openraft::CommittedLeaderId::new(term, id), index);
-        let only = Membership::new(
-            vec![[id].into()],
-            std::collections::BTreeMap::from([(id, me)]),
-        );
-        let members = Members::new(Some(upto), only);
-        Self {
-            cluster,
-            id,
-            upto,
-            // Numbers and texts of ours: they have a form.
-            members: serde_json::to_string(&members).unwrap_or_default(),
-            vote: Vote::new(term, id),
-        }
-    }
-
-    /// Returns what is noted in the queue's file.
-    pub fn replica(&self, now: crate::support::clock::Timestamp) -> Replica {
-        Replica {
-            cluster: self.cluster.to_string(),
-            applied: Some(place(&self.upto)),
-            members: self.members.clone(),
-            now,
-        }
-    }
-
-    /// Returns what is noted in the log, in the place of all that it held.
-    pub fn edits(&self) -> Vec<Edit> {
-        vec![
-            Edit::CutFrom(0),
-            to_note(note::MEMBER, &self.id),
-            to_note(note::CLUSTER, &self.cluster),
-            to_note(note::VOTE, &self.vote),
-            to_note(note::COMMITTED, &self.upto),
-            to_note(note::PURGED, &self.upto),
-        ]
-    }
 }
 
 /// Returns the log of the queue at `queue` and what it notes, if it has one.

@@ -4,6 +4,7 @@
 //! of its own. Who decides what comes next is the leader. The consensus is openraft's, and its
 //! types do not leave this directory. How messages travel is somebody else's: see [`Carrier`].
 
+mod begin;
 mod carry;
 mod compact;
 mod confirm;

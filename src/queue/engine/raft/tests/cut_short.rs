@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::begin::Begin;
 use super::super::compact::KEPT_ENTRIES;
-use super::super::life::Begin;
 use super::super::log::{Notes, note, to_note};
 use super::super::{ClusterId, Role, force_new_cluster, send};
 use super::harness::{Net, Node, SOON, agree, cluster, has, leader};
